@@ -1,0 +1,26 @@
+"""The one error that a user can cause, and the suggestion that goes with a wrong name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave is unusable: one line saying what was wrong, where, and what would be right.
+
+    The command line prints the message alone and exits with status 2; from Python it is an ordinary ``ValueError``.
+    """
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
+    """The error for a name that is not among ``choices``, suggesting the nearest one.
+
+    Example:
+        >>> str(unknown("recipe", "dro_lt", ["ce", "dro-lt"]))
+        "unknown recipe 'dro_lt': did you mean 'dro-lt'? (known: ce, dro-lt)"
+    """
+    choices = sorted(choices)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return InputError(f"unknown {kind} {name!r}: {hint}(known: {', '.join(choices)})")
