@@ -1,0 +1,153 @@
+"""A network is a backbone and a head; what it is made of and costs is its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from longtail.errors import InputError
+from longtail.shapes import Float, Shaped
+
+
+class Output(NamedTuple):
+    """What a network says of a batch: features (N, D), which the head reads, and logits (N, K)."""
+
+    features: Tensor
+    logits: Tensor
+
+
+def pool(maps: Shaped[Tensor, "N D *positions"]) -> Shaped[Tensor, "N D"]:
+    """Means over the pixels of feature maps (N, D, H, W); features (N, D) stay as they are."""
+    return maps if maps.ndim == 2 else maps.mean(dim=(2, 3))
+
+
+class Backbone(nn.Module):
+    """Stages in a row; the features are the pooled output of the last.
+
+    Args:
+        stages: modules from images or feature maps to feature maps (N, D_l, H_l, W_l), or to features (N, D_l).
+        width: D, the number of features.
+    """
+
+    width: int
+
+    def __init__(self, stages: Iterable[nn.Module], width: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.width = width
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D"]:
+        """Features (N, D) of normalised images (N, C, H, W)."""
+        maps = images
+        for stage in self.stages:
+            maps = stage(maps)
+        return pool(maps)
+
+    def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
+        """The pooled output (N, D_l) of every stage; the last are the features."""
+        maps, pooled = images, []
+        for stage in self.stages:
+            maps = stage(maps)
+            pooled.append(pool(maps))
+        return tuple(pooled)
+
+
+class Network(nn.Module):
+    """A backbone and a head.
+
+    Args:
+        backbone: from images (N, C, H, W) to features (N, D).
+        head: from features (N, D) to logits (N, K).
+        name: by which records speak of it.
+
+    Example:
+        >>> from longtail.models import CifarResNet
+        >>> network = CifarResNet(20).build(
+        ...     num_classes=10, channels=3, image_size=32, generator=torch.Generator().manual_seed(0)
+        ... )
+        >>> output = network(torch.zeros(2, 3, 32, 32))
+        >>> output.features.shape, output.logits.shape
+        (torch.Size([2, 64]), torch.Size([2, 10]))
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module, name: str) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.name = name
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Output:
+        """Features and logits of normalised images (N, C, H, W)."""
+        features = self.backbone(images)
+        return Output(features, self.head(features))
+
+    def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
+        """The pooled output (N, D_l) of every stage; the last are the features, and ``head`` reads them."""
+        return self.backbone.pyramid(images)
+
+
+def identity(network: Network, *, channels: int, image_size: int) -> dict[str, Any]:
+    """What a network is, so that two numbers are only compared if they came from the same one.
+
+    Multiply-adds are those of convolutions and matrix products for one image, half of the floating point operations
+    that PyTorch's counter finds. The network is run on shapes alone: neither its weights nor its batch statistics
+    change, and no arithmetic is done.
+
+    Args:
+        network: on any device.
+        channels: C of the images.
+        image_size: H = W of the images, in pixels.
+
+    Returns:
+        ``name``, ``parameters``, ``multiply_adds`` (per image) and ``widths`` (the D_l of its stages), JSON-ready.
+
+    Example:
+        >>> from longtail.models import CifarResNet
+        >>> network = CifarResNet(32).build(
+        ...     num_classes=10, channels=3, image_size=32, generator=torch.Generator().manual_seed(0)
+        ... )
+        >>> identity(network, channels=3, image_size=32)
+        {'name': 'resnet32', 'parameters': 464154, 'multiply_adds': 68862592, 'widths': [16, 32, 64]}
+    """
+    profile = _Profile(network)
+    tensors = {**dict(profile.named_parameters()), **dict(profile.named_buffers())}
+    shapes = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
+    # Two images, because batch norm in training mode refuses a single value per channel.
+    images = torch.empty(2, channels, image_size, image_size, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        pooled = functional_call(profile, shapes, (images,))
+    return {
+        "name": network.name,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "multiply_adds": counter.get_total_flops() // (2 * len(images)),
+        "widths": [features.shape[1] for features in pooled],
+    }
+
+
+class _Profile(nn.Module):
+    """Runs every part of a network once and returns the pooled stages."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pooled = self.network.pyramid(images)
+        self.network.head(pooled[-1])
+        return pooled
+
+
+def check_shape(*, num_classes: int, channels: int, image_size: int) -> None:
+    """Refuses what no network can be built for.
+
+    Raises:
+        InputError: a number of classes, channels or pixels below 1.
+    """
+    for name, value in (("num_classes", num_classes), ("channels", channels), ("image_size", image_size)):
+        if value < 1:
+            raise InputError(f"a network needs {name} of at least 1, not {value}")

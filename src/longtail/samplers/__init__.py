@@ -1,0 +1,13 @@
+"""Samplers: iterables of indices, drawn a whole epoch at a time, that any ``DataLoader`` takes."""
+
+from longtail.samplers.frequency import ClassBalanced, InstanceBalanced, ProgressivelyBalanced, SquareRoot
+from longtail.samplers.quota import ClassQuota, MinimumPerClass
+
+__all__ = [
+    "ClassBalanced",
+    "ClassQuota",
+    "InstanceBalanced",
+    "MinimumPerClass",
+    "ProgressivelyBalanced",
+    "SquareRoot",
+]
