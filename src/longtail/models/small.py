@@ -16,7 +16,7 @@ from longtail.models.network import Backbone, Network, check_shape
 
 @dataclasses.dataclass(frozen=True)
 class SmallConvNet:
-    """A 3x3 convolution with batch norm and ReLU per width; every one after the first halves the size.
+    """A 3x3 convolution with batch norm and ReLU per width; every one halves the size.
 
     Args:
         widths: channels of the stages; the last is the number of features.
@@ -27,14 +27,14 @@ class SmallConvNet:
         InputError: no widths, or one below 1.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (16, 32, 64)
     head: HeadKind = "linear"
     scale: float = 16.0
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
             raise InputError(
-                f"a small network has at least one width, none below 1, such as 32, 64, 128, not {self.widths}"
+                f"a small network has at least one width, none below 1, such as 16, 32, 64, not {self.widths}"
             )
 
     @property
@@ -48,13 +48,13 @@ class SmallConvNet:
 
         def construct() -> Network:
             pairs = itertools.pairwise((channels, *self.widths))
-            stages = [_stage(before, width, 1 + (i > 0)) for i, (before, width) in enumerate(pairs)]
+            stages = [_stage(before, width) for before, width in pairs]
             width = self.widths[-1]
             return Network(Backbone(stages, width), head(self.head, width, num_classes, scale=self.scale), self.name)
 
         return materialise(construct, generator=generator)
 
 
-def _stage(before: int, width: int, stride: int) -> nn.Module:
-    convolution = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
+def _stage(before: int, width: int) -> nn.Module:
+    convolution = nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
