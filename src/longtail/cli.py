@@ -1,0 +1,510 @@
+"""The command line: parses, calls one function, prints.
+
+Heavy libraries are imported inside the commands, so that ``longtail --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from longtail.errors import InputError
+
+if TYPE_CHECKING:
+    from longtail.data import Data
+    from longtail.train.compute import Compute
+    from longtail.train.loop import Progress
+
+app = typer.Typer(
+    name="longtail",
+    help="Learning from long-tailed data. Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(
+    help="Look at data sets. Example: longtail data describe digits-lt", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+DataName = Annotated[
+    str, typer.Option("--data", help="digits-lt, cifar10-lt, cifar100-lt, npz:PATH or folder:PATH (longtail data list)")
+]
+Imbalance = Annotated[
+    float | None, typer.Option(help="Largest over smallest class; default 100, and a natural data set as it is")
+]
+Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch the original files into --root if they are missing")]
+SplitSeed = Annotated[int, typer.Option(help="Which images the long-tailed subset has; 0 is what everyone uses")]
+Profile = Annotated[str, typer.Option(help="How the counts fall: exponential, step or pareto")]
+Validation = Annotated[float, typer.Option(help="Share of each training class held out for validation")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which a folder's images are resized")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines")]
+ProtocolName = Annotated[str | None, typer.Option("--protocol", help="plain-200, strong-400 or digits")]
+Model = Annotated[str | None, typer.Option(help="resnet32, resnet18-cifar, small, ... or a timm name")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs of the first stage; everything else scales with it")]
+BatchSize = Annotated[int | None, typer.Option(min=2, help="Images in a step")]
+Augmentation = Annotated[str | None, typer.Option(help="none, plain (crop, flip) or strong (AutoAugment, Cutout too)")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+PrecisionName = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16")]
+Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the backbone; pays in long runs")]
+WatchTest = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
+Select = Annotated[str, typer.Option(help="last (epoch) or validation (best epoch on the validation split)")]
+Out = Annotated[pathlib.Path, typer.Option(help="Folder for runs")]
+
+
+@contextmanager
+def _progress(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A bar on standard error with epoch, loss, accuracy and time left, over all runs of the command."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
+        TextColumn("{task.fields[shown]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("starting", total=total_epochs, shown="")
+        done: dict[tuple[str, int], float] = {}
+
+        def notify(now: Progress) -> None:
+            done[now.recipe, now.seed] = now.epoch + now.share
+            loss = "" if now.loss is None else f"loss {now.loss:.3f}"
+            accuracy = "" if now.accuracy is None else f" train {100 * now.accuracy:.1f} %"
+            shown = f"{now.stage} {loss}{accuracy}"
+            bar.update(task, completed=sum(done.values()), description=f"{now.recipe} seed {now.seed}", shown=shown)
+
+        yield notify
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, sort_keys=True, allow_nan=False))
+
+
+def _load(
+    name: str,
+    imbalance: float | None,
+    root: pathlib.Path | None,
+    split_seed: int,
+    profile: str,
+    validation: float,
+    download: bool,
+    image_size: int | None,
+) -> Data:
+    from longtail.data import load
+
+    return load(
+        name,
+        imbalance=imbalance,
+        root=root,
+        split_seed=split_seed,
+        profile=profile,
+        validation=validation,
+        download=download,
+        image_size=image_size,
+    )
+
+
+def _seeds(text: str) -> list[int]:
+    """``3`` means the seeds 0, 1, 2; ``4,`` or ``4,8`` lists them."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() for part in parts):
+        raise InputError(f"--seeds {text!r}: give how many (3) or which (0,1,7), as whole numbers from 0")
+    if "," in text:
+        return [int(part) for part in parts]
+    if int(text) < 1:
+        raise InputError(f"--seeds {text!r}: at least one seed is needed")
+    return list(range(int(text)))
+
+
+def _passed_on(arguments: list[str]) -> dict[str, str]:
+    """``--key value`` and ``--key=value`` pairs that the command itself does not know."""
+    pairs: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise InputError(f"unexpected {word!r}: options read --name value")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise InputError(f"--{key} needs a value")
+            value = rest.pop(0)
+        pairs[key] = value
+    return pairs
+
+
+def _compute(device: str, precision: str, compiled: bool) -> Compute:
+    from longtail.train.compute import choose
+
+    return choose(device, precision, compiled)  # type: ignore[arg-type]  # choose() checks the names
+
+
+def _selected(recipe: Any, select: str, overrides: dict[str, str]) -> Any:
+    """The recipe with its selection rule and the fields that were named by dotted flags."""
+    import dataclasses
+
+    from longtail.train.config import override
+
+    rules = {"last": "last epoch", "validation": "best on validation"}
+    if select not in rules:
+        raise InputError(f"--select {select!r}: one of last, validation")
+    recipe = dataclasses.replace(recipe, selection=rules[select])
+    for path, text in overrides.items():
+        recipe = override(recipe, path, text)
+    return recipe
+
+
+@app.command(context_settings=PASSED_ON)
+def compare(
+    context: typer.Context,
+    recipes: Annotated[list[str], typer.Argument(help="ce, balanced-softmax, dro-lt@radius=shared, module:loss, ...")],
+    data: DataName = "digits-lt",
+    imbalance: Imbalance = None,
+    root: Root = None,
+    seeds: Annotated[str, typer.Option(help="How many seeds (3), or which (0,1,7)")] = "3",
+    protocol: ProtocolName = None,
+    model: Model = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    augmentation: Augmentation = None,
+    out: Out = pathlib.Path("runs"),
+    report: Annotated[pathlib.Path | None, typer.Option(help="Where to write the HTML report")] = None,
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
+    compiled: Compile = False,
+    watch_test: WatchTest = False,
+    select: Select = "last",
+    split_seed: SplitSeed = 0,
+    profile: Profile = "exponential",
+    validation: Validation = 0.0,
+    image_size: ImageSize = None,
+    download: Download = False,
+    as_json: Json = False,
+) -> None:
+    """Train recipes from several seeds and compare them with the first.
+
+    What has a record is not trained again, and a beginning that recipes share is trained once. Any further option is
+    a dotted field of every recipe, such as --stages.0.optimizer.lr 0.05.
+
+    Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3
+    """
+    from longtail import results
+    from longtail.recipes import by_name, protocol_for
+    from longtail.train.compare import compare as run
+    from longtail.train.compare import data_label
+    from longtail.train.seeds import generator
+
+    names = [word for word in recipes if not word.startswith("--")]
+    numbers, chosen = _seeds(seeds), _compute(device, precision, compiled)
+    extra = context.args if len(names) == len(recipes) else recipes[len(names) :] + context.args
+    overrides = _passed_on(extra)
+    loaded = _load(data, imbalance, root, split_seed, profile, validation, download, image_size)
+    setting = protocol_for(
+        loaded, name=protocol, model=model, epochs=epochs, batch_size=batch_size, augmentation=augmentation
+    )
+    asked = [_selected(by_name(name, setting), select, overrides) for name in names]
+    if len({recipe.name for recipe in asked}) < len(asked):
+        raise InputError(f"a recipe is named twice: {', '.join(recipe.name for recipe in asked)}")
+    _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
+    with _progress(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
+        folders = run(
+            asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify
+        )
+    records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
+    comparison = results.compare_records(records, generator=generator(0, "bootstrap"))
+    page = report or out / data_label(loaded) / "report.html"
+    html = results.report_html(comparison, records)
+    _write(page, html)
+    if as_json:
+        paths = {name: [str(path) for path in folder] for name, folder in folders.items()}
+        _print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
+        return
+    from rich.console import Console
+
+    Console().print(results.table(comparison))
+    typer.echo(f"Report: {page}\nRecords: {out / data_label(loaded)}")
+
+
+def _announce(line: str, as_json: bool) -> None:
+    if not as_json:
+        typer.echo(line, err=True)
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    from longtail.train.checkpoint import write_atomically
+
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+@app.command(context_settings=PASSED_ON)
+def train(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="ce, balanced-softmax, module:recipe, file.py:loss, ...")],
+    data: DataName = "digits-lt",
+    imbalance: Imbalance = None,
+    root: Root = None,
+    seed: Annotated[str, typer.Option(help="A whole number from 0")] = "0",
+    protocol: ProtocolName = None,
+    model: Model = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    augmentation: Augmentation = None,
+    out: Annotated[pathlib.Path | None, typer.Option(help="Folder of this run; below runs/ if not given")] = None,
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
+    compiled: Compile = False,
+    watch_test: WatchTest = False,
+    select: Select = "last",
+    split_seed: SplitSeed = 0,
+    profile: Profile = "exponential",
+    validation: Validation = 0.0,
+    image_size: ImageSize = None,
+    download: Download = False,
+    as_json: Json = False,
+) -> None:
+    """Train one recipe from one seed; continue it if it was stopped.
+
+    Any further option is one of the recipe's own (--tau 0.5), or, with dots, a field of it (--stages.0.epochs 20).
+
+    Example: longtail train balanced-softmax --data digits-lt --seed 1
+    """
+    from longtail.recipes import by_name, protocol_for
+    from longtail.train.compare import data_label, run_folder
+    from longtail.train.loop import train as run
+
+    if not seed.isdigit():
+        raise InputError(f"--seed {seed!r}: give a whole number from 0")
+    number, chosen = int(seed), _compute(device, precision, compiled)
+    options = _passed_on(context.args)
+    overrides = {key: value for key, value in options.items() if "." in key}
+    loaded = _load(data, imbalance, root, split_seed, profile, validation, download, image_size)
+    setting = protocol_for(
+        loaded, name=protocol, model=model, epochs=epochs, batch_size=batch_size, augmentation=augmentation
+    )
+    own = {key: value for key, value in options.items() if "." not in key}
+    asked = _selected(by_name(recipe, setting, own), select, overrides)
+    store = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else None
+    out = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
+    _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
+    with _progress(asked.epochs, quiet=as_json) as notify:
+        record = run(
+            asked,
+            loaded,
+            seed=number,
+            out=out,
+            store=store,
+            compute=chosen,
+            watch_test=watch_test,
+            notify=notify,
+        )
+    if as_json:
+        _print_json({"folder": str(out), "report": record.report, "seconds": record.seconds})
+    else:
+        _print_report(record.report, f"{record.recipe}, seed {record.seed}, {record.data['name']}, {record.selection}")
+        typer.echo(f"Record: {out / 'record.json'}")
+
+
+def _print_report(report: dict[str, Any], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = ("accuracy", "balanced_accuracy", "many", "medium", "few", "macro_f1", "worst_decile")
+    table = Table("measure", "per cent", title=title)
+    for name in names:
+        value = report[name]
+        table.add_row(name.replace("_", " "), "-" if value is None else f"{100 * value:.2f}")
+    Console().print(table)
+
+
+@app.command()
+def evaluate(
+    record: Annotated[pathlib.Path, typer.Argument(help="A run's folder or its record.json")],
+    data: Annotated[str | None, typer.Option("--data", help="Check against this data set, not only the record")] = None,
+    root: Root = None,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Score a record's stored predictions again; refuse if the data are not those it was trained on.
+
+    Example: longtail evaluate runs/digits-lt-if100/ce/seed-0-1a2b3c4d --data digits-lt
+    """
+    from longtail import results
+
+    loaded = results.read(record)
+    identity = loaded.record.data
+    held = None
+    if data is not None:
+        drawn = identity["split_seed"] is not None
+        held = _load(
+            data,
+            identity["imbalance"] if drawn else None,
+            root,
+            identity["split_seed"] or 0,
+            identity["profile"] or "exponential",
+            identity["validation"],
+            False,
+            image_size,
+        )
+    report = results.rescore(loaded, held)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        checked = "labels as in the data set" if held is not None else "labels as stored; --data checks them too"
+        _print_report(report.to_json(), f"{loaded.record.recipe}, seed {loaded.record.seed}: {checked}")
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the data sets by name.
+
+    Example: longtail data list
+    """
+    from longtail.data import catalogue
+
+    entries = catalogue.entries()
+    if as_json:
+        _print_json(entries)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "what it is", "needs")
+    for entry in entries:
+        table.add_row(entry["name"], entry["description"], entry["needs"])
+    Console().print(table)
+
+
+@data_app.command("describe")
+def data_describe(
+    name: Annotated[str, typer.Argument(help="A data set's name")],
+    imbalance: Imbalance = None,
+    root: Root = None,
+    figure: Annotated[pathlib.Path | None, typer.Option(help="Draw the class counts to this .png or .svg")] = None,
+    split_seed: SplitSeed = 0,
+    profile: Profile = "exponential",
+    validation: Validation = 0.0,
+    image_size: ImageSize = None,
+    download: Download = False,
+    as_json: Json = False,
+) -> None:
+    """Print counts, imbalance, Gini, shot groups, and draw the class-count curve.
+
+    Example: longtail data describe cifar100-lt --imbalance 100 --root DATA --figure counts.svg
+    """
+    from longtail.data import describe
+
+    loaded = _load(name, imbalance, root, split_seed, profile, validation, download, image_size)
+    description = describe.describe(loaded)
+    if figure is not None:
+        describe.save_figure(description, figure)
+    if as_json:
+        _print_json(description.to_json())
+    else:
+        typer.echo(description.text())
+
+
+@data_app.command("verify")
+def data_verify(
+    name: Annotated[str, typer.Argument(help="A data set's name")],
+    root: Root = None,
+    imbalance: Imbalance = None,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Check files, checksums and counts; say what is damaged. Exit status 1 if anything is.
+
+    Example: longtail data verify cifar100-lt --root DATA
+    """
+    from longtail.data.verify import verify
+
+    findings = verify(name, root=root, imbalance=imbalance, image_size=image_size)
+    if as_json:
+        _print_json([finding.to_json() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok     ' if finding.ok else 'DAMAGED'} {finding.what}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@data_app.command("fingerprint")
+def data_fingerprint(
+    name: Annotated[str, typer.Argument(help="A data set's name")],
+    imbalance: Imbalance = None,
+    root: Root = None,
+    split_seed: SplitSeed = 0,
+    profile: Profile = "exponential",
+    validation: Validation = 0.0,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Print the fingerprint: equal on two machines exactly when images, labels and index list are.
+
+    Example: longtail data fingerprint digits-lt
+    """
+    loaded = _load(name, imbalance, root, split_seed, profile, validation, False, image_size)
+    if as_json:
+        _print_json({"name": loaded.name, "fingerprint": loaded.fingerprint})
+    else:
+        typer.echo(f"{loaded.fingerprint}  {loaded.name}")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version")] = False,
+) -> None:
+    if version:
+        from longtail import __version__
+
+        typer.echo(f"longtail {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise InputError("name a command, such as compare; longtail --help lists them")
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line on standard error and exit status 2."""
+    # Waiting threads sleep instead of spinning: with another process on the same cores, spinning ones make a step
+    # several times slower (docs/speed.md). It must be set before torch starts its threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        status = app(standalone_mode=False)
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues from the last checkpoint", err=True)
+        sys.exit(130)
+    except Exception as error:
+        # Usage errors of the command line library, whose own class has moved between its versions.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        sys.exit(_complain(message()))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str) -> int:
+    typer.echo(f"longtail: {' '.join(message.split())}", err=True)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What an objective is called with, and what it may ask of the training run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from longtail.models import Network, Output
+
+
+class Batch(NamedTuple):
+    """One step's data on the device.
+
+    ``images`` (N, C, H, W) float32, normalised; several views come as (V, N, C, H, W). ``target`` and ``index`` (N,)
+    int64, where ``index`` is the position in the training split.
+    """
+
+    images: Tensor
+    target: Tensor
+    index: Tensor
+
+
+class Forward:
+    """The network as an objective sees it: each pass is computed once a step, however many terms ask for it.
+
+    The terms of a sum call the model independently of one another; without this a two-term loss would pay for two
+    forward passes and move the running statistics of batch normalisation twice.
+
+    Args:
+        network: the network being trained.
+        pyramid: also compute the pooled features below the last level.
+        frozen_backbone: no gradient enters the backbone, so its pass keeps nothing for a backward one.
+    """
+
+    def __init__(self, network: Network, *, pyramid: bool = False, frozen_backbone: bool = False) -> None:
+        self.network = network
+        self.logits: Tensor | None = None
+        self._pyramid = pyramid
+        self._frozen_backbone = frozen_backbone
+        self._images: Tensor | None = None
+        self._levels: tuple[Tensor, ...] = ()
+
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Pooled features (N, D_l) level by level; the last are the features that the head reads."""
+        if images is not self._images:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen_backbone):
+                levels = self.network.pyramid(images) if self._pyramid else (self.network.backbone(images),)
+            self._images, self._levels, self.logits = images, levels, None
+        return self._levels
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (N, D)."""
+        return self.levels(images)[-1]
+
+    def __call__(self, images: Tensor) -> Output:
+        """Features (N, D) and logits (N, K)."""
+        features = self.features(images)
+        if self.logits is None:
+            self.logits = self.network.head(features)
+        return Output(features, self.logits)
+
+
+class Objective(Protocol):
+    """(model, batch) -> the loss of each image, (N,). A ``torch.nn.Module`` if it has parameters of its own."""
+
+    def __call__(self, model: Forward, batch: Batch) -> Tensor:
+        """Losses (N,) in nats."""
+
+
+class Chunk(NamedTuple):
+    """A part of a pass over the training set in eval mode: ``levels`` (n, D_l) each, ``logits`` (n, K), float32."""
+
+    levels: tuple[Tensor, ...]
+    logits: Tensor
+    target: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What ``start_epoch`` receives: the one moment at which a part may look at the whole training set.
+
+    Args:
+        epoch: the epoch about to start, from 0.
+        epochs: epochs of the stage.
+        target: labels of the training split (N,).
+        counts: images per class (K,).
+        generator: the stage's own generator for whatever the part draws.
+        outputs: ``outputs(index, augmented, levels)`` runs the network in eval mode over the training images at
+            ``index``, chunk by chunk; ``augmented`` uses the stage's augmentation, ``levels`` asks for the pyramid.
+    """
+
+    epoch: int
+    epochs: int
+    target: Tensor
+    counts: Tensor
+    generator: torch.Generator
+    outputs: Callable[[Tensor, bool, bool], Iterator[Chunk]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known when a stage starts and its parts are built: ``counts`` (K,), feature ``widths``, randomness."""
+
+    counts: Tensor
+    widths: tuple[int, ...]
+    device: torch.device
+    generator: torch.Generator
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.counts)

@@ -1,0 +1,115 @@
+"""Where and how the arithmetic runs: device, precision, compilation. Decided once, written into the record."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import platform
+import shutil
+import subprocess
+from typing import Any, Literal
+
+import torch
+
+from longtail.errors import InputError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """What the numbers of a run depend on besides recipe, data and seed.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        precision: of the forward and backward pass; parameters, losses and evaluation are float32.
+        compiled: whether the backbone runs through ``torch.compile``.
+    """
+
+    device: str
+    precision: Literal["float32", "bfloat16"]
+    compiled: bool
+
+    def describe(self) -> str:
+        """One phrase for the terminal."""
+        return f"{self.device}, {self.precision}{', compiled' if self.compiled else ''}, {torch.get_num_threads()} threads"
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The context of a training step."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16)
+
+
+def choose(device: str = "auto", precision: Precision = "auto", compiled: bool = False) -> Compute:
+    """Settle what was left to choice.
+
+    bfloat16 is chosen where the processor has instructions for it (AVX-512 BF16 or AMX on x86; any CUDA device from
+    compute capability 8.0), because without them it is slower than float32.
+
+    Raises:
+        InputError: CUDA asked for and absent, or compilation without a C++ compiler.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device!r}: one of auto, cpu, cuda")
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"--precision {precision!r}: one of auto, float32, bfloat16")
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise InputError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    chosen = "cuda" if cuda and device != "cpu" else "cpu"
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16(chosen) else "float32"
+    if compiled and chosen == "cpu" and shutil.which("g++") is None and shutil.which("clang++") is None:
+        raise InputError("--compile needs a C++ compiler on the CPU (g++ or clang++), and none is on the PATH")
+    return Compute(device=chosen, precision=precision, compiled=compiled)
+
+
+@functools.cache
+def has_bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 matrices natively."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Processor, cores and device, for the record."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    name = torch.cuda.get_device_name() if device == "cuda" else model
+    return {"processor": model, "cores": torch.get_num_threads(), "device": name, "system": platform.system()}
+
+
+def packages() -> dict[str, str]:
+    """Versions that a number may depend on."""
+    import numpy
+
+    import longtail
+
+    versions = {"longtail": longtail.__version__, "torch": torch.__version__, "numpy": numpy.__version__}
+    return {"python": platform.python_version(), **versions}
+
+
+def revision() -> dict[str, Any]:
+    """Commit of the running code and whether the tree was changed; both None outside a checkout."""
+    folder = pathlib.Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    inside = git("ls-files", "--error-unmatch", str(pathlib.Path(__file__))) is not None
+    commit = git("rev-parse", "HEAD") if inside else None
+    status = git("status", "--porcelain", "--untracked-files=no", "--", str(folder)) if inside else None
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
