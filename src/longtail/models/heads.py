@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
-from longtail.errors import unknown
+from longtail.errors import InputError, unknown
 from longtail.models.initial import materialise
 from longtail.shapes import Float
 
@@ -53,7 +53,10 @@ class CosineHead(nn.Module):
     Args:
         width: D, the number of features.
         num_classes: K.
-        scale: s; 1 gives bare cosines, for a loss that scales by itself.
+        scale: s, above 0; 1 gives bare cosines, for a loss that scales by itself.
+
+    Raises:
+        InputError: a scale that is not above 0.
 
     References:
         Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, CVPR 2018.
@@ -61,6 +64,8 @@ class CosineHead(nn.Module):
 
     def __init__(self, width: int, num_classes: int, *, scale: float) -> None:
         super().__init__()
+        if not scale > 0:
+            raise InputError(f"the scale of a cosine head is above 0, not {scale}")
         self.weight = nn.Parameter(torch.empty(num_classes, width))
         self.scale = scale
 
@@ -75,11 +80,11 @@ class CosineHead(nn.Module):
         self.weight.copy_(normalize(self.weight))
 
 
-def head(kind: HeadKind, width: int, num_classes: int, *, scale: float, gain: float = PYTORCH_GAIN) -> nn.Module:
+def head(kind: str, width: int, num_classes: int, *, scale: float, gain: float = PYTORCH_GAIN) -> nn.Module:
     """The classifier that a model description names; ``scale`` is read by the cosine head, ``gain`` by the linear.
 
     Raises:
-        InputError: a kind that is neither ``linear`` nor ``cosine``.
+        InputError: a kind that is neither ``linear`` nor ``cosine``, or a cosine head with a scale that is not above 0.
 
     Example:
         >>> head("cosine", 64, 10, scale=16.0).weight.shape

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from longtail.errors import InputError
+from longtail.models import TimmModel, identity
+
+timm = pytest.importorskip("timm")
+
+
+def build(name: str, seed: int = 0, channels: int = 3, image_size: int = 32, **fields):
+    spec = TimmModel(name, **fields)
+    generator = torch.Generator().manual_seed(seed)
+    return spec.build(num_classes=5, channels=channels, image_size=image_size, generator=generator)
+
+
+# timm's own small test models: one of each family, with a pooled, a token and a twice-projected feature.
+FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "mobilenetv3_small_050"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("channels", "image_size"), [(3, 32), (1, 64)])
+def test_features_and_logits(name, channels, image_size):
+    network = build(name, channels=channels, image_size=image_size).eval()
+    output = network(torch.zeros(2, channels, image_size, image_size))
+    assert output.features.shape == (2, network.backbone.width)
+    assert output.logits.shape == (2, 5)
+    assert [stage.shape for stage in network.pyramid(torch.zeros(2, channels, image_size, image_size))] == [
+        output.features.shape
+    ]
+    found = identity(network, channels=channels, image_size=image_size)
+    assert found["name"] == name
+    assert found["widths"] == [network.backbone.width]
+    assert found["multiply_adds"] > 0
+
+
+def test_features_are_timms_own():
+    network = build("test_vit", image_size=64).eval()
+    (model,) = network.backbone.stages
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    theirs = model.forward_head(model.forward_features(images), pre_logits=True)
+    torch.testing.assert_close(network(images).features, theirs)
+
+
+def test_multiply_adds_of_a_transformer_by_hand():
+    """With the two products of attention, which are easily forgotten: timm computes them in one fused operation."""
+    tokens, width = 196 + 1, 192
+    linear = tokens * 12 * width * width
+    attention = 2 * tokens * tokens * width
+    patches = 196 * (3 * 16 * 16) * width
+    found = identity(build("vit_tiny_patch16_224", image_size=224), channels=3, image_size=224)
+    assert found["multiply_adds"] == 12 * (linear + attention) + patches + width * 5
+
+
+@pytest.mark.parametrize("near", ["test_vitt", "test_reznet"])
+def test_unknown_name_suggests_the_nearest(near):
+    with pytest.raises(InputError, match=rf"timm has no model '{near}': did you mean 'test_"):
+        build(near)
+
+
+def test_unknown_tag_is_one_clear_line():
+    with pytest.raises(InputError, match=r"timm cannot build test_vit\.no_such_tag with pretrained weights") as error:
+        build("test_vit.no_such_tag", pretrained=True)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_weights_are_one_clear_line(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="timm cannot build test_vit with pretrained weights") as error:
+        build("test_vit", pretrained=True, image_size=160)
+    assert "\n" not in str(error.value)
+
+
+def test_without_timm_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(
+        InputError, match=r"the model 'test_vit' needs the timm library: pip install 'longtail\[vision\]'"
+    ):
+        build("test_vit")
+
+
+def test_pretrained_weights_are_another_model_in_a_record():
+    assert TimmModel("test_vit", pretrained=True).name == "test_vit (pretrained)"
