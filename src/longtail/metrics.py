@@ -1,0 +1,289 @@
+"""Every number that is reported, from one (K, K) count matrix; calibration from probabilities."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longtail.counts import shot_groups
+from longtail.errors import InputError
+from longtail.shapes import Float, Int
+
+BINS = 15
+"""Bins of equal width of the expected calibration error, as in Guo et al., ICML 2017."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How far stated probabilities can be believed.
+
+    Args:
+        ece: expected calibration error, in [0, 1]: |accuracy - confidence| averaged over ``bins`` bins of equal width,
+            weighted by the samples in each.
+        nll: mean negative log-likelihood of the target, in nats.
+        brier: mean squared distance between the probabilities and the one-hot target, summed over classes: in [0, 2].
+        bins: number of bins of ``ece``.
+    """
+
+    ece: float
+    nll: float
+    brier: float
+    bins: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The result of one evaluation. Rates are in [0, 1]; what has no value is None, never 0.
+
+    Args:
+        accuracy: over samples.
+        balanced_accuracy: over classes: mean recall of the classes that occur in the target.
+        many: mean recall of the classes with more than ``thresholds["many"]`` training images.
+        medium: mean recall of the classes between, the thresholds included.
+        few: mean recall of the classes with fewer than ``thresholds["few"]`` training images.
+        group_sizes: number of classes in each group.
+        thresholds: in training images.
+        per_class: recall of each class.
+        macro_f1: mean F1 of the classes that occur in the target or among the predictions.
+        geometric_mean: of the recalls; 0 as soon as one class is never recognised.
+        harmonic_mean: of the recalls; 0 as soon as one class is never recognised.
+        worst_decile: mean recall of the tenth of the classes (rounded up) that are recognised worst.
+        calibration: None without probabilities.
+        num_samples: number of test items.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    many: float | None
+    medium: float | None
+    few: float | None
+    group_sizes: dict[str, int]
+    thresholds: dict[str, int]
+    per_class: tuple[float | None, ...]
+    macro_f1: float
+    geometric_mean: float
+    harmonic_mean: float
+    worst_decile: float
+    calibration: Calibration | None
+    num_samples: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and numbers."""
+        return {**dataclasses.asdict(self), "per_class": list(self.per_class)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        """What ``to_json`` wrote.
+
+        Raises:
+            InputError: a field that is missing, unknown or of the wrong type.
+        """
+        _same_fields(cls, data, "report")
+        values = dict(data)
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "geometric_mean", "harmonic_mean", "worst_decile"):
+            values[name] = _rate(values[name], name)
+        for name in ("many", "medium", "few"):
+            values[name] = None if values[name] is None else _rate(values[name], name)
+        for name, keys in (("group_sizes", {"many", "medium", "few"}), ("thresholds", {"many", "few"})):
+            group = values[name]
+            if not isinstance(group, Mapping) or set(group) != keys or not all(map(_whole, group.values())):
+                raise InputError(f"report: {name!r} must give a whole number for each of {', '.join(sorted(keys))}")
+            values[name] = dict(group)
+        if not isinstance(values["per_class"], (list, tuple)):
+            raise InputError("report: 'per_class' must be a list with one recall, or null, for each class")
+        values["per_class"] = tuple(None if v is None else _rate(v, "per_class") for v in values["per_class"])
+        if not _whole(values["num_samples"]):
+            raise InputError("report: 'num_samples' must be a whole number")
+        if values["calibration"] is not None:
+            values["calibration"] = _calibration(values["calibration"])
+        return cls(**values)
+
+
+def confusion(target: Int[Tensor, " N"], prediction: Int[Tensor, " N"], num_classes: int) -> Int[Tensor, "K K"]:
+    """How often each class was predicted as each.
+
+    Args:
+        target: true classes, in [0, K).
+        prediction: predicted classes, in [0, K).
+        num_classes: K.
+
+    Returns:
+        Counts (K, K): rows are targets, columns are predictions.
+
+    Raises:
+        InputError: a class outside [0, K).
+
+    Example:
+        >>> confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2)
+        tensor([[1, 1],
+                [0, 1]])
+    """
+    for name, classes in (("target", target), ("prediction", prediction)):
+        if len(classes) and not (int(classes.min()) >= 0 and int(classes.max()) < num_classes):
+            wrong = int(classes[(classes < 0) | (classes >= num_classes)][0])
+            raise InputError(
+                f"{name} holds class {wrong}; with {num_classes} classes it must be 0 to {num_classes - 1}"
+            )
+    pair = target.long() * num_classes + prediction.long()
+    return torch.bincount(pair, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def evaluate(
+    target: Int[Tensor, " N"],
+    prediction: Int[Tensor, " N"],
+    *,
+    counts: Int[Tensor, " K"],
+    probability: Float[Tensor, "N K"] | None = None,
+    many: int = 100,
+    few: int = 20,
+) -> Report:
+    """Score predictions.
+
+    Args:
+        target: true classes.
+        prediction: predicted classes.
+        counts: images of each class in the training set; they make the groups.
+        probability: rows that sum to 1, for the calibration.
+        many: a class with more training images than this is in the group "many".
+        few: a class with fewer training images than this is in the group "few".
+
+    Returns:
+        The report. The class means leave out classes without a test item.
+
+    Raises:
+        InputError: nothing to score, a class outside [0, K), or rows that are no probabilities.
+
+    Example:
+        >>> report = evaluate(
+        ...     torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]), counts=torch.tensor([500, 5])
+        ... )
+        >>> report.accuracy, round(report.balanced_accuracy, 3), report.medium
+        (0.75, 0.833, None)
+    """
+    if len(target) == 0:
+        raise InputError("there is nothing to score: the target is empty")
+    matrix = confusion(target, prediction, len(counts)).double()
+    correct, support, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
+    occurs = support > 0
+    recall = correct / support  # nan where a class does not occur
+    present = recall[occurs]
+    used = support + predicted > 0
+    f1 = 2 * correct[used] / (support + predicted)[used]
+    groups = {name: mask.to(occurs.device) for name, mask in shot_groups(counts, many=many, few=few).items()}
+    means = {name: _mean(recall[mask & occurs]) for name, mask in groups.items()}
+    worst = present.sort().values[: math.ceil(len(present) / 10)]
+    return Report(
+        accuracy=float(correct.sum() / support.sum()),
+        balanced_accuracy=float(present.mean()),
+        many=means["many"],
+        medium=means["medium"],
+        few=means["few"],
+        group_sizes={name: int(mask.sum()) for name, mask in groups.items()},
+        thresholds={"many": many, "few": few},
+        per_class=tuple(None if math.isnan(value) else value for value in recall.tolist()),
+        macro_f1=float(f1.mean()),
+        # exp(mean(log 0)) and 1 / mean(1 / 0) are 0, as they should be.
+        geometric_mean=float(present.log().mean().exp()),
+        harmonic_mean=float(1 / present.reciprocal().mean()),
+        worst_decile=float(worst.mean()),
+        calibration=None if probability is None else calibration(target, probability),
+        num_samples=len(target),
+    )
+
+
+def calibration(target: Int[Tensor, " N"], probability: Float[Tensor, "N K"]) -> Calibration:
+    r"""How well probabilities agree with what happens.
+
+    .. math:: \mathrm{ECE} = \sum_{b=1}^{15} \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|    (Guo et al., Eq. 3)
+
+    Bin b holds the samples whose largest probability is in ((b-1)/15, b/15]; acc is the share of them whose most
+    probable class is the target. The negative log-likelihood takes a probability of 0 as the smallest normal number
+    of its type, so that it stays finite.
+
+    Args:
+        target: true classes.
+        probability: rows that sum to 1.
+
+    Returns:
+        ECE, negative log-likelihood in nats and Brier score.
+
+    Raises:
+        InputError: nothing to score, a class outside [0, K), or rows that are no probabilities.
+
+    Example:
+        >>> calibration(torch.tensor([0, 1]), torch.tensor([[0.8, 0.2], [0.8, 0.2]])).ece
+        0.3000...
+
+    References:
+        Guo, Pleiss, Sun, Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017; Brier, *Verification of
+        forecasts expressed in terms of probability*, 1950 (the sum over all classes).
+    """
+    samples, num_classes = probability.shape
+    if samples == 0:
+        raise InputError("there is nothing to score: the target is empty")
+    if bool(((target < 0) | (target >= num_classes)).any()):
+        raise InputError(f"target holds a class outside 0 to {num_classes - 1}, the columns of probability")
+    smallest = torch.finfo(probability.dtype).tiny
+    tolerance = 1e-3 if probability.dtype in (torch.float32, torch.float64) else 1e-1
+    sums = probability.double().sum(dim=1)
+    if not (bool((probability >= 0).all()) and bool(((sums - 1).abs() < tolerance).all())):
+        worst = int((sums - 1).abs().nan_to_num(math.inf).argmax())
+        raise InputError(
+            f"probability must be rows of numbers >= 0 that sum to 1 (row {worst} sums to {float(sums[worst]):.4g}); "
+            "pass logits through softmax first"
+        )
+    probability, target = probability.double(), target.long()
+    confidence, likeliest = probability.max(dim=1)
+    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64, device=probability.device)
+    place = torch.bucketize(confidence, edges[1:-1])
+    gap = torch.zeros(BINS, dtype=torch.float64, device=probability.device)
+    gap.index_add_(0, place, (likeliest == target).double() - confidence)
+    likelihood = probability.gather(1, target[:, None])[:, 0]
+    square = probability.square().sum(dim=1) - 2 * likelihood + 1
+    return Calibration(
+        ece=float(gap.abs().sum() / samples),
+        nll=float(-likelihood.clamp(min=smallest).log().mean()),
+        brier=float(square.mean()),
+        bins=BINS,
+    )
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _same_fields(cls: type[Any], data: Mapping[str, Any], where: str) -> None:
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where}: an object is needed, not {type(data).__name__}")
+    names = {field.name for field in dataclasses.fields(cls)}
+    for problem, wrong in (("is missing", names - set(data)), ("is not known", set(data) - names)):
+        if wrong:
+            raise InputError(f"{where}: field {sorted(wrong)[0]!r} {problem}")
+
+
+def _calibration(data: Mapping[str, Any]) -> Calibration:
+    _same_fields(Calibration, data, "report, calibration")
+    for name, highest in (("ece", 1.0), ("nll", math.inf), ("brier", 2.0)):
+        _number(data[name], name, highest)
+    if not _whole(data["bins"]):
+        raise InputError("report, calibration: 'bins' must be a whole number")
+    return Calibration(**data)
+
+
+def _rate(value: object, name: str) -> float:
+    return _number(value, name, 1.0)
+
+
+def _number(value: object, name: str, highest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest * (1 + 1e-9):
+        raise InputError(f"report: {name!r} must be a number from 0 to {highest:g}, not {value!r}")
+    return float(value)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

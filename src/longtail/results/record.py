@@ -1,0 +1,472 @@
+"""``Record``: the evidence behind a number. ``record.json`` and ``predictions.npz``, one folder for each run.
+
+Records are superseded, never edited: ``write`` refuses to overwrite one. Reading trusts nothing: a record may have
+been sent by anyone, so its schema, sizes and checksum are checked before a value is used, and no pickle is ever loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import io
+import json
+import math
+import os
+import pathlib
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longtail.errors import InputError
+from longtail.metrics import Report
+from longtail.shapes import Int
+
+SCHEMA = 1
+RECORD = "record.json"
+PREDICTIONS = "predictions.npz"
+SELECTIONS = ("last epoch", "best on validation")
+_ARRAYS = ("index", "target", "prediction")
+_MAX_JSON_BYTES = 64 * 2**20
+_MAX_ITEMS = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One finished run and everything that decided its numbers; docs/records.md describes each field.
+
+    Args:
+        schema: version of this layout.
+        recipe: name under which the result is listed.
+        config: the recipe in its plain form.
+        seed: of every random draw.
+        data: identity of the data set: name, fingerprint, imbalance, split_seed, sizes, counts, class names and
+            thresholds of the groups.
+        model: name, parameters, multiply-adds for one image, widths.
+        numerics: version of the numerics, device, precision, whether compiled, threads.
+        packages: versions that a number may depend on.
+        hardware: what it ran on.
+        revision: commit of the code and whether the tree was changed; None outside a checkout.
+        selection: which epoch counts.
+        history: one row for each epoch.
+        report: ``longtail.metrics.Report`` in its JSON form.
+        legacy: numbers selected on the test set, flagged as such; empty where none were measured.
+        seconds: of training and evaluation.
+        started: UTC, ISO 8601.
+        predictions: name and SHA-256 of the file with the test predictions; filled in by ``write``.
+    """
+
+    schema: int
+    recipe: str
+    config: dict[str, Any]
+    seed: int
+    data: dict[str, Any]
+    model: dict[str, Any]
+    numerics: dict[str, Any]
+    packages: dict[str, Any]
+    hardware: dict[str, Any]
+    revision: dict[str, Any]
+    selection: str
+    history: list[dict[str, Any]]
+    report: dict[str, Any]
+    legacy: dict[str, Any]
+    seconds: float
+    started: str
+    predictions: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and numbers."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_json(cls, data: object, where: str = "record") -> Record:
+        """What ``to_json`` wrote, checked field by field.
+
+        Args:
+            data: parsed JSON from anywhere.
+            where: named in the error, a path for example.
+
+        Raises:
+            InputError: anything missing, unknown, of the wrong type or at odds with the rest.
+        """
+        return cls(**_checked(data, where))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+    """A record with its test predictions.
+
+    Args:
+        record: what ``record.json`` says.
+        folder: where it lies.
+        index: identity of each test image in its original file or list.
+        target: true class of each.
+        prediction: predicted class of each.
+    """
+
+    record: Record
+    folder: pathlib.Path
+    index: Int[Tensor, " N"]
+    target: Int[Tensor, " N"]
+    prediction: Int[Tensor, " N"]
+
+
+def write(
+    record: Record,
+    folder: pathlib.Path | str,
+    *,
+    index: Int[Tensor, " N"],
+    target: Int[Tensor, " N"],
+    prediction: Int[Tensor, " N"],
+) -> Record:
+    """Write a record and its predictions, each whole or not at all, the record last.
+
+    The same arguments make the same bytes.
+
+    Args:
+        record: ``predictions`` may be empty.
+        folder: made if it is not there.
+        index: identity of each test image in its original file or list.
+        target: true class of each.
+        prediction: predicted class of each.
+
+    Returns:
+        The record with the file and checksum of its predictions.
+
+    Raises:
+        InputError: the folder holds a record already or cannot be written to, or the record is not sound.
+    """
+    folder = pathlib.Path(folder)
+    if (folder / RECORD).exists():
+        raise InputError(f"{folder} holds a record already; records are never overwritten, choose another folder")
+    num_classes = len(record.data["counts"])
+    small = np.dtype(np.int16) if num_classes <= np.iinfo(np.int16).max else np.dtype(np.int32)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        index=index.cpu().numpy().astype(np.int64),
+        target=target.cpu().numpy().astype(small),
+        prediction=prediction.cpu().numpy().astype(small),
+    )
+    content = buffer.getvalue()
+    predictions = {"file": PREDICTIONS, "sha256": hashlib.sha256(content).hexdigest()}
+    record = Record.from_json({**record.to_json(), "predictions": predictions}, where=str(folder / RECORD))
+    _check_arrays(record, index.cpu(), target.cpu(), prediction.cpu(), str(folder / PREDICTIONS))
+    replace_file(folder / PREDICTIONS, content)
+    replace_file(folder / RECORD, _text(record.to_json()).encode())
+    return record
+
+
+def read(path: pathlib.Path | str) -> Loaded:
+    """Read a record and its predictions.
+
+    Args:
+        path: its folder, or its ``record.json``.
+
+    Returns:
+        The record and its predictions.
+
+    Raises:
+        InputError: not there, damaged, not a record, or predictions that are not the ones the record was written with.
+    """
+    path = pathlib.Path(path)
+    file = path / RECORD if path.is_dir() else path
+    try:
+        if file.stat().st_size > _MAX_JSON_BYTES:
+            raise InputError(f"{file} is larger than {_MAX_JSON_BYTES >> 20} MiB: this is no record")
+        data = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise InputError(f"{file} does not exist; give the folder of a finished run") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{file} is damaged or is no record: it is not JSON ({str(error)[:80]})") from None
+    except ValueError as error:
+        raise InputError(f"{file} is damaged or is no record: {error}") from None
+    record = Record.from_json(data, where=str(file))
+    arrays = _read_predictions(file.parent / record.predictions["file"], record.predictions["sha256"])
+    index, target, prediction = (arrays[name] for name in _ARRAYS)
+    _check_arrays(record, index, target, prediction, str(file.parent / PREDICTIONS))
+    return Loaded(record, file.parent, index, target, prediction)
+
+
+def find(root: pathlib.Path | str) -> Iterator[Loaded]:
+    """Every record under a folder, in the order of their paths.
+
+    Args:
+        root: searched through all its folders.
+
+    Yields:
+        The records.
+
+    Raises:
+        InputError: no such folder, or a record in it that is damaged.
+    """
+    root = pathlib.Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder; give one that holds records")
+    for file in sorted(root.rglob(RECORD)):
+        yield read(file)
+
+
+def signature(record: Record) -> str:
+    """What two records must have in common for their numbers to be comparable; the method and the seed are not in it.
+
+    Returns:
+        Data and its fingerprint, model and its size, epochs of each stage, selection, precision.
+    """
+    return "|".join(f"{name}:{value}" for name, value in protocol(record).items())
+
+
+def protocol(record: Record) -> dict[str, str]:
+    """The parts of ``signature`` by name, so that a difference can be named."""
+    data, model = record.data, record.model
+    return {
+        "data": f"{data['name']}/{data['imbalance']:g}/{data['fingerprint'][:16]}",
+        "model": f"{model['name']}/{model['parameters']}/{model['multiply_adds']}",
+        "epochs": "+".join(str(epochs) for epochs in stage_epochs(record)),
+        "selection": record.selection,
+        "precision": str(record.numerics["precision"]),
+    }
+
+
+def stage_epochs(record: Record) -> tuple[int, ...]:
+    """Epochs of each stage, in order, as the history has them."""
+    lengths: list[int] = []
+    for row in record.history:
+        if row["epoch"] == 1:
+            lengths.append(0)
+        lengths[-1] = row["epoch"]
+    return tuple(lengths)
+
+
+def replace_file(path: pathlib.Path, content: bytes) -> None:
+    """Write a file whole or not at all: a reader sees what was there before, or all of ``content``.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    temporary: pathlib.Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = pathlib.Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner reads; results are for others too.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    """JSON with one line for each field and each row of the history: small, and a difference is readable."""
+
+    def line(value: object) -> str:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+    parts = []
+    for name, value in data.items():
+        rows = (
+            f"[\n  {(',' + chr(10) + '  ').join(map(line, value))}\n ]" if name == "history" and value else line(value)
+        )
+        parts.append(f" {line(name)}: {rows}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"it holds {name}, which is no number")
+
+
+Kind = Literal["text", "whole number", "number", "object", "list", "whole number or null", "number or null"]
+
+_FIELDS: dict[str, Kind] = {
+    "schema": "whole number",
+    "recipe": "text",
+    "config": "object",
+    "seed": "whole number",
+    "data": "object",
+    "model": "object",
+    "numerics": "object",
+    "packages": "object",
+    "hardware": "object",
+    "revision": "object",
+    "selection": "text",
+    "history": "list",
+    "report": "object",
+    "legacy": "object",
+    "seconds": "number",
+    "started": "text",
+    "predictions": "object",
+}
+_PARTS: dict[str, dict[str, Kind]] = {
+    "data": {
+        "name": "text",
+        "fingerprint": "text",
+        "imbalance": "number",
+        "split_seed": "whole number or null",
+        "num_train": "whole number",
+        "num_test": "whole number",
+        "counts": "list",
+        "class_names": "list",
+        "many": "whole number",
+        "few": "whole number",
+    },
+    "model": {"name": "text", "parameters": "whole number", "multiply_adds": "whole number", "widths": "list"},
+    "numerics": {"version": "whole number", "device": "text", "precision": "text", "threads": "whole number"},
+    "predictions": {"file": "text", "sha256": "text"},
+}
+_ROW: dict[str, Kind] = {
+    "stage": "text",
+    "epoch": "whole number",
+    "loss": "number or null",
+    "train_accuracy": "number or null",
+    "learning_rate": "number or null",
+    "seconds": "number",
+}
+
+
+def _is(value: object, kind: Kind) -> bool:
+    match kind:
+        case "text":
+            return isinstance(value, str)
+        case "object":
+            return isinstance(value, dict)
+        case "list":
+            return isinstance(value, list)
+        case "whole number":
+            return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        case "number":
+            return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        case "whole number or null":
+            return value is None or _is(value, "whole number")
+        case "number or null":
+            return value is None or _is(value, "number")
+
+
+def _require(data: Mapping[str, Any], fields: Mapping[str, Kind], where: str, prefix: str = "") -> None:
+    for name, kind in fields.items():
+        if name not in data:
+            raise InputError(f"{where} is damaged or is no record: field {prefix + name!r} is missing")
+        if not _is(data[name], kind):
+            article = "an" if kind == "object" else "a"
+            shown = json.dumps(data[name], default=repr)[:60]
+            raise InputError(f"{where} is damaged: field {prefix + name!r} must be {article} {kind}, not {shown}")
+
+
+def _checked(data: object, where: str) -> dict[str, Any]:
+    def refuse(problem: str) -> InputError:
+        return InputError(f"{where} is damaged: {problem}")
+
+    if not isinstance(data, dict):
+        raise InputError(f"{where} is no record: it holds no JSON object")
+    # The version comes first: everything else about a file of another version is a guess.
+    _require(data, {"schema": "whole number"}, where)
+    if data["schema"] != SCHEMA:
+        raise InputError(f"{where} has schema {data['schema']}; this version of longtail reads schema {SCHEMA}")
+    _require(data, _FIELDS, where)
+    extra = sorted(set(data) - set(_FIELDS))
+    if extra:
+        raise refuse(f"field {extra[0]!r} is not known")
+    for part, fields in _PARTS.items():
+        _require(data[part], fields, where, prefix=f"{part}.")
+
+    facts, num_classes = data["data"], len(data["data"]["counts"])
+    if not num_classes or not all(_is(count, "whole number") for count in facts["counts"]):
+        raise refuse("data.counts must be a list of whole numbers, one for each class")
+    if len(facts["class_names"]) != num_classes or not all(_is(name, "text") for name in facts["class_names"]):
+        raise refuse(f"data.class_names must be {num_classes} texts, as data.counts has {num_classes} numbers")
+    if sum(facts["counts"]) != facts["num_train"]:
+        raise refuse(f"data.counts sum to {sum(facts['counts'])}, but data.num_train is {facts['num_train']}")
+    if not all(_is(width, "whole number") for width in data["model"]["widths"]):
+        raise refuse("model.widths must be whole numbers")
+    if data["selection"] not in SELECTIONS:
+        raise refuse(f"selection is {data['selection']!r}; it is one of {', '.join(SELECTIONS)}")
+    _check_history(data["history"], where)
+    try:
+        report = Report.from_json(data["report"])
+    except InputError as error:
+        raise refuse(str(error)) from None
+    if len(report.per_class) != num_classes or report.num_samples != facts["num_test"]:
+        raise refuse("report and data disagree about the number of classes or of test items")
+    try:
+        datetime.datetime.fromisoformat(data["started"])
+    except ValueError:
+        raise refuse(f"started is {data['started']!r}, which is no ISO 8601 time") from None
+    if data["predictions"]["file"] != PREDICTIONS:
+        raise refuse(f"predictions.file is {data['predictions']['file']!r}; it is always {PREDICTIONS!r}")
+    if not re.fullmatch(r"[0-9a-f]{64}", data["predictions"]["sha256"]):
+        raise refuse("predictions.sha256 must be 64 hexadecimal digits")
+    return dict(data)
+
+
+def _check_history(rows: Iterable[Any], where: str) -> None:
+    previous = 0
+    for place, row in enumerate(rows):
+        prefix = f"history.{place}."
+        if not isinstance(row, dict):
+            raise InputError(f"{where} is damaged: history.{place} must be an object")
+        _require(row, _ROW, where, prefix=prefix)
+        others: dict[str, Kind] = {name: "number or null" for name in row if name not in _ROW}
+        _require(row, others, where, prefix=prefix)
+        if row["epoch"] not in (1, previous + 1) or row["epoch"] == 0:
+            raise InputError(f"{where} is damaged: {prefix}epoch is {row['epoch']} after {previous}")
+        previous = row["epoch"]
+
+
+def _read_predictions(path: pathlib.Path, sha256: str) -> dict[str, Tensor]:
+    try:
+        # Three arrays of the largest length allowed, were they not compressed at all.
+        if path.stat().st_size > len(_ARRAYS) * _MAX_ITEMS * 8:
+            raise InputError(f"{path} is larger than predictions can be")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; a record is useless without it") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path} is not the file that its record was written with (SHA-256 differs); restore it")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in _ARRAYS):
+                raise InputError(f"{path} must hold exactly the arrays {', '.join(_ARRAYS)}")
+            return {name: _array(archive, f"{name}.npy", path) for name in _ARRAYS}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _array(archive: zipfile.ZipFile, name: str, path: pathlib.Path) -> Tensor:
+    """One integer vector; its declared sizes are checked before anything is decompressed or allocated."""
+    if archive.getinfo(name).file_size > _MAX_ITEMS * 8 + 1024:
+        raise InputError(f"{path}: {name} declares more than {_MAX_ITEMS:,} items")
+    raw = archive.read(name)
+    stream = io.BytesIO(raw)
+    with contextlib.suppress(ValueError, KeyError, SyntaxError):
+        if np.lib.format.read_magic(stream) == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            integers = dtype.kind == "i" and len(shape) == 1
+            if integers and shape[0] * dtype.itemsize == len(raw) - stream.tell():
+                return torch.from_numpy(np.frombuffer(raw, dtype, offset=stream.tell()).astype(np.int64))
+    raise InputError(f"{path}: {name} must be one vector of signed integers")
+
+
+def _check_arrays(record: Record, index: Tensor, target: Tensor, prediction: Tensor, where: str) -> None:
+    num_classes, num_test = len(record.data["counts"]), record.data["num_test"]
+    for name, array in (("index", index), ("target", target), ("prediction", prediction)):
+        if len(array) != num_test:
+            raise InputError(f"{where}: {name} has {len(array)} items, the record {num_test} test items")
+        if name != "index" and bool(((array < 0) | (array >= num_classes)).any()):
+            raise InputError(f"{where}: {name} holds a class outside 0 to {num_classes - 1}")
+    if len(torch.unique(index)) != len(index):
+        raise InputError(f"{where}: index names a test image twice")

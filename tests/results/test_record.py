@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from longtail.errors import InputError
+from longtail.results import record as records
+from longtail.results.record import Record, find, read, signature, stage_epochs, write
+from oracles.runs import made_up_record, made_up_run
+
+
+def rewrite(folder: pathlib.Path, **changes: object) -> None:
+    """Change fields of a written record by hand, as nobody should; ``...`` removes a field."""
+    file = folder / "record.json"
+    data = json.loads(file.read_text())
+    for path, value in changes.items():
+        *outer, last = path.split("__")
+        place = data
+        for step in outer:
+            place = place[int(step) if isinstance(place, list) else step]
+        if value is ...:
+            del place[last]
+        else:
+            place[int(last) if isinstance(place, list) else last] = value
+    file.write_text(json.dumps(data))
+
+
+def replace_predictions(folder: pathlib.Path, content: bytes) -> None:
+    """Other predictions, with the record's checksum made to fit them."""
+    (folder / "predictions.npz").write_bytes(content)
+    rewrite(folder, predictions__sha256=hashlib.sha256(content).hexdigest())
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_a_round_trip_changes_nothing(tmp_path: pathlib.Path) -> None:
+    target = torch.arange(50) % 10
+    prediction = target.roll(1)
+    given = made_up_record(target=target, prediction=prediction, epochs=(2, 3))
+    written = write(given, tmp_path / "run", index=torch.arange(50) + 100, target=target, prediction=prediction)
+    assert dataclasses.replace(written, predictions={}) == given
+    for path in (tmp_path / "run", tmp_path / "run" / "record.json"):
+        loaded = read(path)
+        assert loaded.record == written
+        assert loaded.folder == tmp_path / "run"
+        assert torch.equal(loaded.index, torch.arange(50) + 100)
+        assert torch.equal(loaded.target, target)
+        assert torch.equal(loaded.prediction, prediction)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["predictions.npz", "record.json"]
+
+
+def test_the_same_run_makes_the_same_bytes(tmp_path: pathlib.Path) -> None:
+    a, b = made_up_run(tmp_path / "a"), made_up_run(tmp_path / "b")
+    for name in ("record.json", "predictions.npz"):
+        assert (a.folder / name).read_bytes() == (b.folder / name).read_bytes()
+
+
+def test_others_may_read_it(tmp_path: pathlib.Path) -> None:
+    made_up_run(tmp_path)
+    assert (tmp_path / "record.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_it_never_overwrites(tmp_path: pathlib.Path) -> None:
+    before = made_up_run(tmp_path, recipe="ce")
+    content = (tmp_path / "record.json").read_bytes(), (tmp_path / "predictions.npz").read_bytes()
+    with pytest.raises(InputError, match="holds a record already; records are never overwritten"):
+        write(before.record, tmp_path, index=before.index, target=before.target, prediction=before.target)
+    assert content == ((tmp_path / "record.json").read_bytes(), (tmp_path / "predictions.npz").read_bytes())
+
+
+def test_a_write_that_fails_leaves_no_record(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made_up_run(tmp_path / "good")
+    arrays = {"index": run.index, "target": run.target, "prediction": run.prediction}
+
+    def full_disk(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records.os, "fsync", full_disk)
+        with pytest.raises(InputError, match="No space left on device"):
+            write(run.record, tmp_path / "new", **arrays)
+    assert list((tmp_path / "new").iterdir()) == []
+    # Killed between the two files: the predictions alone are no record, and writing again succeeds.
+    (tmp_path / "new" / "predictions.npz").write_bytes(b"half")
+    write(run.record, tmp_path / "new", **arrays)
+    assert read(tmp_path / "new").record == run.record
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: pathlib.Path) -> None:
+    run = made_up_run(tmp_path / "good")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*file.*; choose another folder"):
+        write(run.record, tmp_path / "file" / "x", index=run.index, target=run.target, prediction=run.prediction)
+
+
+def test_what_is_written_must_be_sound(tmp_path: pathlib.Path) -> None:
+    run = made_up_run(tmp_path / "good")
+    arrays = {"index": run.index, "target": run.target, "prediction": run.prediction}
+    broken = dataclasses.replace(run.record, seconds=float("nan"))
+    with pytest.raises(InputError, match="'seconds' must be a number, not NaN"):
+        write(broken, tmp_path / "x", **arrays)
+    with pytest.raises(InputError, match="index has 499 items, the record 500"):
+        write(run.record, tmp_path / "x", **{name: array[1:] for name, array in arrays.items()})
+    with pytest.raises(InputError, match="target holds a class outside 0 to 9"):
+        write(run.record, tmp_path / "x", **{**arrays, "target": run.target + 1})
+    with pytest.raises(InputError, match="index names a test image twice"):
+        write(run.record, tmp_path / "x", **{**arrays, "index": run.index // 2})
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": ...}, "field 'seed' is missing"),
+        ({"seed": -1}, "'seed' must be a whole number, not -1"),
+        ({"seed": True}, "'seed' must be a whole"),
+        ({"schema": 2}, "has schema 2; this version of longtail reads schema 1"),
+        ({"schema": "1"}, "'schema' must be"),
+        ({"surprise": 1}, "field 'surprise' is not known"),
+        ({"recipe": 3}, "'recipe' must be a text, not 3"),
+        ({"config": []}, r"'config' must be an object, not \[\]"),
+        ({"data__fingerprint": ...}, "'data.fingerprint' is missing"),
+        ({"data__counts": [1, 2]}, "data.class_names must be 2 texts"),
+        ({"data__counts": []}, "data.counts must be a list of whole numbers"),
+        ({"data__counts__0": "many"}, "data.counts must be a list of whole numbers"),
+        ({"data__num_train": 5}, "data.counts sum to .*, but data.num_train is 5"),
+        ({"data__num_test": 5}, "report and data disagree"),
+        ({"data__class_names__0": 0}, "data.class_names must be 10 texts"),
+        ({"data__split_seed": "x"}, "'data.split_seed' must be a whole"),
+        ({"model__parameters": 0.5}, "'model.parameters' must be a whole"),
+        ({"model__widths__0": "x"}, "model.widths must be whole numbers"),
+        ({"numerics__precision": None}, "'numerics.precision' must be a text"),
+        ({"selection": "best on test"}, "selection is 'best on test'; it is one of last epoch, best on validation"),
+        ({"history__0": 3}, "history.0 must be an object"),
+        ({"history__0__loss": "low"}, "'history.0.loss' must be a number or null"),
+        ({"history__1__epoch": 7}, "history.1.epoch is 7 after 1"),
+        ({"history__0__epoch": 0}, "history.0.epoch is 0 after 0"),
+        ({"history__1__radius": "x"}, "'history.1.radius' must be a number or null"),
+        ({"report__accuracy": 7}, "'accuracy' must be a number from 0 to 1"),
+        ({"report__per_class": []}, "report and data disagree"),
+        ({"started": "yesterday"}, "started is 'yesterday', which is no ISO 8601 time"),
+        ({"predictions__file": "../../secret"}, "it is always 'predictions.npz'"),
+        ({"predictions__sha256": "x"}, "64 hexadecimal digits"),
+    ],
+)
+def test_a_damaged_field_is_named(tmp_path: pathlib.Path, changes: dict[str, object], message: str) -> None:
+    made_up_run(tmp_path)
+    rewrite(tmp_path, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        read(tmp_path)
+    assert str(tmp_path / "record.json") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is damaged or is no record: it is not JSON"),
+        (b'{"schema": 1', "it is not JSON"),
+        (b"\x80\x81", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"[]", "is no record: it holds no JSON object"),
+        (b'{"name": "something-else"}', "is no record: field 'schema' is missing"),
+        (b'{"schema": 1, "seconds": NaN}', "it holds NaN, which is no number"),
+        (b'{"seed": ' + b"1" * 5000 + b"}", "is damaged or is no record"),
+    ],
+)
+def test_a_foreign_file_is_refused(tmp_path: pathlib.Path, content: bytes, message: str) -> None:
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path)
+
+
+def test_what_is_not_there(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(InputError, match=r"record.json does not exist; give the folder of a finished run"):
+        read(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        read(tmp_path / "nowhere")
+    made_up_run(tmp_path / "run")
+    (tmp_path / "run" / "predictions.npz").unlink()
+    with pytest.raises(InputError, match=r"predictions.npz cannot be read: No such file"):
+        read(tmp_path / "run")
+
+
+def test_a_file_too_large_is_not_opened(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "_MAX_JSON_BYTES", 100)
+        with pytest.raises(InputError, match="this is no record"):
+            read(tmp_path)
+    monkeypatch.setattr(records, "_MAX_ITEMS", 10)
+    with pytest.raises(InputError, match="larger than predictions can be"):
+        read(tmp_path)
+
+
+def test_other_predictions_are_noticed(tmp_path: pathlib.Path) -> None:
+    made_up_run(tmp_path)
+    content = bytearray((tmp_path / "predictions.npz").read_bytes())
+    content[-30] ^= 1
+    (tmp_path / "predictions.npz").write_bytes(bytes(content))
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        read(tmp_path)
+
+
+def test_predictions_are_never_unpickled(tmp_path: pathlib.Path) -> None:
+    ran = []
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return ran.append, ("x",)
+
+    run = made_up_run(tmp_path)
+    trapped = npz(index=run.index.numpy(), target=run.target.numpy(), prediction=np.array([Trap()] * 500, dtype=object))
+    ran.clear()
+    replace_predictions(tmp_path, trapped)
+    with pytest.raises(InputError, match=r"prediction.npy must be one vector of signed integers"):
+        read(tmp_path)
+    assert ran == []
+
+
+def test_hostile_predictions_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made_up_run(tmp_path)
+    good = {name: getattr(run, name).numpy() for name in ("index", "target", "prediction")}
+    for wrong in (good["target"].astype(float), good["target"][None], good["target"] > 3):
+        replace_predictions(tmp_path, npz(**{**good, "target": wrong}))
+        with pytest.raises(InputError, match=r"target.npy must be one vector of signed integers"):
+            read(tmp_path)
+    replace_predictions(tmp_path, npz(**good, more=good["index"]))
+    with pytest.raises(InputError, match="exactly the arrays index, target, prediction"):
+        read(tmp_path)
+    replace_predictions(tmp_path, b"PK\x03\x04 but no more")
+    with pytest.raises(InputError, match="is damaged"):
+        read(tmp_path)
+    replace_predictions(tmp_path, npz(**{**good, "prediction": good["prediction"][:-1]}))
+    with pytest.raises(InputError, match="prediction has 499 items, the record 500"):
+        read(tmp_path)
+
+    # A header that promises 10^12 items over a few bytes, and a member that unpacks to far more than its file.
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**12,)})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in good.items():
+            stream = io.BytesIO()
+            np.save(stream, array)
+            archive.writestr(f"{name}.npy", header.getvalue() if name == "target" else stream.getvalue())
+    replace_predictions(tmp_path, buffer.getvalue())
+    with pytest.raises(InputError, match=r"target.npy must be one vector"):
+        read(tmp_path)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{**good, "target": np.zeros(1_000_000, dtype=np.int64)})
+    replace_predictions(tmp_path, buffer.getvalue())
+    monkeypatch.setattr(records, "_MAX_ITEMS", 1000)
+    with pytest.raises(InputError, match=r"target.npy declares more than 1,000 items"):
+        read(tmp_path)
+
+
+def test_find_returns_every_record_in_order(tmp_path: pathlib.Path) -> None:
+    for seed, name in ((1, "b/1"), (0, "b/0"), (5, "a")):
+        made_up_run(tmp_path / name, seed=seed)
+    assert [loaded.record.seed for loaded in find(tmp_path)] == [5, 0, 1]
+    with pytest.raises(InputError, match="is no folder"):
+        list(find(tmp_path / "nowhere"))
+
+
+def test_the_signature_is_of_the_protocol_and_not_of_the_method(tmp_path: pathlib.Path) -> None:
+    base = made_up_run(tmp_path / "a").record
+    same = made_up_run(tmp_path / "b", recipe="balanced-softmax", seed=4, accuracy=0.8).record
+    assert signature(base) == signature(same)
+    expected = "data:made-up-lt/100/aaaaaaaaaaaaaaaa|model:small/1234/5678|epochs:3|selection:last epoch"
+    assert signature(base) == expected + "|precision:float32"
+    others: list[Record] = [
+        made_up_run(tmp_path / "c", fingerprint="b" * 64).record,
+        made_up_run(tmp_path / "d", epochs=(4,)).record,
+        made_up_run(tmp_path / "e", epochs=(2, 1)).record,
+        dataclasses.replace(base, selection="best on validation"),
+        dataclasses.replace(base, model={**base.model, "parameters": 1}),
+        dataclasses.replace(base, numerics={**base.numerics, "precision": "bfloat16"}),
+    ]
+    assert len({signature(base), *map(signature, others)}) == 7
+
+
+def test_stages_of_one_epoch_are_told_apart(tmp_path: pathlib.Path) -> None:
+    assert stage_epochs(made_up_run(tmp_path, epochs=(1, 1, 3)).record) == (1, 1, 3)
