@@ -8,7 +8,7 @@ between epochs: storing the state of the generator is storing the state of the s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -128,6 +128,7 @@ class ClassBalanced:
         return self._images.num_samples
 
 
+@runtime_checkable
 class Epoch(Protocol):
     """Where a run stands: ``epoch`` counts from 0, ``epochs`` is how many there will be."""
 
@@ -221,9 +222,9 @@ def check_arguments(target: Tensor, num_samples: int | None, generator: torch.Ge
         raise InputError(
             f"a sampler needs a row of class numbers as target, not {target.dtype} of shape {tuple(target.shape)}"
         )
+    if generator.device.type != target.device.type:
+        raise InputError(f"the generator is on {generator.device}, the targets are on {target.device}: use one device")
     if int(target.min()) < 0:
         raise InputError(f"a sampler needs class numbers from 0, but target holds {int(target.min())}")
     if num_samples is not None and num_samples < 1:
         raise InputError(f"num_samples must be at least 1, not {num_samples}")
-    if generator.device.type != target.device.type:
-        raise InputError(f"the generator is on {generator.device}, the targets are on {target.device}: use one device")
