@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from longtail.errors import InputError, unknown
-from longtail.models.initial import materialise
+from longtail.models.initial import materialise, normal_
 from longtail.shapes import Float
 
 HeadKind = Literal["linear", "cosine"]
@@ -38,7 +38,7 @@ class LinearHead(nn.Linear):
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         """Draws the weights anew, in place."""
-        self.weight.normal_(0.0, self.gain / math.sqrt(self.in_features), generator=generator)
+        normal_(self.weight, self.gain / math.sqrt(self.in_features), generator)
         self.bias.zero_()
 
 
@@ -76,7 +76,7 @@ class CosineHead(nn.Module):
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         """Draws the weights anew, in place."""
-        self.weight.normal_(generator=generator)
+        normal_(self.weight, 1.0, generator)
         self.weight.copy_(normalize(self.weight))
 
 

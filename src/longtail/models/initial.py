@@ -42,13 +42,13 @@ def materialise(construct: Callable[[], M], *, generator: torch.Generator) -> M:
 def initialise(module: nn.Module, *, generator: torch.Generator) -> None:
     """Draws every weight of ``module`` anew, in place, in the order of ``module.modules()``.
 
-    Convolutions are Kaiming-normal (fan in), linear layers as in PyTorch, uniform within 1 / sqrt(fan in); batch norm
-    starts at mean 0 and variance 1 with weight 1 and bias 0. A module with weights of its own kind brings a method
+    Convolutions are Kaiming-normal (fan in), linear layers as in PyTorch, uniform within 1 / sqrt(fan in); a norm
+    starts with weight 1 and bias 0, at mean 0 and variance 1. A module with weights of its own kind brings a method
     ``reset(generator)``; the heads of this package do.
 
     Args:
         module: such as the head of a network that is to be trained afresh.
-        generator: on the module's device.
+        generator: the only source of randomness, on any device: equal states give equal weights wherever the module is.
 
     Raises:
         TypeError: a layer with weights for which there is no rule and no ``reset``.
@@ -61,12 +61,13 @@ def initialise(module: nn.Module, *, generator: torch.Generator) -> None:
         if callable(reset):
             reset(generator)
         elif isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
-            _uniform_bias(part.bias, part.weight, generator)
+            normal_(part.weight, math.sqrt(2 / part.weight[0].numel()), generator)
+            if part.bias is not None:
+                uniform_(part.bias, 1 / math.sqrt(part.weight[0].numel()), generator)
         elif isinstance(part, nn.Linear):
-            part.weight.uniform_(-1, 1, generator=generator).div_(math.sqrt(part.in_features))
-            _uniform_bias(part.bias, part.weight, generator)
-        elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            for tensor in part.parameters(recurse=False):
+                uniform_(tensor, 1 / math.sqrt(part.in_features), generator)
+        elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)):
             part.reset_parameters()
         elif (
             next(part.parameters(recurse=False), None) is not None
@@ -77,6 +78,13 @@ def initialise(module: nn.Module, *, generator: torch.Generator) -> None:
             )
 
 
-def _uniform_bias(bias: torch.Tensor | None, weight: torch.Tensor, generator: torch.Generator) -> None:
-    if bias is not None:
-        bias.uniform_(-1, 1, generator=generator).div_(math.sqrt(weight[0].numel()))
+@torch.no_grad()
+def normal_(tensor: torch.Tensor, deviation: float, generator: torch.Generator) -> None:
+    """Fills ``tensor`` with normal numbers of mean 0, drawn on the generator's device."""
+    tensor.copy_(torch.empty(tensor.shape, device=generator.device).normal_(0.0, deviation, generator=generator))
+
+
+@torch.no_grad()
+def uniform_(tensor: torch.Tensor, bound: float, generator: torch.Generator) -> None:
+    """Fills ``tensor`` with uniform numbers in [-bound, bound], drawn on the generator's device."""
+    tensor.copy_(torch.empty(tensor.shape, device=generator.device).uniform_(-bound, bound, generator=generator))
