@@ -1,0 +1,197 @@
+"""A data set in memory: what a loader reads, what is drawn from it, and what training gets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from longtail.counts import class_counts
+from longtail.counts import imbalance as imbalance_of
+from longtail.data import profiles
+from longtail.data.fingerprint import fingerprint
+from longtail.data.splits import held_out, long_tailed_index
+from longtail.errors import InputError
+from longtail.shapes import Int, UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images with their classes.
+
+    Args:
+        images: (N, C, H, W) uint8, C = 1 or 3.
+        target: (N,) int64 class numbers.
+        index: (N,) int64, where each image stands in its original file or list.
+    """
+
+    images: UInt8[Tensor, "N C H W"]
+    target: Int[Tensor, " N"]
+    index: Int[Tensor, " N"]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def at(self, positions: Int[Tensor, " n"]) -> Split:
+        """The split of the images at ``positions``, in that order."""
+        return Split(self.images[positions], self.target[positions], self.index[positions])
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a loader reads, before anything is drawn from it.
+
+    Args:
+        name: as in records; without the folders of a path, so that two machines agree.
+        train: everything there is to train on.
+        test: left as it is, whatever is drawn.
+        class_names: in the order of the class numbers.
+        imbalance: of the subset that is drawn when none is asked for; None: the set keeps its own images.
+        largest: images of the largest class of a drawn subset; None: as many as the classes allow.
+        many: many-shot classes have more training images than this.
+        few: few-shot classes have fewer than this.
+        mean: of each channel in [0, 1]; None: computed from the training images.
+        std: likewise.
+        notes: what was done to the images that a reader of the numbers should know.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    imbalance: float | None = None
+    largest: int | None = None
+    many: int = 100
+    few: int = 20
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set with an identity, ready to train on.
+
+    Args:
+        name: of the data set, without folders.
+        train: the training images.
+        test: the test images; nothing is ever carved from them.
+        validation: carved from train per class; None if none was asked for.
+        counts: (K,) training images per class, after validation was carved off.
+        class_names: K names.
+        fingerprint: equal exactly when index list, labels and pixels are (``longtail.data.fingerprint``).
+        imbalance: the factor that was asked for, or the set's own largest over smallest class if nothing was drawn.
+        profile: how a drawn subset's counts fall; None for a set that keeps its own images.
+        split_seed: from which the subset was drawn; None for a set that keeps its own images.
+        validation_share: of each training class, 0 without validation.
+        many: many-shot classes have more training images than this.
+        few: few-shot classes have fewer than this.
+        mean: of each channel, of pixels scaled to [0, 1].
+        std: likewise.
+        notes: what was done to the images that a reader of the numbers should know.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    validation: Split | None
+    counts: Int[Tensor, " K"]
+    class_names: tuple[str, ...]
+    fingerprint: str
+    imbalance: float
+    profile: str | None
+    split_seed: int | None
+    validation_share: float
+    many: int
+    few: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+
+def draw(source: Source, *, imbalance: float | None, profile: str, split_seed: int, validation: float) -> Data:
+    """Draw the long-tailed subset and the validation split, and say what came out.
+
+    Args:
+        source: what was read.
+        imbalance: largest over smallest class; None: what the source says.
+        profile: how the sizes fall from the largest class to the smallest.
+        split_seed: of the subset, and of its validation split.
+        validation: share of each training class to hold out, in [0, 1). Each class gives the nearest whole number, at
+            least one image, but keeps at least one: a class with a single image has none in the validation split.
+
+    Raises:
+        InputError: values out of range, or a class left without images.
+    """
+    if not 0 <= validation < 1:
+        raise InputError(f"validation {validation:g}: the share of the training images to hold out, from 0 to below 1")
+    shape, num_classes = profiles.by_name(profile), len(source.class_names)
+    asked = source.imbalance if imbalance is None else imbalance
+    train, available = source.train, class_counts(source.train.target, num_classes)
+    empty = torch.nonzero(available < 1).flatten().tolist()
+    if empty:
+        raise InputError(f"{source.name}: class {source.class_names[empty[0]]!r} has no training images")
+    if asked is None:
+        if split_seed != 0 or profile != "exponential":
+            raise InputError(f"{source.name} keeps its own images; give an imbalance to draw a subset from it")
+    else:
+        # Sizes of 0 come out of an imbalance that is too large; the drawing names the class.
+        largest = source.largest or profiles.largest_that_fits(shape, available, asked)
+        counts = shape(num_classes, largest, asked)
+        train = train.at(long_tailed_index(train.target, counts, seed=split_seed, class_names=source.class_names))
+    held = None
+    if validation > 0:
+        sizes = class_counts(train.target, num_classes)
+        wanted = torch.floor(sizes.double() * validation + 0.5).long()
+        stay, out = held_out(train.target, torch.minimum(wanted.clamp(min=1), sizes - 1), seed=(split_seed, 1))
+        train, held = train.at(stay), train.at(out)
+    counts = class_counts(train.target, num_classes)
+    mean, std = (
+        channel_statistics(train.images) if source.mean is None or source.std is None else (source.mean, source.std)
+    )
+    return Data(
+        name=source.name,
+        train=train,
+        test=source.test,
+        validation=held,
+        counts=counts,
+        class_names=source.class_names,
+        fingerprint=fingerprint(train, held, source.test),
+        imbalance=imbalance_of(available) if asked is None else float(asked),
+        profile=None if asked is None else profile,
+        split_seed=None if asked is None else split_seed,
+        validation_share=validation,
+        many=source.many,
+        few=source.few,
+        mean=mean,
+        std=std,
+        notes=source.notes,
+    )
+
+
+def channel_statistics(images: UInt8[Tensor, "N C H W"]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
+
+    The sums are of integers, so that two machines agree to the last bit. A channel of one value has a standard
+    deviation of 1 here, so that dividing by it leaves the channel as it is.
+
+    Example:
+        >>> channel_statistics(torch.tensor([0, 255, 0, 255], dtype=torch.uint8).view(1, 1, 2, 2))
+        ((0.5,), (0.5,))
+    """
+    mean, std, values = [], [], list(range(256))
+    for channel in images.unbind(1):
+        histogram = torch.bincount(channel.reshape(-1), minlength=256).tolist()
+        n = sum(histogram)
+        first = sum(times * value for times, value in zip(histogram, values, strict=True))
+        second = sum(times * value * value for times, value in zip(histogram, values, strict=True))
+        mean.append(first / (255 * n))
+        std.append(math.sqrt((n * second - first * first) / (255 * n) ** 2) or 1.0)
+    return tuple(mean), tuple(std)

@@ -1,0 +1,76 @@
+"""The identity of a data set: equal on two machines exactly when index list, labels and pixels are.
+
+What is hashed, by SHA-256, for each of the splits ``train``, ``validation`` (where there is one) and ``test``, in this
+order, and for each of its arrays ``index``, ``target`` and ``images``, in this order:
+
+    the line ``longtail-fingerprint-1 SPLIT ARRAY DTYPE SHAPE`` (shape as ``3x1x8x8``), a newline, and the array's bytes
+    in C order: ``index`` and ``target`` as little-endian 64-bit integers, ``images`` as bytes (N, C, H, W).
+
+Each of these is a part; ``parts`` gives them by name. The fingerprint is the SHA-256 of the lines ``SPLIT.ARRAY HEX``
+of all parts, each with a newline, in the same order. Names of classes, of files and of the data set are no part of it,
+and neither is how the images came to be chosen: two ways to the same images in the same order have one fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+VERSION = "longtail-fingerprint-1"
+
+
+class Arrays(Protocol):
+    """A split, seen as its three arrays."""
+
+    @property
+    def index(self) -> Tensor:
+        """(N,) integers."""
+
+    @property
+    def target(self) -> Tensor:
+        """(N,) integers."""
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W) uint8."""
+
+
+def parts(train: Arrays, validation: Arrays | None, test: Arrays) -> dict[str, str]:
+    """SHA-256 of each array of each split, under names such as ``train.images``."""
+    found = {}
+    for name, split in (("train", train), ("validation", validation), ("test", test)):
+        if split is not None:
+            for array, kind in (("index", "<i8"), ("target", "<i8"), ("images", "|u1")):
+                found[f"{name}.{array}"] = _digest(name, array, kind, getattr(split, array))
+    return found
+
+
+def combine(found: dict[str, str]) -> str:
+    """The fingerprint of a data set from its parts: 64 hexadecimal digits."""
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in found.items()).encode()).hexdigest()
+
+
+def fingerprint(train: Arrays, validation: Arrays | None, test: Arrays) -> str:
+    """The fingerprint of a data set: 64 hexadecimal digits."""
+    return combine(parts(train, validation, test))
+
+
+def differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
+    """The parts that are not the same in both, a missing one included.
+
+    Example:
+        >>> differences({"train.index": "aa", "test.index": "bb"}, {"train.index": "aa", "test.index": "cc"})
+        ['test.index']
+    """
+    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+
+
+def _digest(split: str, array: str, kind: str, tensor: Tensor) -> str:
+    values = np.ascontiguousarray(tensor.cpu().numpy(), dtype=kind)
+    shape = "x".join(str(size) for size in values.shape)
+    digest = hashlib.sha256(f"{VERSION} {split} {array} {kind} {shape}\n".encode())
+    digest.update(values.data)
+    return digest.hexdigest()
