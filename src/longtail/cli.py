@@ -224,9 +224,7 @@ def compare(
         raise InputError(f"a recipe is named twice: {', '.join(recipe.name for recipe in asked)}")
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
     with _progress(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
-        folders = run(
-            asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify
-        )
+        folders = run(asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify)
     records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
     comparison = results.compare_records(records, generator=generator(0, "bootstrap"))
     page = report or out / data_label(loaded) / "report.html"

@@ -420,7 +420,12 @@ def _check_history(rows: Iterable[Any], where: str) -> None:
         if not isinstance(row, dict):
             raise InputError(f"{where} is damaged: history.{place} must be an object")
         _require(row, _ROW, where, prefix=prefix)
-        others: dict[str, Kind] = {name: "number or null" for name in row if name not in _ROW}
+        # Anything a part of the training adds is a number, or one number for each class, such as learned radii.
+        lists = {name: value for name, value in row.items() if name not in _ROW and isinstance(value, list)}
+        for name, values in lists.items():
+            if not all(_is(value, "number") for value in values):
+                raise InputError(f"{where} is damaged: field {prefix + name!r} must hold numbers only")
+        others: dict[str, Kind] = {name: "number or null" for name in row if name not in _ROW and name not in lists}
         _require(row, others, where, prefix=prefix)
         if row["epoch"] not in (1, previous + 1) or row["epoch"] == 0:
             raise InputError(f"{where} is damaged: {prefix}epoch is {row['epoch']} after {previous}")

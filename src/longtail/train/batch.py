@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from torch import Tensor
 from longtail.models import Network, Output
 
 
-class Batch(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Batch:
     """One step's data on the device.
 
     ``images`` (N, C, H, W) float32, normalised; several views come as (V, N, C, H, W). ``target`` and ``index`` (N,)
@@ -64,6 +65,7 @@ class Forward:
         return Output(features, self.logits)
 
 
+@runtime_checkable
 class Objective(Protocol):
     """(model, batch) -> the loss of each image, (N,). A ``torch.nn.Module`` if it has parameters of its own."""
 

@@ -34,7 +34,9 @@ class Compute:
 
     def describe(self) -> str:
         """One phrase for the terminal."""
-        return f"{self.device}, {self.precision}{', compiled' if self.compiled else ''}, {torch.get_num_threads()} threads"
+        return (
+            f"{self.device}, {self.precision}{', compiled' if self.compiled else ''}, {torch.get_num_threads()} threads"
+        )
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context of a training step."""

@@ -1,7 +1,7 @@
 """Descriptions as plain data: frozen dataclasses to JSON and back, one field changed by its dotted name, one hash.
 
 A description is a frozen dataclass whose fields are numbers, strings, None, tuples or further descriptions. Its plain
-form is a dictionary whose ``"kind"`` names the class. Reading one back only ever instantiates classes that are handed
+form is a dictionary whose ``"type"`` names the class. Reading one back only ever instantiates classes that are handed
 in: a file cannot name code to run.
 """
 
@@ -29,11 +29,11 @@ def plain(value: Any) -> Any:
         ... class Flip:
         ...     probability: float = 0.5
         >>> plain((Flip(),))
-        [{'kind': 'Flip', 'probability': 0.5}]
+        [{'type': 'Flip', 'probability': 0.5}]
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"kind": type(value).__name__, **fields}
+        return {"type": type(value).__name__, **fields}
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -48,10 +48,10 @@ def revive(data: Any, kinds: Mapping[str, type]) -> Any:
         InputError: a kind that is not known, or fields that do not fit it.
     """
     if isinstance(data, dict):
-        name = data.get("kind")
+        name = data.get("type")
         if not isinstance(name, str) or name not in kinds:
             raise unknown("part of a recipe", str(name), kinds)
-        fields = {key: revive(item, kinds) for key, item in data.items() if key != "kind"}
+        fields = {key: revive(item, kinds) for key, item in data.items() if key != "type"}
         try:
             return kinds[name](**fields)
         except TypeError as error:

@@ -41,6 +41,7 @@ def images_of(
     """Normalised images (n, C, H, W), channels last, of the split's items at ``index``; augmented if asked."""
     images = split.images[index]
     if operations:
+        assert generator is not None  # whoever augments says from which stream
         images = compose(operations, images, generator=generator)
     images = normalize(images, data.mean, data.std)
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
@@ -60,7 +61,7 @@ def chunks(
 
     The network is in eval mode only while a chunk is computed, so whoever iterates may train in between.
     """
-    for chosen in index.split(CHUNK):
+    for chosen in torch.split(index, CHUNK):
         images = images_of(split, chosen, data, operations=operations, generator=generator)
         with eval_mode(network):
             pyramid = network.pyramid(images) if levels else (network.backbone(images),)

@@ -313,7 +313,8 @@ def _train_stage(run: _Run, position: int, state: _State) -> None:
         purpose: run.generator("stage", position, purpose) for purpose in ("parts", "sampler", "augment", "epoch")
     }
     if stage.fresh_head:
-        network.head.reset(seeds.generator(run.seed, "stage", position, "head"))
+        head: Any = network.head
+        head.reset(seeds.generator(run.seed, "stage", position, "head", device=device))
     shape = data.train.images.shape
     widths = tuple(identity(network, channels=shape[1], image_size=shape[2])["widths"])
     setting = Setting(data.counts.to(device), widths, torch.device(device), generators["parts"])
@@ -454,7 +455,9 @@ def _epoch(
     stage, data, device = run.recipe.stages[position], run.data, run.compute.device
     index = sampler.draw() if hasattr(sampler, "draw") else torch.tensor(list(sampler), device=device)
     size = getattr(sampler, "batch_size", stage.sampler.batch_size)  # a quota shrinks with the number of classes
-    steps = [part for part in index.split(size) if len(part) > 1 or len(index) == 1]  # batch norm needs two images
+    steps = [
+        part for part in torch.split(index, size) if len(part) > 1 or len(index) == 1
+    ]  # batch norm needs two images
     before = sum(part.epochs for part in run.recipe.stages[:position]) + epoch
     total, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     bad = torch.full((), len(steps), device=device)
@@ -484,7 +487,9 @@ def _epoch(
         if time.monotonic() - told > 1.0:
             told = time.monotonic()
             running = (float(total) / seen, float(correct) / seen) if device == "cpu" else (None, None)
-            run.notify(_progress(run, stage, before, (step + 1) / len(steps), running[0], running[1] if looked else None))
+            run.notify(
+                _progress(run, stage, before, (step + 1) / len(steps), running[0], running[1] if looked else None)
+            )
     if int(bad) < len(steps):
         raise InputError(
             f"the loss became {float(total)} in stage {stage.name!r}, epoch {epoch + 1}, step {int(bad) + 1} of "

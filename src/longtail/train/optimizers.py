@@ -18,7 +18,8 @@ def parameter_groups(
     A parameter with the attribute ``no_decay`` (learned radii) is never decayed; biases and the weights of
     normalisation layers (at most one axis) only if ``decay_bias_and_norm``.
     """
-    decayed, free = [], []
+    decayed: list[torch.nn.Parameter] = []
+    free: list[torch.nn.Parameter] = []
     for module in modules:
         for parameter in module.parameters():
             if not parameter.requires_grad:
@@ -104,3 +105,4 @@ class Cosine:
 
 Optimizer = SGD | AdamW
 Schedule = Constant | Steps | Cosine
+CONSTANT = Constant()

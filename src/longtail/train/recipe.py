@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from longtail.errors import InputError
 from longtail.train import config
 from longtail.train.batch import Objective, Setting
-from longtail.train.optimizers import SGD, Constant, Optimizer, Schedule
+from longtail.train.optimizers import CONSTANT, Optimizer, Schedule
 
 NUMERICS = 1
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
 
 
+@runtime_checkable
 class ObjectiveDescription(Protocol):
     """A frozen dataclass that builds an objective when its stage starts."""
 
@@ -23,6 +24,7 @@ class ObjectiveDescription(Protocol):
         """The objective."""
 
 
+@runtime_checkable
 class SamplerDescription(Protocol):
     """A frozen dataclass that builds a sampler when its stage starts."""
 
@@ -34,6 +36,7 @@ class SamplerDescription(Protocol):
         """The sampler over ``target`` (N,)."""
 
 
+@runtime_checkable
 class ModelDescription(Protocol):
     """A frozen dataclass that builds a network; see ``longtail.models``."""
 
@@ -62,8 +65,8 @@ class Stage:
     epochs: int
     objective: ObjectiveDescription
     sampler: SamplerDescription
-    optimizer: Optimizer = SGD()
-    schedule: Schedule = Constant()
+    optimizer: Optimizer
+    schedule: Schedule = CONSTANT
     augmentation: tuple[Any, ...] = ()
     trains: Literal["all", "backbone", "classifier"] = "all"
     fresh_head: bool = False

@@ -1,0 +1,1 @@
+"""Training: stages and recipes, objectives, and the one loop."""
