@@ -1,0 +1,520 @@
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import random
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, one_hot
+
+import longtail.data
+from longtail import losses, samplers
+from longtail.testing import ContractError, check_dataset, check_loss, check_sampler
+
+COUNTS = torch.tensor([50, 20, 8, 3, 1])
+plain = functools.partial(cross_entropy, reduction="none")
+
+
+def one_line(error: pytest.ExceptionInfo) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+CENTROIDS = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+OWN_LOSSES = {
+    "cross_entropy": (losses.cross_entropy, {}),
+    "cross_entropy with weights": (
+        functools.partial(losses.cross_entropy, class_weights=losses.inverse_frequency_weights(COUNTS)),
+        {},
+    ),
+    "balanced_softmax": (functools.partial(losses.balanced_softmax, counts=COUNTS), {}),
+    "logit_adjusted_cross_entropy": (
+        functools.partial(losses.logit_adjusted_cross_entropy, counts=COUNTS, tau=1.5),
+        {},
+    ),
+    "class_balanced": (functools.partial(losses.class_balanced, counts=COUNTS, beta=0.999), {}),
+    "focal": (losses.focal, {}),
+    "focal with counts": (functools.partial(losses.focal, counts=COUNTS), {}),
+    "ldam": (functools.partial(losses.ldam, counts=COUNTS), {}),
+    "robustness_loss": (
+        functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5)),
+        {"width": 7, "per_sample": False},
+    ),
+    "robustness_loss, strict": (
+        functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5), strict=True),
+        {"width": 7, "per_sample": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_LOSSES)
+def test_own_losses_keep_the_contract(name):
+    loss, arguments = OWN_LOSSES[name]
+    check_loss(loss, **arguments)
+
+
+# What has the shape of a loss on one batch of logits or features; the two-view losses take queries and keys.
+def test_no_loss_is_forgotten():
+    public = {
+        name
+        for name in losses.__all__
+        if inspect.isfunction(getattr(losses, name))
+        and list(inspect.signature(getattr(losses, name)).parameters)[:2]
+        in (["logits", "target"], ["features", "target"])
+    }
+    assert public <= {name.split(",")[0].split(" with")[0] for name in OWN_LOSSES}
+
+
+class Drifting:
+    """Different at every call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, logits, target):
+        self.calls += 1
+        return plain(logits, target) * self.calls
+
+
+def in_place(logits, target):
+    logits -= logits.max(dim=1, keepdim=True).values
+    return plain(logits, target)
+
+
+def python_loop(logits, target):
+    return torch.stack([plain(logits[i : i + 1], target[i : i + 1])[0] * (1 + int(y)) for i, y in enumerate(target)])
+
+
+def sorted_by_class(logits, target):
+    return plain(logits, target)[target.sort(stable=True).indices]
+
+
+def unstable(logits, target):
+    return -torch.log(torch.softmax(logits, 1)[torch.arange(len(target)), target])
+
+
+def infinite_gradient(logits, target):
+    saturated = one_hot(target, logits.shape[1]) - torch.softmax(logits, 1)
+    return saturated.square().sum(1).sqrt()
+
+
+def batch_normalised(logits, target):
+    weight = COUNTS.to(logits.device, logits.dtype)[target]
+    return plain(logits, target) * weight / weight.mean()
+
+
+def global_noise(logits, target):
+    return plain(logits + 0 * torch.rand(logits.shape, dtype=logits.dtype, device=logits.device), target)
+
+
+def masked(logits, target):
+    out = torch.zeros_like(logits[:, 0])
+    out[target == 0] = plain(logits, target)[target == 0]
+    return out + plain(logits, target)
+
+
+def chosen(logits, target):
+    return torch.logsumexp(logits, 1) - logits[torch.arange(len(target)), target]
+
+
+def picks(logits, target):
+    """Takes the first N targets, so it swallows one too many."""
+    return plain(logits, target[: len(logits)])
+
+
+BAD_LOSSES = {
+    "reduced": (cross_entropy, "cross_entropy: returned a scalar for 12 samples; return one value for each"),
+    "column": (lambda logits, target: plain(logits, target)[:, None], r"returned shape \(12, 1\), not \(12,\)"),
+    "list": (lambda logits, target: plain(logits, target).tolist(), "returned list, not a tensor"),
+    "raises": (lambda logits, target: plain(logits, target, weight=1), "on a plain batch: raised TypeError"),
+    "drifting": (Drifting(), "Drifting: two calls on one batch differ"),
+    "in place": (in_place, "in_place: changes its input in place"),
+    "downcast": (lambda logits, target: plain(logits.float(), target), "on float64 logits, returned torch.float32"),
+    "upcast": (lambda logits, target: plain(logits.double(), target), "plain batch, returned torch.float64; keep the"),
+    "unstable": (unstable, "unstable: on logits in the thousands, the loss of sample .* is inf"),
+    "infinite gradient": (infinite_gradient, "logits in the thousands, the gradient is not finite"),
+    "detached": (lambda logits, target: plain(logits.detach(), target), "no gradient flows to the logits"),
+    "constant": (lambda logits, target: 0 * plain(logits, target), "the gradient is zero everywhere"),
+    "reordered": (sorted_by_class, "shuffling the batch changes the values of its samples by up to"),
+    "batch weights": (batch_normalised, "in a batch and .* alone"),
+    "host sync": (python_loop, r"python_loop: on shapes alone \(device meta\): raised .*no .item\(\)"),
+    "boolean mask": (masked, r"masked: on shapes alone \(device meta\): raised"),
+    "global noise": (global_noise, "global_noise: draws from the global generator"),
+    "too many targets": (picks, "picks: accepts 13 targets for 12 samples"),
+    "one target for all": (chosen, "chosen: accepts targets of shape"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LOSSES)
+def test_bad_losses_are_rejected_with_the_reason(name):
+    loss, message = BAD_LOSSES[name]
+    with pytest.raises(ContractError, match=message) as error:
+        check_loss(loss)
+    one_line(error)
+
+
+def test_a_loss_that_depends_on_the_batch_may_say_so():
+    check_loss(batch_normalised, per_sample=False)
+
+
+def test_a_loss_that_is_nan_for_one_sample_alone_is_rejected():
+    def spread(logits, target):
+        return plain(logits, target) + 0 * logits.std(dim=0).sum()
+
+    with (
+        pytest.warns(UserWarning, match="degrees of freedom"),
+        pytest.raises(ContractError, match="batch of one sample"),
+    ):
+        check_loss(spread, per_sample=False)
+
+
+def test_constants_on_the_processor_are_no_fault():
+    """A lambda over counts: the check of shapes takes them along to the meta device."""
+    log_counts = COUNTS.log()
+    check_loss(lambda logits, target: plain(logits + log_counts.to(logits.dtype), target))
+
+
+def test_modules_are_losses_too():
+    class Tempered(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.temperature = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, logits, target):
+            return plain(logits / self.temperature.to(logits.dtype), target)
+
+    check_loss(Tempered())
+
+
+# --- samplers ---------------------------------------------------------------------------------------------------------
+
+OWN_SAMPLERS = {
+    "InstanceBalanced": samplers.InstanceBalanced,
+    "SquareRoot": samplers.SquareRoot,
+    "ClassBalanced": samplers.ClassBalanced,
+    "ProgressivelyBalanced": samplers.ProgressivelyBalanced,
+    "ClassQuota": functools.partial(samplers.ClassQuota, classes=4, images=3),
+    "MinimumPerClass": functools.partial(samplers.MinimumPerClass, minimum=2),
+}
+
+
+@pytest.mark.parametrize("name", OWN_SAMPLERS)
+def test_own_samplers_keep_the_contract(name):
+    check_sampler(OWN_SAMPLERS[name])
+    check_sampler(OWN_SAMPLERS[name], target=torch.tensor([2, 0, 1, 3, 0, 0, 2, 1], dtype=torch.int64))
+
+
+def test_no_sampler_is_forgotten():
+    public = {
+        name
+        for name in samplers.__all__
+        if inspect.isclass(getattr(samplers, name))
+        and "target" in inspect.signature(getattr(samplers, name)).parameters
+    }
+    assert public <= set(OWN_SAMPLERS)
+
+
+class Good:
+    """Every image once; the mutants below each break one thing."""
+
+    def __init__(self, target, *, generator):
+        self.target, self.generator = target, generator
+
+    def __len__(self):
+        return len(self.target)
+
+    def __iter__(self):
+        return iter(torch.randperm(len(self.target), generator=self.generator).tolist())
+
+
+class Tensors(Good):
+    def __iter__(self):
+        return iter(torch.randperm(len(self.target), generator=self.generator))
+
+
+class Long(Good):
+    def __len__(self):
+        return len(self.target) + 1
+
+
+class OffByOne(Good):
+    def __iter__(self):
+        return (index + 1 for index in super().__iter__())
+
+
+class Frozen(Good):
+    def __init__(self, target, *, generator):
+        super().__init__(target, generator=generator)
+        self.order = torch.randperm(len(target), generator=generator).tolist()
+
+    def __iter__(self):
+        return iter(self.order)
+
+
+class GlobalTorch(Good):
+    def __iter__(self):
+        return iter(torch.randperm(len(self.target)).tolist())
+
+
+class GlobalPython(Good):
+    def __iter__(self):
+        order = list(super().__iter__())
+        random.shuffle(order)
+        return iter(order)
+
+
+class GlobalNumpy(Good):
+    def __iter__(self):
+        return iter([int(i) for i in np.random.permutation(len(self.target))])
+
+
+class OwnSeed(Good):
+    def __iter__(self):
+        self.epoch = getattr(self, "epoch", -1) + 1
+        generator = torch.Generator().manual_seed(self.epoch)
+        return iter(torch.randperm(len(self.target), generator=generator).tolist())
+
+
+class LeftOver(Good):
+    """Deals a third of a deck at a time and keeps the rest for later."""
+
+    def __init__(self, target, *, generator):
+        super().__init__(target, generator=generator)
+        self.deck: list[int] = []
+
+    def __len__(self):
+        return len(self.target) // 3
+
+    def __iter__(self):
+        if len(self.deck) < len(self):
+            self.deck = torch.randperm(len(self.target), generator=self.generator).tolist()
+        hand, self.deck = self.deck[: len(self)], self.deck[len(self) :]
+        return iter(hand)
+
+
+class LeftOverTold(LeftOver):
+    """The same, but its state can be stored."""
+
+    def state_dict(self):
+        return {"deck": self.deck}
+
+    def load_state_dict(self, state):
+        self.deck = list(state["deck"])
+
+
+class Sorts(Good):
+    def __init__(self, target, *, generator):
+        target.copy_(target.sort().values)
+        super().__init__(target, generator=generator)
+
+
+class OtherDraw(Good):
+    def draw(self):
+        return torch.randperm(len(self.target), generator=self.generator).flip(0)
+
+
+class ShortDraw(Good):
+    def draw(self):
+        return torch.randperm(len(self.target), generator=self.generator).int()
+
+
+class NoKeyword(Good):
+    def __init__(self, target, seed=0):
+        self.target = target
+
+
+class NamedBatch(Good):
+    batch_size = 2.5
+
+
+BAD_SAMPLERS = {
+    Tensors: "index 0 is a Tensor, not an int",
+    Long: "yields 104 indices, but its length is 105",
+    OffByOne: "is 104, not a position from 0 to 103",
+    Frozen: "a later epoch repeats the first",
+    GlobalTorch: "draws from the global generator",
+    GlobalPython: "equal generators give different epochs",
+    GlobalNumpy: "equal generators give different epochs",
+    OwnSeed: "another seed gives the same epoch",
+    LeftOver: "does not go on where it was",
+    Sorts: "changes the targets in place",
+    OtherDraw: r"draw\(\) and iteration give different epochs",
+    ShortDraw: r"draw\(\) returned torch.int32 \(104,\) on cpu, not int64",
+    NoKeyword: "construction: raised TypeError",
+    NamedBatch: "batch_size is 2.5, not a whole number",
+}
+
+
+@pytest.mark.parametrize("bad", BAD_SAMPLERS)
+def test_bad_samplers_are_rejected_with_the_reason(bad):
+    with pytest.raises(
+        ContractError, match=f"{bad.__name__}: .*{BAD_SAMPLERS[bad]}|{bad.__name__}: {BAD_SAMPLERS[bad]}"
+    ) as error:
+        check_sampler(bad)
+    one_line(error)
+
+
+def test_good_samplers_pass():
+    check_sampler(Good)
+    check_sampler(LeftOverTold)
+
+
+def test_checks_leave_the_global_state_alone():
+    before = torch.get_rng_state()
+    check_sampler(Good)
+    check_loss(plain)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- data sets --------------------------------------------------------------------------------------------------------
+
+
+def split(counts: list[int], first: int, seed: int) -> longtail.data.Split:
+    target = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    pixels = torch.randint(
+        256, (len(target), 1, 4, 4), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
+    return longtail.data.Split(images=pixels, target=target, index=torch.arange(first, first + len(target)))
+
+
+@pytest.fixture
+def good() -> types.SimpleNamespace:
+    """A small data set by the fields that a data set has, so that each can be broken."""
+    return types.SimpleNamespace(
+        name="made-up",
+        train=split([6, 3, 1], 0, 0),
+        validation=split([1, 1, 1], 10, 1),
+        test=split([2, 2, 2], 0, 2),
+        counts=torch.tensor([6, 3, 1]),
+        class_names=("a", "b", "c"),
+        num_classes=3,
+        fingerprint="f" * 64,
+        imbalance=6.0,
+        split_seed=0,
+        many=4,
+        few=2,
+        mean=(0.5,),
+        std=(0.2,),
+    )
+
+
+def test_own_data_sets_keep_the_contract(good):
+    check_dataset(good)
+    check_dataset(longtail.data.load("digits-lt"))
+    check_dataset(longtail.data.load("digits-lt", imbalance=10.0, validation=0.2))
+
+
+def test_the_real_cifar_keeps_the_contract(real_data):
+    check_dataset(longtail.data.load("cifar100-lt", imbalance=100.0, root=real_data))
+
+
+def changed(part: longtail.data.Split, **fields: torch.Tensor) -> longtail.data.Split | types.SimpleNamespace:
+    return Loose(**{"images": part.images, "target": part.target, "index": part.index, **fields})
+
+
+class Loose(types.SimpleNamespace):
+    """A split that checks nothing itself."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def leak(data: types.SimpleNamespace) -> None:
+    images = data.test.images.clone()
+    images[4] = data.train.images[4]
+    data.test = changed(data.test, images=images)
+
+
+def twice(data: types.SimpleNamespace) -> None:
+    index = data.train.index.clone()
+    index[3] = 7
+    data.train = changed(data.train, index=index)
+
+
+def carved_twice(data: types.SimpleNamespace) -> None:
+    data.validation = changed(
+        data.train, images=data.train.images[:3], target=torch.tensor([0, 1, 2]), index=data.train.index[:3]
+    )
+
+
+def beyond(data: types.SimpleNamespace) -> None:
+    target = data.test.target.clone()
+    target[5] = 3
+    data.test = changed(data.test, target=target)
+
+
+def put(**fields):
+    return lambda data: vars(data).update(fields)
+
+
+def on_train(**fields):
+    def breaks(data: types.SimpleNamespace) -> None:
+        data.train = changed(data.train, **{name: change(getattr(data.train, name)) for name, change in fields.items()})
+
+    return breaks
+
+
+BAD_DATA = {
+    "no fingerprint field": (lambda data: delattr(data, "fingerprint"), "made-up: has no field 'fingerprint'"),
+    "float images": (on_train(images=torch.Tensor.float), "train.images is torch.float32, not a tensor of torch.uint8"),
+    "narrow target": (on_train(target=torch.Tensor.int), "train.target is torch.int32, not a tensor of torch.int64"),
+    "ids as a list": (on_train(index=torch.Tensor.tolist), "train.index is list, not a tensor"),
+    "flat images": (
+        on_train(images=lambda images: images.flatten(1)),
+        r"train.images has shape \(10, 16\), not \(N, C",
+    ),
+    "other size": (
+        lambda data: setattr(data, "test", changed(data.test, images=data.test.images[..., :3])),
+        r"test.images has shape \(6, 1, 4, 3\)",
+    ),
+    "too few targets": (on_train(target=lambda target: target[:-1]), r"train has 10 images, targets \(9,\)"),
+    "class out of range": (beyond, r"test.target\[5\] is 3, not a class from 0 to 2"),
+    "id twice": (twice, "train.index holds the id 7 2 times"),
+    "leak into test": (leak, "1 images are in train and in test, the first with id 4"),
+    "leak into validation": (carved_twice, "3 images are in train and in validation, the first with id 0"),
+    "counts of another set": (
+        put(counts=torch.tensor([5, 4, 1])),
+        r"counts are \[5, 4, 1\], the int64 counts of the training targets are \[6, 3, 1\]",
+    ),
+    "float counts": (put(counts=torch.tensor([6.0, 3.0, 1.0])), r"counts are \[6.0, 3.0, 1.0\], the int64 counts"),
+    "empty class": (
+        lambda data: vars(data).update(train=split([6, 4], 0, 0), counts=torch.tensor([6, 4, 0])),
+        "class 'c' has no training image",
+    ),
+    "name twice": (put(class_names=("a", "b", "b")), "3 classes but 2 different names"),
+    "mean of three channels": (put(mean=(0.5, 0.5, 0.5)), r"mean is \(0.5, 0.5, 0.5\); one number in \[0, 1\]"),
+    "mean of bytes": (put(mean=(127.5,)), r"mean is \(127.5,\)"),
+    "no spread": (put(std=(0.0,)), r"std is \(0.0,\)"),
+    "nan spread": (put(std=(float("nan"),)), r"std is \(nan,\)"),
+    "no fingerprint": (put(fingerprint=""), "the fingerprint is ''"),
+    "inverted imbalance": (put(imbalance=0.01), "imbalance is 0.01; largest over smallest class is at least 1"),
+    "crossed thresholds": (put(many=2, few=4), "many > 2 and few < 4"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_sets_are_rejected_with_the_reason(name, good):
+    breaks, message = BAD_DATA[name]
+    breaks(good)
+    with pytest.raises(ContractError, match=message) as error:
+        check_dataset(good)
+    one_line(error)
+
+
+def test_a_test_set_that_is_numbered_anew_is_no_leak(good):
+    """The CIFAR test file has ids of its own; the same id then shows another image."""
+    assert set(good.train.index.tolist()) & set(good.test.index.tolist())
+    check_dataset(good)
+
+
+def test_errors_are_assertions():
+    assert issubclass(ContractError, AssertionError)
+    assert dataclasses.is_dataclass(longtail.data.Split)
