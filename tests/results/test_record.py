@@ -148,6 +148,7 @@ def test_what_is_written_must_be_sound(tmp_path: pathlib.Path) -> None:
         ({"history__1__epoch": 7}, "history.1.epoch is 7 after 1"),
         ({"history__0__epoch": 0}, "history.0.epoch is 0 after 0"),
         ({"history__1__radius": "x"}, "'history.1.radius' must be a number or null"),
+        ({"history__1__radii": [1.0, None]}, "'history.1.radii' must hold numbers only"),
         ({"report__accuracy": 7}, "'accuracy' must be a number from 0 to 1"),
         ({"report__per_class": []}, "report and data disagree"),
         ({"started": "yesterday"}, "started is 'yesterday', which is no ISO 8601 time"),
@@ -290,6 +291,12 @@ def test_the_signature_is_of_the_protocol_and_not_of_the_method(tmp_path: pathli
         dataclasses.replace(base, numerics={**base.numerics, "precision": "bfloat16"}),
     ]
     assert len({signature(base), *map(signature, others)}) == 7
+
+
+def test_a_row_may_hold_a_number_for_each_class(tmp_path: pathlib.Path) -> None:
+    run = made_up_run(tmp_path)
+    rewrite(tmp_path, history__0__radii=[0.5] * 10)
+    assert read(tmp_path).record.history == [{**run.record.history[0], "radii": [0.5] * 10}, *run.record.history[1:]]
 
 
 def test_stages_of_one_epoch_are_told_apart(tmp_path: pathlib.Path) -> None:
