@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn.functional import cross_entropy
 
 from longtail.errors import InputError
 from longtail.models import (
@@ -106,6 +109,29 @@ def test_bfloat16_autocast(spec):
         rounded = network(images()).logits.detach()
     assert rounded.dtype == torch.bfloat16
     assert float((rounded - exact).abs().max()) < 0.05 * float(exact.abs().max()) + 0.05
+
+
+def test_several_seeds_train_as_one():
+    """Stacked networks under vmap get the gradients and batch statistics that each gets alone."""
+    spec = CifarResNet(8)
+    shape = {"num_classes": 5, "channels": 3, "image_size": 8}
+    networks = [spec.build(**shape, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    weights, buffers = stack_module_state(networks)
+    skeleton = copy.deepcopy(networks[0]).to("meta")
+    generator = torch.Generator().manual_seed(1)
+    batches = torch.randn(3, 6, 3, 8, 8, generator=generator)
+    targets = torch.randint(5, (3, 6), generator=generator)
+
+    def loss(weights, buffers, images, target):
+        return cross_entropy(functional_call(skeleton, (weights, buffers), (images,)).logits, target)
+
+    together = vmap(grad(loss))(weights, buffers, batches, targets)
+    for i, network in enumerate(networks):
+        cross_entropy(network(batches[i]).logits, targets[i]).backward()
+        for name, parameter in network.named_parameters():
+            torch.testing.assert_close(together[name][i], parameter.grad, atol=1e-5, rtol=1e-4)
+        for name, buffer in network.named_buffers():
+            torch.testing.assert_close(buffers[name][i], buffer)
 
 
 def test_identity_counts_by_hand():
