@@ -1,0 +1,135 @@
+"""Class weights, and the losses that weigh samples by class or by difficulty."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from longtail.errors import InputError
+from longtail.losses.cross_entropy import cross_entropy
+from longtail.losses.reweighting import (
+    class_balanced,
+    effective_number_weights,
+    focal,
+    inverse_frequency_weights,
+    relative_frequency_weights,
+)
+from oracles import logit_losses as oracle
+
+Loss = Callable[..., Tensor]
+
+COUNTS = torch.tensor([500, 60, 8, 5])
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(8)
+    return 2 * torch.randn((9, 4), generator=generator, dtype=torch.float64), torch.arange(9) % 4
+
+
+def check_class_balanced(loss: Loss) -> None:
+    logits, target = batch()
+    for beta in (0.9, 0.9999):
+        weights = oracle.effective_number_weights(COUNTS.tolist(), beta)
+        expected = oracle.cross_entropy(logits.tolist(), target.tolist(), weights)
+        values = loss(logits, target, counts=COUNTS, beta=beta)
+        assert torch.allclose(values, torch.tensor(expected).double(), rtol=1e-5)
+
+
+def by_number_itself(logits: Tensor, target: Tensor, *, counts: Tensor, beta: float) -> Tensor:
+    number = 1 - beta ** counts.double()
+    return cross_entropy(logits, target, class_weights=number * len(counts) / number.sum())
+
+
+def not_normalised(logits: Tensor, target: Tensor, *, counts: Tensor, beta: float) -> Tensor:
+    return cross_entropy(logits, target, class_weights=(1 - beta) / (1 - beta ** counts.double()))
+
+
+def check_focal(loss: Loss) -> None:
+    logits, target = batch()
+    for gamma in (0.5, 1.0, 2.0):
+        expected = oracle.focal(logits.tolist(), target.tolist(), gamma)
+        assert torch.allclose(loss(logits, target, gamma=gamma), torch.tensor(expected).double(), rtol=1e-6)
+
+
+def fading_for_hard_samples(logits: Tensor, target: Tensor, *, gamma: float) -> Tensor:
+    loss = cross_entropy(logits, target)
+    return loss * (-loss).exp() ** gamma
+
+
+def of_the_largest_probability(logits: Tensor, target: Tensor, *, gamma: float) -> Tensor:
+    return cross_entropy(logits, target) * (1 - logits.softmax(dim=1).amax(dim=1)) ** gamma
+
+
+@pytest.mark.parametrize(
+    ("check", "loss", "mutants"),
+    [
+        (check_class_balanced, class_balanced, [by_number_itself, not_normalised]),
+        (check_focal, focal, [fading_for_hard_samples, of_the_largest_probability]),
+    ],
+)
+def test_loss_is_the_oracle_and_its_mutants_are_not(
+    check: Callable[[Loss], None], loss: Loss, mutants: list[Loss]
+) -> None:
+    check(loss)
+    for mutant in mutants:
+        with pytest.raises(AssertionError):
+            check(mutant)
+
+
+def test_focal_propositions() -> None:
+    """gamma = 0 is cross-entropy; a sample at p = 0.9 costs 100 times less with gamma = 2, as the paper says."""
+    logits, target = batch()
+    assert torch.allclose(focal(logits, target, gamma=0.0), cross_entropy(logits, target))
+    easy = torch.tensor([[0.9, 0.1]]).double().log()
+    ratio = cross_entropy(easy, torch.tensor([0])) / focal(easy, torch.tensor([0]), gamma=2.0)
+    assert float(ratio) == pytest.approx(100, rel=1e-6)
+    ladder = [focal(logits, target, gamma=gamma) for gamma in (0.0, 0.5, 1.0, 5.0)]
+    assert all(bool((high > low).all()) for high, low in itertools.pairwise(ladder))
+
+
+def test_focal_ignores_counts() -> None:
+    logits, target = batch()
+    assert torch.equal(focal(logits, target, counts=COUNTS), focal(logits, target))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_of_a_certain_sample_has_a_gradient(gamma: float) -> None:
+    """1 - p is exactly 0 in float32, where a power below 1 has no finite slope."""
+    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    values = focal(logits, torch.tensor([0]), gamma=gamma)
+    assert values.tolist() == [0.0]
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    assert bool((gradient == 0).all())
+
+
+def test_inverse_frequency_makes_every_class_weigh_the_same() -> None:
+    weights = inverse_frequency_weights(COUNTS)
+    mass = weights * COUNTS
+    assert torch.allclose(mass, mass[0].expand(4))
+    assert float(weights.mean()) == pytest.approx(1)
+
+
+def test_effective_number_lies_between_equal_and_inverse_weights() -> None:
+    assert torch.equal(effective_number_weights(COUNTS, beta=0.0), torch.ones(4))
+    assert torch.allclose(effective_number_weights(COUNTS, beta=1 - 1e-9), inverse_frequency_weights(COUNTS), rtol=1e-4)
+    expected = torch.tensor(oracle.effective_number_weights(COUNTS.tolist(), 0.99))
+    assert torch.allclose(effective_number_weights(COUNTS, beta=0.99), expected, rtol=1e-5)
+    ratios = [float(w[3] / w[0]) for w in (effective_number_weights(COUNTS, beta=b) for b in (0.0, 0.9, 0.99, 0.9999))]
+    assert ratios == sorted(ratios)
+    with pytest.raises(InputError, match="beta"):
+        effective_number_weights(COUNTS, beta=1.0)
+
+
+def test_relative_frequency() -> None:
+    assert relative_frequency_weights(COUNTS).tolist() == pytest.approx([1, 0.12, 0.016, 0.01])
+
+
+@pytest.mark.parametrize("weigh", [inverse_frequency_weights, effective_number_weights, relative_frequency_weights])
+def test_a_class_without_images_has_weight_zero_and_no_influence(weigh: Callable[[Tensor], Tensor]) -> None:
+    weights = weigh(torch.tensor([500, 0, 5]))
+    assert weights[1] == 0
+    assert torch.allclose(weights[[0, 2]], weigh(torch.tensor([500, 5])))
