@@ -1,0 +1,56 @@
+"""Losses as pure functions, unreduced: ``(logits (N, K), target (N,)) -> (N,)`` and their kin on features."""
+
+from longtail.losses.centroids import CentroidSums
+from longtail.losses.contrastive import supervised_contrastive
+from longtail.losses.cross_entropy import cross_entropy
+from longtail.losses.margin import ldam, ldam_margins
+from longtail.losses.negative_sampling import (
+    balanced_negative_sampling,
+    negative_sampling,
+    released_balanced_negative_sampling,
+)
+from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy
+from longtail.losses.reweighting import (
+    class_balanced,
+    effective_number_weights,
+    focal,
+    inverse_frequency_weights,
+    relative_frequency_weights,
+)
+from longtail.losses.robust import (
+    LearnedRadii,
+    class_mean,
+    no_radius,
+    radius_from_gaussian_kl,
+    radius_from_wasserstein,
+    robustness_loss,
+    shared_radius,
+    standard_error_radius,
+)
+
+__all__ = [
+    "CentroidSums",
+    "LearnedRadii",
+    "adjust_logits",
+    "balanced_negative_sampling",
+    "balanced_softmax",
+    "class_balanced",
+    "class_mean",
+    "cross_entropy",
+    "effective_number_weights",
+    "focal",
+    "inverse_frequency_weights",
+    "ldam",
+    "ldam_margins",
+    "logit_adjusted_cross_entropy",
+    "negative_sampling",
+    "no_radius",
+    "radius_from_gaussian_kl",
+    "radius_from_wasserstein",
+    "relative_frequency_weights",
+    "released_balanced_negative_sampling",
+    "robustness_loss",
+    "shared_radius",
+    "standard_error_radius",
+    "supervised_contrastive",
+]
