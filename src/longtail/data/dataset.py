@@ -54,6 +54,7 @@ class Source:
         few: few-shot classes have fewer than this.
         mean: of each channel in [0, 1]; None: computed from the training images.
         std: likewise.
+        drawn: ``train`` is the de-facto subset of ``imbalance`` already; nothing more is drawn from it.
         notes: what was done to the images that a reader of the numbers should know.
     """
 
@@ -67,6 +68,7 @@ class Source:
     few: int = 20
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    drawn: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -141,7 +143,7 @@ def draw(source: Source, *, imbalance: float | None, profile: str, split_seed: i
     if asked is None:
         if split_seed != 0 or profile != "exponential":
             raise InputError(f"{source.name} keeps its own images; give an imbalance to draw a subset from it")
-    else:
+    elif not source.drawn:
         # Sizes of 0 come out of an imbalance that is too large; the drawing names the class.
         largest = source.largest or profiles.largest_that_fits(shape, available, asked)
         counts = shape(num_classes, largest, asked)
