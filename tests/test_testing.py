@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import random
+import re
 import types
 
 import numpy as np
@@ -61,16 +62,31 @@ def test_own_losses_keep_the_contract(name):
     check_loss(loss, **arguments)
 
 
-# What has the shape of a loss on one batch of logits or features; the two-view losses take queries and keys.
+# Losses of two views, as losses of one: the other view is the features turned by one place.
+TWO_VIEWS = {
+    "negative_sampling": functools.partial(losses.negative_sampling, temperature=0.5),
+    "balanced_negative_sampling": functools.partial(losses.balanced_negative_sampling, temperature=0.5),
+    "balanced_negative_sampling, in chunks": functools.partial(
+        losses.balanced_negative_sampling, temperature=0.5, chunk=5
+    ),
+    "released_balanced_negative_sampling": losses.released_balanced_negative_sampling,
+    "supervised_contrastive": functools.partial(losses.supervised_contrastive, temperature=0.1),
+}
+
+
+@pytest.mark.parametrize("name", TWO_VIEWS)
+def test_own_losses_of_two_views_keep_the_contract(name):
+    check_loss(
+        lambda features, target: TWO_VIEWS[name](features, features.roll(1, 1), target), width=7, per_sample=False
+    )
+
+
 def test_no_loss_is_forgotten():
-    public = {
-        name
-        for name in losses.__all__
-        if inspect.isfunction(getattr(losses, name))
-        and list(inspect.signature(getattr(losses, name)).parameters)[:2]
-        in (["logits", "target"], ["features", "target"])
-    }
-    assert public <= {name.split(",")[0].split(" with")[0] for name in OWN_LOSSES}
+    functions = {name: getattr(losses, name) for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
+    signatures = {name: tuple(inspect.signature(function).parameters) for name, function in functions.items()}
+    first = {"logits", "features", "queries"}
+    public = {name for name, names in signatures.items() if names[0] in first and "target" in names}
+    assert public == {re.split(",| with", name)[0] for name in (*OWN_LOSSES, *TWO_VIEWS)}
 
 
 class Drifting:
