@@ -1,0 +1,58 @@
+"""The board: tasks, state of the art, data sets, papers and methods, with every number sourced or re-scored.
+
+Importing this package loads nothing heavy; each function imports what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from longtail.errors import InputError
+
+__all__ = ["build", "export_archive", "import_archive", "serve", "submit", "verify"]
+
+
+def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -> dict[str, Any]:
+    """Write the static site to ``out``; see :func:`longtail.board.site.build`."""
+    from longtail.board import site
+
+    return site.build(out, root=root, archive=archive)
+
+
+def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Answer requests until interrupted; see :func:`longtail.board.server.serve`."""
+    try:
+        from longtail.board import server
+    except ModuleNotFoundError as error:
+        raise InputError(f"serving needs {error.name}: pip install 'longtail[board]'") from None
+    server.serve(root=root, host=host, port=port)
+
+
+def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None) -> list[dict[str, Any]]:
+    """Take finished runs into a board; see :func:`longtail.board.submissions.submit`."""
+    from longtail.board import submissions
+
+    return submissions.submit(records, root=root, submitter=submitter)
+
+
+def verify(root: Path) -> list[str]:
+    """Re-score everything and list what differs; see :func:`longtail.board.submissions.verify`."""
+    from longtail.board import submissions
+
+    return submissions.verify(root)
+
+
+def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
+    """Take evaluation tables of the Papers with Code archive in; see :func:`longtail.board.archive.import_archive`."""
+    from longtail.board import archive
+
+    return archive.import_archive(file, root=root)
+
+
+def export_archive(root: Path, file: Path) -> dict[str, Any]:
+    """Write them back; see :func:`longtail.board.archive.export_archive`."""
+    from longtail.board import archive
+
+    return archive.export_archive(root, file)

@@ -1,0 +1,533 @@
+"""The files that are the truth: papers, methods, data sets and claims, read from TOML or JSON and checked.
+
+Claims are append-only. A claim is never edited; a later one names it in ``supersedes`` and takes its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from longtail.board.measures import canonical, find_measure
+from longtail.board.values import parse_value, safe_url, slug
+from longtail.errors import InputError
+
+TRACKS = {
+    "scratch": "Trained from scratch",
+    "imagenet": "ImageNet-pre-trained",
+    "foundation": "Foundation models",
+    "unstated": "Pre-training not stated",
+}
+FACETS = (
+    "significance",
+    "key results",
+    "methodology",
+    "novelty",
+    "contributions",
+    "limitations",
+    "future directions",
+)
+QUESTIONS = {
+    "methodology": "What methodology did the authors use?",
+    "key results": "What are the key results?",
+    "significance": "Why does this work matter?",
+    "limitations": "What are the main limitations?",
+}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A titled address."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One side of a paper: our words, where in the paper it stands, who wrote the words, and what the library does."""
+
+    name: str
+    points: tuple[str, ...]
+    where: str
+    written_by: str
+    quick: str | None = None
+    here: str | None = None
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper; whatever is not known is ``None`` or empty, never guessed."""
+
+    id: str
+    title: str
+    authors: tuple[str, ...] = ()
+    date: str | None = None
+    venue: str | None = None
+    arxiv: str | None = None
+    tasks: tuple[str, ...] = ()
+    summary: str | None = None
+    summary_by: str | None = None
+    links: tuple[Link, ...] = ()
+    code: tuple[Link, ...] = ()
+    methods: tuple[str, ...] = ()
+    facets: tuple[Facet, ...] = ()
+    controls: tuple[str, ...] = ()
+    related: tuple[str, ...] = ()
+    source: str | None = None
+    kind: str = "content"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method under its paper's own name; ``recipe`` is the command-line name where the library implements it."""
+
+    id: str
+    name: str
+    family: str
+    summary: str
+    recipe: str | None = None
+    paper: str | None = None
+    venue: str | None = None
+    year: int | None = None
+    notes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One data set at one imbalance: what a board stands on. Counts are ``None`` where nobody has stated them."""
+
+    id: str
+    dataset: str
+    name: str
+    imbalance: float | None = None
+    images: int | None = None
+    largest: int | None = None
+    smallest: int | None = None
+    groups: tuple[int, int, int] | None = None
+    num_test: int | None = None
+    num_classes: int | None = None
+    many: int = 100
+    few: int = 20
+    counts: tuple[int, ...] | None = None
+    key: str | None = None
+    aliases: tuple[str, ...] = ()
+    notable: bool = False
+    library: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A family of variants of one data set."""
+
+    id: str
+    name: str
+    full_name: str
+    summary: str
+    modality: str
+    homepage: str | None
+    cite: str | None
+    licence: str | None
+    source: str
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number that somebody printed, with where it stands; ``value`` is on the scale that its board ranks by."""
+
+    id: str
+    method: str
+    dataset: str
+    metric: str
+    raw: str
+    value: float | None
+    measure: str
+    source: str
+    locator: str
+    quote: str
+    kind: str = "reported"
+    url: str | None = None
+    second_hand: bool = False
+    method_id: str | None = None
+    paper: str | None = None
+    track: str = "unstated"
+    backbone: str | None = None
+    epochs: int | None = None
+    augmentation: str | None = None
+    selection: str | None = None
+    trials: int | None = None
+    spread: float | None = None
+    many: float | None = None
+    medium: float | None = None
+    few: float | None = None
+    extra_data: str | None = None
+    date: str | None = None
+    tasks: tuple[str, ...] = ()
+    catalogued: bool = False
+    supersedes: str | None = None
+    note: str | None = None
+    added: str | None = None
+    flags: tuple[str, ...] = ()
+    paper_title: str | None = None
+    paper_url: str | None = None
+    code: tuple[Link, ...] = ()
+    dataset_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that the shipped files and a board's own files say."""
+
+    papers: dict[str, Paper]
+    methods: dict[str, Method]
+    datasets: dict[str, Dataset]
+    variants: dict[str, Variant]
+    claims: list[Claim]
+
+
+def _fields(kind: type) -> set[str]:
+    return {each.name for each in dataclasses.fields(kind)}
+
+
+def _only(entry: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
+    extra = sorted(set(entry) - set(allowed))
+    if extra:
+        raise InputError(f"{where}: unknown field {extra[0]!r}; known are {', '.join(sorted(allowed))}")
+
+
+def _text(entry: Mapping[str, Any], name: str, where: str, limit: int = 600) -> str:
+    value = entry.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: {name!r} must be a non-empty text")
+    if len(value) > limit:
+        raise InputError(f"{where}: {name!r} has {len(value)} characters, at most {limit} are allowed")
+    return value
+
+
+def _date(value: object, where: str) -> str | None:
+    """A date as YYYY-MM-DD; TOML's own dates are taken too."""
+    if value is None:
+        return None
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        try:
+            return datetime.date.fromisoformat(value).isoformat()
+        except ValueError:
+            pass
+    raise InputError(f"{where}: {value!r} is no date; write YYYY-MM-DD, or leave it out if it is unknown")
+
+
+def _links(entries: Iterable[Mapping[str, Any]], where: str) -> tuple[Link, ...]:
+    out = []
+    for entry in entries:
+        if safe_url(entry.get("url")) is None:
+            raise InputError(f"{where}: {entry.get('url')!r} is no http or https address")
+        out.append(Link(title=_text(entry, "title", where), url=entry["url"]))
+    return tuple(out)
+
+
+def exponential_counts(largest: int, imbalance: float, num_classes: int) -> tuple[int, ...]:
+    """The class counts of the exponential profile, ``int(largest * imbalance ** (-c / (K - 1)))``.
+
+    Example:
+        >>> counts = exponential_counts(500, 100, 100)
+        >>> sum(counts), counts[0], counts[-1]
+        (10847, 500, 5)
+    """
+    return tuple(int(largest * imbalance ** (-c / (num_classes - 1.0))) for c in range(num_classes))
+
+
+def _paper(entry: Mapping[str, Any], where: str) -> Paper:
+    _only(entry, {*_fields(Paper), "facet"} - {"facets", "kind"}, where)
+    facets = []
+    for facet in entry.get("facet", ()):
+        _only(facet, _fields(Facet), where)
+        if facet.get("name") not in FACETS:
+            raise InputError(f"{where}: unknown facet {facet.get('name')!r}; known are {', '.join(FACETS)}")
+        facets.append(
+            Facet(
+                name=facet["name"],
+                points=tuple(facet["points"]),
+                where=_text(facet, "where", where),
+                written_by=_text(facet, "written_by", where),
+                quick=facet.get("quick"),
+                here=facet.get("here"),
+            )
+        )
+    return Paper(
+        id=_text(entry, "id", where),
+        title=_text(entry, "title", where),
+        authors=tuple(entry.get("authors", ())),
+        date=_date(entry.get("date"), where),
+        venue=entry.get("venue"),
+        arxiv=entry.get("arxiv"),
+        tasks=tuple(entry.get("tasks", ())),
+        summary=entry.get("summary"),
+        summary_by=entry.get("summary_by"),
+        links=_links(entry.get("links", ()), where),
+        code=_links(entry.get("code", ()), where),
+        methods=tuple(entry.get("methods", ())),
+        facets=tuple(sorted(facets, key=lambda facet: FACETS.index(facet.name))),
+        controls=tuple(entry.get("controls", ())),
+        related=tuple(entry.get("related", ())),
+        source=entry.get("source"),
+    )
+
+
+def _method(entry: Mapping[str, Any], where: str) -> Method:
+    _only(entry, _fields(Method), where)
+    for name in ("id", "name", "family", "summary"):
+        _text(entry, name, where, 2000)
+    given = dict(entry)
+    given["notes"], given["aliases"] = tuple(entry.get("notes", ())), tuple(entry.get("aliases", ()))
+    return Method(**given)
+
+
+def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
+    _only(entry, {*_fields(Dataset), "variant", "profile", "shared"} - {"variants"}, where)
+    shared = entry.get("shared", {})
+    variants = []
+    for each in entry.get("variant", ()):
+        given = {**shared, **each}
+        _only(given, _fields(Variant) - {"counts", "dataset"}, where)
+        counts = None
+        if entry.get("profile") == "exponential":
+            counts = exponential_counts(given["largest"], given["imbalance"], given["num_classes"])
+            groups = (
+                sum(count > given.get("many", 100) for count in counts),
+                sum(given.get("few", 20) <= count <= given.get("many", 100) for count in counts),
+                sum(count < given.get("few", 20) for count in counts),
+            )
+            # The file states what the profile implies, so that a slip in either shows at once.
+            for name, stated, implied in (
+                ("images", given.get("images"), sum(counts)),
+                ("smallest", given.get("smallest"), counts[-1]),
+                ("groups", given.get("groups") and tuple(given["groups"]), groups),
+            ):
+                if stated is not None and stated != implied:
+                    raise InputError(f"{where}: {given['id']}: {name} is {stated}, the profile gives {implied}")
+            given |= {"images": sum(counts), "smallest": counts[-1], "groups": groups}
+        given |= {"counts": counts, "dataset": entry["id"], "aliases": tuple(given.get("aliases", ()))}
+        given["groups"] = tuple(given["groups"]) if given.get("groups") else None
+        given["imbalance"] = float(given["imbalance"]) if given.get("imbalance") else None
+        variants.append(Variant(**given))
+    return Dataset(
+        id=_text(entry, "id", where),
+        name=_text(entry, "name", where),
+        full_name=_text(entry, "full_name", where),
+        summary=_text(entry, "summary", where, 2000),
+        modality=_text(entry, "modality", where),
+        homepage=safe_url(entry.get("homepage")),
+        cite=entry.get("cite"),
+        licence=entry.get("licence"),
+        source=_text(entry, "source", where),
+        variants=tuple(variants),
+    )
+
+
+_CLAIM_INPUT = _fields(Claim) - {"value", "measure", "kind", "flags", "paper_title", "paper_url", "dataset_name"} | {
+    "value"
+}
+
+
+def claim_from(entry: Mapping[str, Any], where: str) -> Claim:
+    """Check one typed-in claim and bring its value to its board's scale.
+
+    Args:
+        entry: the fields of :class:`Claim` as written; ``value`` is the number as printed, text or number, and
+            ``quote`` what the source prints (the value itself where no more is known).
+        where: the file and position, for the error.
+
+    Raises:
+        InputError: for an unknown field, a missing source, locator or quote, a number that cannot be read, or one
+            that does not occur in its own quote.
+    """
+    _only(entry, _CLAIM_INPUT, where)
+    given = dict(entry)
+    for name in ("id", "method", "dataset", "metric", "source", "locator", "quote"):
+        _text(given, name, where)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,119}", given["id"]):
+        raise InputError(f"{where}: claim id {given['id']!r} must be lower-case letters, digits, '.' and '-'")
+    if given.get("track", "unstated") not in TRACKS:
+        raise InputError(f"{where}: unknown track {given['track']!r}; known are {', '.join(TRACKS)}")
+    if given.get("url") is not None and safe_url(given["url"]) is None:
+        raise InputError(f"{where}: {given['url']!r} is no http or https address")
+    printed = given.pop("value", None)
+    if not isinstance(printed, str | int | float):
+        raise InputError(f"{where}: 'value' must be the number as printed")
+    value = parse_value(printed)
+    if value.number is None:
+        raise InputError(f"{where}: {printed!r} is no number")
+    if str(printed).strip() not in given["quote"]:
+        raise InputError(f"{where}: the quote {given['quote']!r} does not contain the value {printed!r}")
+    measure, number = canonical(find_measure(given["metric"]), value.number)
+    if measure.unit == "%" and not 0 <= number <= 100:
+        raise InputError(f"{where}: {printed!r} is no percentage")
+    for name in ("many", "medium", "few", "spread"):
+        if given.get(name) is not None:
+            if not isinstance(given[name], int | float):
+                raise InputError(f"{where}: {name!r} must be a number")
+            given[name] = float(given[name])
+    given |= {
+        "raw": value.raw if isinstance(printed, str) else str(printed),
+        "value": number,
+        "measure": measure.id,
+        "flags": value.flags,
+        "tasks": tuple(given.get("tasks", ())),
+        "date": _date(given.get("date"), where),
+        "added": _date(given.get("added"), where),
+        "code": _links(given.get("code", ()), where),
+    }
+    return Claim(**given)
+
+
+def _parse(text: str, name: str) -> Any:
+    try:
+        return json.loads(text) if name.endswith(".json") else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: cannot be read: {error}") from None
+
+
+def claims_in(text: str, name: str) -> list[Claim]:
+    """The claims of one file: a table ``defaults`` and a list ``claim`` whose entries override it."""
+    table = _parse(text, name)
+    if not isinstance(table, dict) or not isinstance(table.get("claim"), list):
+        raise InputError(f"{name}: expected a list named 'claim'")
+    _only(table, {"defaults", "claim"}, name)
+    defaults = table.get("defaults", {})
+    return [claim_from({**defaults, **entry}, f"{name}, claim {i + 1}") for i, entry in enumerate(table["claim"])]
+
+
+@cache
+def shipped() -> Content:
+    """The content that comes with the package."""
+    folder = files("longtail.board").joinpath("content")
+
+    def texts(kind: str) -> list[tuple[str, str]]:
+        found = [each for each in folder.joinpath(kind).iterdir() if each.name.endswith(".toml")]
+        return [(each.name, each.read_text("utf-8")) for each in sorted(found, key=lambda each: each.name)]
+
+    parsed = [(name, _parse(text, name)) for name, text in texts("papers")]
+    papers = [_paper(entry, name) for name, table in parsed for entry in table.get("paper", [table])]
+    methods = [_method(entry, name) for name, text in texts("methods") for entry in _parse(text, name)["method"]]
+    datasets = [_dataset(_parse(text, name), name) for name, text in texts("datasets")]
+    claims = [claim for name, text in texts("claims") for claim in claims_in(text, name)]
+    return _content(papers, methods, datasets, claims)
+
+
+def _content(
+    papers: Sequence[Paper], methods: Sequence[Method], datasets: Sequence[Dataset], claims: Sequence[Claim]
+) -> Content:
+    def unique(things: Sequence[Any], kind: str) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for thing in things:
+            if thing.id in out:
+                raise InputError(f"two {kind}s have the id {thing.id!r}; append a new one that supersedes it instead")
+            out[thing.id] = thing
+        return out
+
+    by_id = unique(claims, "claim")
+    for claim in claims:
+        seen, at = {claim.id}, claim
+        while at.supersedes is not None:
+            if at.supersedes not in by_id:
+                raise InputError(f"claim {at.id!r} supersedes {at.supersedes!r}, which does not exist")
+            if at.supersedes in seen:
+                raise InputError(f"claim {claim.id!r} supersedes itself by way of {at.id!r}")
+            seen.add(at.supersedes)
+            at = by_id[at.supersedes]
+    return Content(
+        papers=unique(papers, "paper"),
+        methods=unique(methods, "method"),
+        datasets=unique(datasets, "data set"),
+        variants=unique([variant for each in datasets for variant in each.variants], "variant"),
+        claims=list(claims),
+    )
+
+
+def load(root: Path | None) -> Content:
+    """The shipped content, and the claims that a board's own folder adds to it."""
+    base = shipped()
+    if root is None or not (root / "claims").is_dir():
+        return base
+    claims = list(base.claims)
+    for file in sorted((root / "claims").iterdir()):
+        if file.suffix in (".toml", ".json") and not file.name.startswith("."):
+            claims += claims_in(file.read_text("utf-8"), file.name)
+    return _content(list(base.papers.values()), list(base.methods.values()), list(base.datasets.values()), claims)
+
+
+def find_variant(content: Content, name: str) -> Variant | None:
+    """The variant that a data set's printed name stands for, by identifier, name or alias."""
+    return _variants_by_name(tuple(content.variants.values())).get(slug(name))
+
+
+@cache
+def _variants_by_name(variants: tuple[Variant, ...]) -> dict[str, Variant]:
+    return {slug(name): each for each in variants for name in (*each.aliases, each.name, each.id)}
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """Put a complete new file in place, or fail: never a half-written one, never over another.
+
+    Raises:
+        InputError: if the file is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        try:
+            # A hard link is refused if the name is taken: the claim to a name is atomic.
+            os.link(temporary, path)
+        except FileExistsError:
+            raise InputError(f"{path} exists; the board's files are never edited, add a new one instead") from None
+    finally:
+        os.unlink(temporary)
+
+
+def append_claims(root: Path, name: str, entries: Sequence[Mapping[str, Any]]) -> Path:
+    """Add a file of claims to a board's own folder; nothing that stands there is touched.
+
+    Args:
+        root: the board's folder.
+        name: what the file is called, without its ending.
+        entries: the claims' fields, as for :func:`claim_from`.
+
+    Returns:
+        The new file.
+
+    Raises:
+        InputError: if a claim is unusable, its id is taken, or the file exists.
+    """
+    known = load(root)
+    new = [claim_from(entry, f"claim {i + 1}") for i, entry in enumerate(entries)]
+    _content(
+        list(known.papers.values()),
+        list(known.methods.values()),
+        list(known.datasets.values()),
+        [*known.claims, *new],
+    )
+    path = root / "claims" / f"{slug(name)}.json"
+    text = json.dumps({"claim": [dict(entry) for entry in entries]}, indent=1, ensure_ascii=False, sort_keys=True)
+    write_once(path, (text + "\n").encode())
+    return path

@@ -1,0 +1,417 @@
+"""The board as a server: the same pages, search, a read-only interface, and a form whose uploads wait for review.
+
+Nothing that arrives here is shown before somebody has run ``longtail board submit`` on it.
+"""
+
+from __future__ import annotations
+
+import collections
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from longtail.board import pages
+from longtail.board.content import load
+from longtail.board.feeds import board_json, entry_json
+from longtail.board.index import Index, build_index
+from longtail.board.predictions import MAX_FILE
+from longtail.board.submissions import (
+    FILE_NAME,
+    MAX_JSON,
+    MAX_SEEDS,
+    SCHEMA,
+    check,
+    parse_json,
+    write_submission,
+)
+from longtail.errors import InputError
+
+MAX_BODY = pages.UPLOAD_MIB << 20
+MAX_QUEUE = 200
+"""Submissions that may wait for review; further ones are refused until somebody has looked."""
+UPLOADS = 6
+UPLOAD_SECONDS = 60.0
+"""An address may upload this often in this time."""
+LOOK_SECONDS = 2.0
+"""How often the server looks whether the board's files have changed."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action"
+    " 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+@dataclass
+class Current:
+    """The index that requests read; it is built anew, beside the old one, when the board's files change."""
+
+    root: Path | None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    building: threading.Lock = field(default_factory=threading.Lock)
+    looked: float = 0.0
+    state: tuple[Any, ...] = ()
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    idle: list[Index] = field(default_factory=list)
+
+    def _seen(self) -> tuple[Any, ...]:
+        """What tells of a change: the board only ever gains files, and each comes by a rename in its folder."""
+        if self.root is None:
+            return ("shipped",)
+        found = []
+        for name in ("claims", "submissions", "scores", "archive"):
+            folder = self.root / name
+            found.append((name, folder.stat().st_mtime_ns, len(list(folder.iterdir()))) if folder.is_dir() else name)
+        return tuple(found)
+
+    def _refresh(self) -> None:
+        if self.folder is not None and time.monotonic() - self.looked < LOOK_SECONDS:
+            return
+        # One request builds; the others go on with the old index meanwhile, if there is one.
+        if not self.building.acquire(blocking=self.folder is None):
+            return
+        try:
+            seen = self._seen()
+            if self.folder is None or seen != self.state:
+                folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
+                build_index(self.root, str(Path(folder.name) / "index.sqlite")).close()
+                with self.lock:
+                    old, self.folder, self.state = self.folder, folder, seen
+                    for index in self.idle:
+                        index.close()
+                    self.idle.clear()
+                # Connections that are still reading keep the old file alive until they are closed.
+                if old is not None:
+                    old.cleanup()
+            self.looked = time.monotonic()
+        finally:
+            self.building.release()
+
+    @contextmanager
+    def reading(self) -> Iterator[Index]:
+        """A connection of its own to the index, for one request."""
+        self._refresh()
+        with self.lock:
+            made = self.folder
+            assert made is not None
+            if self.idle:
+                index = self.idle.pop()
+            else:
+                address = f"file:{made.name}/index.sqlite?mode=ro&immutable=1"
+                index = Index(sqlite3.connect(address, uri=True, check_same_thread=False), self.root)
+                # SQLite opens the file at the first question, which must not be after its folder is gone.
+                index.connection.execute("SELECT count(*) FROM tasks").fetchone()
+        try:
+            yield index
+        finally:
+            with self.lock:
+                if made is self.folder and len(self.idle) < 16:
+                    self.idle.append(index)
+                else:
+                    index.close()
+
+
+class Limited:
+    """Refuses a body before it is read whole, whatever its header says."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        """Pass a request on, counting what it sends."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > self.most:
+            await Response("the upload is too large\n", 413)(scope, receive, send)
+            return
+        taken, answered = 0, False
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.most:
+                raise _TooLargeError
+            return message
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+        except _TooLargeError:
+            if not answered:
+                await Response("the upload is too large\n", 413)(scope, receive, send)
+
+
+class _TooLargeError(Exception):
+    """A body went on past the limit."""
+
+
+@dataclass
+class Rate:
+    """How often each address has uploaded lately."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    seen: dict[str, collections.deque[float]] = field(default_factory=dict)
+
+    def allows(self, address: str) -> bool:
+        """Count one upload of an address, if it may."""
+        now = time.monotonic()
+        with self.lock:
+            if len(self.seen) > 10_000:
+                self.seen = {
+                    key: times for key, times in self.seen.items() if times and now - times[-1] < UPLOAD_SECONDS
+                }
+            times = self.seen.setdefault(address, collections.deque())
+            while times and now - times[0] > UPLOAD_SECONDS:
+                times.popleft()
+            if len(times) >= UPLOADS:
+                return False
+            times.append(now)
+            return True
+
+
+def _bodies(document: Any, form: FormData) -> dict[str, Any]:
+    """A submission from the uploaded JSON, which is a submission or one record."""
+    if isinstance(document, dict) and "records" not in document:
+        document = {"schema": SCHEMA, "records": [document], "created": document.get("started")}
+    if not isinstance(document, dict):
+        raise InputError("the upload: expected a JSON object")
+    for name in ("submitter", "note"):
+        text = form.get(name)
+        if isinstance(text, str) and text.strip():
+            document = {**document, name: text.strip()}
+    return dict(document)
+
+
+def _files(document: dict[str, Any], contents: list[tuple[str, bytes]]) -> dict[str, bytes]:
+    """The uploaded predictions by the names they must have; a single one may be called ``predictions.npz``."""
+    out = {}
+    for name, content in contents:
+        if name == "predictions.npz" and len(contents) == 1:
+            record = document["records"][0] if isinstance(document.get("records"), list) and document["records"] else {}
+            name = f"predictions-seed-{record.get('seed') if isinstance(record, dict) else None}.npz"
+        # Only this one form of name ever reaches the file system, so no path can.
+        if not FILE_NAME.fullmatch(name):
+            raise InputError(f"the upload: {name[:80]!r} is no file of a submission; call it predictions-seed-N.npz")
+        if name in out:
+            raise InputError(f"the upload: {name} came twice")
+        out[name] = content
+    return out
+
+
+def take_upload(root: Path, document: Any, form: FormData, contents: list[tuple[str, bytes]]) -> str:
+    """Check an upload completely and put it in the queue.
+
+    Returns:
+        The identifier under which it waits.
+
+    Raises:
+        InputError: with the first thing that is wrong; nothing is then kept.
+    """
+    queue = root / "queue"
+    waiting = [each for each in queue.iterdir() if not each.name.startswith(".")] if queue.is_dir() else []
+    if len(waiting) >= MAX_QUEUE:
+        raise InputError("the queue is full until somebody has looked through it; try again later")
+    body = _bodies(document, form)
+    submission = check(body, _files(body, contents), "the upload", load(root))
+    if (root / "submissions" / submission.id).exists():
+        raise InputError(f"these runs were submitted already, as {submission.id}")
+    write_submission(submission, queue)
+    return submission.id
+
+
+def create_app(root: Path | None = None) -> FastAPI:
+    """The application: pages at their static addresses, ``/api/v1``, the search, and uploads if there is a folder.
+
+    Args:
+        root: the board's folder, made if it is not there; without one nothing can be uploaded.
+
+    Returns:
+        The application, for any ASGI server.
+    """
+    root = Path(root) if root is not None else None
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
+    current, rate = Current(root), Rate()
+    app = FastAPI(
+        title="longtail board", version="1", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+    )
+    app.add_middleware(Limited, most=MAX_BODY)
+
+    @app.middleware("http")
+    async def headers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await answer(request)
+        for name, value in HEADERS.items():
+            response.headers[name] = value
+        return response
+
+    @app.exception_handler(InputError)
+    async def refused(request: Request, error: InputError) -> Response:
+        return JSONResponse({"error": str(error)}, 422)
+
+    def missing(what: str) -> JSONResponse:
+        return JSONResponse({"error": f"no such {what}"}, 404)
+
+    @app.get("/api/v1/boards")
+    def boards(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
+        """All boards."""
+        with current.reading() as index:
+            return _paged([board_json(each) for each in index.boards()], "/api/v1/boards", limit, offset)
+
+    @app.get("/api/v1/boards/{name}")
+    def board(name: str, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> Any:
+        """One board with its rows, a page at a time; ``next`` is null on the last."""
+        with current.reading() as index:
+            found = index.board(name)
+            if found is None:
+                return missing("board")
+            rows = [entry_json(entry) for entry in index.entries(name, limit=limit, offset=offset)]
+        following = f"/api/v1/boards/{name}?limit={limit}&offset={offset + limit}"
+        return {
+            **board_json(found),
+            "total": found.entries,
+            "next": following if offset + limit < found.entries else None,
+            "rows": rows,
+        }
+
+    @app.get("/api/v1/papers")
+    def papers(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
+        """All papers."""
+        with current.reading() as index:
+            found = [
+                {"id": each.id, "title": each.title, "authors": each.authors, "date": each.date, "venue": each.venue,
+                 "arxiv": each.arxiv, "tasks": each.tasks}
+                for each in index.papers()
+            ]  # fmt: skip
+        return _paged(found, "/api/v1/papers", limit, offset)
+
+    @app.get("/api/v1/methods")
+    def methods(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
+        """All methods."""
+        with current.reading() as index:
+            found = [
+                {"id": each.id, "name": each.name, "family": each.family, "recipe": each.recipe, "paper": each.paper}
+                for each in index.methods()
+            ]
+        return _paged(found, "/api/v1/methods", limit, offset)
+
+    @app.get("/api/v1/submissions/{name}")
+    def submission(name: str) -> Any:
+        """One submission with its scores."""
+        with current.reading() as index:
+            return index.submission(name) or missing("submission")
+
+    @app.get("/api/v1/search")
+    def find(q: str = Query("", max_length=200)) -> dict[str, Any]:
+        """Full-text search."""
+        with current.reading() as index:
+            return {"query": q, "results": index.search(q)}
+
+    @app.get("/search")
+    def search(q: str = Query("", max_length=200)) -> Response:
+        with current.reading() as index:
+            return Response(pages.search(index, True, q), media_type="text/html")
+
+    @app.get("/compare")
+    def compare(a: str = Query("", max_length=200), b: str = Query("", max_length=200)) -> Response:
+        first, second = sorted((a, b))
+        with current.reading() as index:
+            found = pages.pair(index, True, f"{first}--{second}")
+        # Its links are relative to compare/, one level down.
+        target = f"/compare/{first}--{second}.html" if found else "/compare.html"
+        return Response(status_code=303, headers={"Location": target})
+
+    @app.post("/submit")
+    async def upload(request: Request) -> Response:
+        def page(message: str, status: int) -> Response:
+            with current.reading() as index:
+                text = pages.submit(index, True, message, failed=status >= 400)
+            return Response(text, status, media_type="text/html")
+
+        if root is None:
+            return page("This server shows a board and takes no uploads.", 403)
+        origin = request.headers.get("origin")
+        if origin not in (None, "null") and origin.split("://")[-1] != request.headers.get("host"):
+            return page("An upload must come from this site's own form.", 403)
+        if not rate.allows(request.client.host if request.client else "unknown"):
+            return page(f"At most {UPLOADS} uploads a minute are taken from one address; wait a little.", 429)
+        try:
+            async with request.form(max_files=MAX_SEEDS + 1, max_fields=8, max_part_size=64 << 10) as form:
+                document = form.get("submission")
+                parts = [part for part in form.getlist("predictions") if isinstance(part, UploadFile)]
+                if not isinstance(document, UploadFile):
+                    return page("The JSON file is missing.", 422)
+                text = await document.read(MAX_JSON + 1)
+                if len(text) > MAX_JSON:
+                    return page("The JSON file is too large.", 413)
+                contents = [(part.filename or "", await part.read(MAX_FILE + 1)) for part in parts]
+                name = await run_in_threadpool(take_upload, root, parse_json(text, "the JSON file"), form, contents)
+        except InputError as error:
+            return page(str(error), 422)
+        return page(f"Thank you. It waits for review as {name} and is not shown before that.", 202)
+
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"])
+    def anything(path: str, request: Request) -> Response:
+        with current.reading() as index:
+            found = pages.render(index, path or "index.html", live=True, query=dict(request.query_params))
+            if found is None:
+                kept = path if path.count("/") < 8 else ""
+                return Response(pages.missing(True, kept), 404, media_type="text/html")
+        return Response(found[1].encode("utf-8", "replace"), media_type=found[0])
+
+    return app
+
+
+def _paged(found: list[dict[str, Any]], path: str, limit: int, offset: int) -> dict[str, Any]:
+    following = f"{path}?limit={limit}&offset={offset + limit}" if offset + limit < len(found) else None
+    return {"total": len(found), "next": following, "items": found[offset : offset + limit]}
+
+
+def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Answer requests until interrupted.
+
+    Args:
+        root: the board's folder.
+        host: the address to listen at; the default is this machine alone.
+        port: the port.
+
+    Raises:
+        InputError: if the server's packages are not installed or the port is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise InputError(f"cannot listen at {host}:{port}: {error}; choose another port") from None
+    uvicorn.run(
+        create_app(root), host=host, port=port, log_level="warning", timeout_keep_alive=10, limit_concurrency=500
+    )

@@ -1,0 +1,75 @@
+"""The static site: every page as a file, the same bytes on every build, readable from a disk without a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from longtail.board.index import build_index
+from longtail.errors import InputError
+
+MARK = ".longtail-board"
+"""A file by which a folder is known to be a site built here, so that it may be replaced."""
+
+
+def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -> dict[str, Any]:
+    """Write the board as a static site.
+
+    Args:
+        out: the folder to write; if it exists it must be empty or a site built before, which is replaced as a whole.
+        root: the board's own folder with claims, submissions, scores and imports; the shipped content always counts.
+        archive: an evaluation-tables file to show as well, without importing it anywhere.
+
+    Returns:
+        How many pages, boards, entries and bytes, and the page to open.
+
+    Raises:
+        InputError: if ``out`` holds something else, or a file cannot be read.
+    """
+    from longtail.board.archive import import_archive
+    from longtail.board.pages import paths, render
+
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARK).is_file())):
+        raise InputError(f"{out} holds something else; name a new or empty folder")
+    if root is not None and not Path(root).is_dir():
+        raise InputError(f"{root} is no folder; make it, or leave --root out for the shipped content alone")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    try:
+        source = root
+        if archive is not None:
+            source = temporary / "root"
+            shutil.copytree(root, source) if root is not None else source.mkdir()
+            import_archive(Path(archive), root=source)
+        site = temporary / "site"
+        size = count = 0
+        with build_index(source) as index:
+            for path in paths(index):
+                found = render(index, path)
+                assert found is not None, path
+                data = found[1].encode("utf-8", "replace")
+                file = site / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                size, count = size + len(data), count + 1
+            boards = index.boards()
+        (site / MARK).write_text("built by longtail board build\n")
+        site.chmod(0o755)
+        if out.exists():
+            os.replace(out, temporary / "old")
+        os.replace(site, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return {
+        "out": str(out),
+        "open": str(out / "index.html"),
+        "files": count,
+        "bytes": size,
+        "boards": len(boards),
+        "entries": sum(board.entries for board in boards),
+        "rescored": sum(board.scored for board in boards),
+    }

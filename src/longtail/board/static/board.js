@@ -1,0 +1,63 @@
+"use strict";
+(() => {
+  const top = document.documentElement;
+  let kept = null;
+  try { kept = localStorage.getItem("theme"); } catch { /* storage may be closed to files */ }
+  if (kept === "light" || kept === "dark") top.dataset.theme = kept;
+  const button = document.querySelector(".theme");
+  if (button) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const dark = top.dataset.theme ? top.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+      top.dataset.theme = dark ? "light" : "dark";
+      try { localStorage.setItem("theme", top.dataset.theme); } catch { /* the choice then lasts for this page */ }
+    });
+  }
+
+  const filters = document.querySelector("form.filters[data-complete]");
+  if (filters && (filters.dataset.complete === "1" || location.protocol === "file:")) {
+    const rows = [...document.querySelectorAll("table.board tbody tr")];
+    const apply = (event) => {
+      if (event) event.preventDefault();
+      const wanted = [...new FormData(filters)].filter(([, value]) => value);
+      let shown = 0;
+      for (const row of rows) {
+        row.hidden = !wanted.every(([name, value]) => row.dataset[name] === value);
+        shown += !row.hidden;
+      }
+      for (const part of document.querySelectorAll("[data-track]")) part.hidden = !part.querySelector("tbody tr:not([hidden])");
+      filters.querySelector("output").textContent = `${shown} of ${rows.length} shown`;
+    };
+    filters.addEventListener("submit", apply);
+    filters.addEventListener("change", apply);
+    filters.querySelector("button").hidden = true;
+  }
+
+  const compare = document.querySelector("form.compare");
+  if (compare) {
+    compare.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const pair = [compare.elements.a.value, compare.elements.b.value].sort();
+      const target = `${compare.dataset.compare}${pair.join("--")}.html`;
+      const known = document.querySelector(`a[href="${CSS.escape ? target.replace(/"/g, "") : target}"]`);
+      if (known) location.href = known.href;
+      else compare.querySelector("output").textContent = "These two share no board.";
+    });
+  }
+
+  const results = document.getElementById("results");
+  if (results) addEventListener("DOMContentLoaded", () => {
+    const words = (new URLSearchParams(location.search).get("q") || "").slice(0, 200);
+    const box = document.getElementById("q");
+    if (box) box.value = words;
+    const terms = words.toLowerCase().split(/\s+/).filter(Boolean);
+    if (!terms.length) return;
+    const found = (window.LONGTAIL_SEARCH || []).filter(([title]) => terms.every((term) => title.toLowerCase().includes(term))).slice(0, 60);
+    document.getElementById("found").textContent = `${found.length} found for “${words}”.`;
+    for (const [title, kind, path] of found) {
+      const item = document.createElement("li"), anchor = document.createElement("a"), tag = document.createElement("span");
+      anchor.href = path; anchor.textContent = title; tag.className = "tag"; tag.textContent = kind;
+      item.append(anchor, " ", tag); results.append(item);
+    }
+  });
+})();
