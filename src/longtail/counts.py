@@ -49,7 +49,7 @@ def class_counts(target: Int[Tensor, " N"], num_classes: int) -> Int[Tensor, " K
             raise InputError(
                 f"target holds class {low if low < 0 else high}, but {num_classes} classes are 0..{num_classes - 1}"
             )
-    return torch.bincount(target.long(), minlength=num_classes)
+    return torch.bincount(target, minlength=num_classes)
 
 
 def prior(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
@@ -70,7 +70,7 @@ def prior(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
     return counts / counts.sum()
 
 
-def effective_number(counts: Int[Tensor, " K"], beta: float) -> Float[Tensor, " K"]:
+def effective_number(counts: Int[Tensor, " K"], beta: float | int) -> Float[Tensor, " K"]:
     r"""Expected volume of n samples that may overlap (Eq. 2 of Cui et al.).
 
     .. math:: E_n = (1 - \beta^n) / (1 - \beta)

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longtail.data.dataset import Source, Split
+from longtail.data.dataset import Source
+from longtail.data.images import Split
 from longtail.errors import InputError
 
 KEYS = ("train_images", "train_target", "test_images", "test_target", "class_names")

@@ -35,11 +35,11 @@ def entries() -> list[dict[str, str]]:
 def load(
     name: str,
     *,
-    imbalance: float | None = None,
+    imbalance: float | int | None = None,
     root: str | pathlib.Path | None = None,
     split_seed: int = 0,
     profile: str = "exponential",
-    validation: float = 0.0,
+    validation: float | int = 0.0,
     download: bool = False,
     image_size: int | None = None,
     notify: Notify | None = None,

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from longtail.data import arrays
-from longtail.data.dataset import Source, Split
+from longtail.data.dataset import Source
 from longtail.data.fingerprint import fingerprint
+from longtail.data.images import Split
 from longtail.errors import InputError
 
 

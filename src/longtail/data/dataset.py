@@ -12,31 +12,10 @@ from longtail.counts import class_counts
 from longtail.counts import imbalance as imbalance_of
 from longtail.data import profiles
 from longtail.data.fingerprint import fingerprint
+from longtail.data.images import Split
 from longtail.data.splits import held_out, long_tailed_index
 from longtail.errors import InputError
 from longtail.shapes import Int, UInt8
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Images with their classes.
-
-    Args:
-        images: (N, C, H, W) uint8, C = 1 or 3.
-        target: (N,) int64 class numbers.
-        index: (N,) int64, where each image stands in its original file or list.
-    """
-
-    images: UInt8[Tensor, "N C H W"]
-    target: Int[Tensor, " N"]
-    index: Int[Tensor, " N"]
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def at(self, positions: Int[Tensor, " n"]) -> Split:
-        """The split of the images at ``positions``, in that order."""
-        return Split(self.images[positions], self.target[positions], self.index[positions])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +41,7 @@ class Source:
     train: Split
     test: Split
     class_names: tuple[str, ...]
-    imbalance: float | None = None
+    imbalance: float | int | None = None
     largest: int | None = None
     many: int = 100
     few: int = 20
@@ -118,7 +97,9 @@ class Data:
         return len(self.class_names)
 
 
-def draw(source: Source, *, imbalance: float | None, profile: str, split_seed: int, validation: float) -> Data:
+def draw(
+    source: Source, *, imbalance: float | int | None, profile: str, split_seed: int, validation: float | int
+) -> Data:
     """Draw the long-tailed subset and the validation split, and say what came out.
 
     Args:
@@ -169,7 +150,7 @@ def draw(source: Source, *, imbalance: float | None, profile: str, split_seed: i
         imbalance=imbalance_of(available) if asked is None else float(asked),
         profile=None if asked is None else profile,
         split_seed=None if asked is None else split_seed,
-        validation_share=validation,
+        validation_share=float(validation),
         many=source.many,
         few=source.few,
         mean=mean,

@@ -103,12 +103,13 @@ class Description:
         steps = 8 * rows - 1
         levels = [1 + round(steps * (math.log(n) - low) / (high - low)) if high > low else 8 * rows for n in shown]
         margin = len(str(sizes[0]))
-        lines = []
+        lines, told = [], None
         for row in reversed(range(rows)):
-            label = math.exp(low + (high - low) * (8 * row + 7) / steps) if high > low else sizes[0]
-            shows = row in (0, rows - 1) or (rows - 1 - row) % 3 == 0
-            mark = f"{sizes[-1] if row == 0 else round(label):>{margin}}" if shows else " " * margin
-            lines.append(f"{mark} │" + "".join(BLOCKS[min(max(level - 8 * row, 0), 8)] for level in levels).rstrip())
+            value = round(math.exp(low + (high - low) * (8 * row + 7) / steps)) if row > 0 else sizes[-1]
+            shows = value != told and (row == 0 or (rows - 1 - row) % 3 == 0)
+            mark, told = (str(value), value) if shows else ("", told)
+            blocks = "".join(BLOCKS[min(max(level - 8 * row, 0), 8)] for level in levels)
+            lines.append(f"{mark:>{margin}} │{blocks.rstrip()}")
         lines.append(" " * margin + " └" + "─" * len(shown))
         lines.append(" " * (margin + 2) + _brackets([self._group(n) for n in shown]))
         lines.append(" " * (margin + 2) + "training images of each class, the largest first; logarithmic axis")
@@ -165,11 +166,10 @@ def figure(description: Description) -> Figure:
             continue
         edges = range(start, start + len(members) + 1)
         rule = {"many": f"> {description.many}", "few": f"< {description.few}"}.get(
-            name, f"{description.few} to {description.many}"
+            name, f"{description.few}..{description.many}"
         )
-        axes.stairs(
-            members, edges, fill=True, color=COLOURS[name], label=f"{name}: {len(members)} classes, {rule} images"
-        )
+        label = f"{name}: {len(members)} classes ({rule})"
+        axes.stairs(members, edges, fill=True, color=COLOURS[name], label=label)
         start += len(members)
     axes.set_yscale("log")
     axes.set_xlim(0, len(ordered))
@@ -181,10 +181,11 @@ def figure(description: Description) -> Figure:
     axes.set_xlabel("classes, the largest first")
     axes.set_ylabel("training images")
     axes.set_title(
-        f"{description.name}: {description.num_train:,} images, {ordered[0]}..{ordered[-1]} per class, "
+        f"{description.name}\n{description.num_train:,} images, {ordered[0]:,}..{ordered[-1]:,} per class, "
         f"Gini {description.gini:.2f}",
         fontsize="medium",
         loc="left",
+        parse_math=False,
     )
     # Below the drawing, where no shape of tail can run into it.
     drawing.legend(loc="outside lower center", ncols=len(GROUPS), frameon=False, fontsize="small")

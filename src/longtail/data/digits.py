@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from longtail.data.dataset import Source, Split
+from longtail.data.dataset import Source
+from longtail.data.images import Split
 from longtail.data.splits import held_out
 
 TEST_PER_CLASS = 74

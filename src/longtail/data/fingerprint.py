@@ -14,31 +14,16 @@ and neither is how the images came to be chosen: two ways to the same images in 
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
 
+from longtail.data.images import Split
+
 VERSION = "longtail-fingerprint-1"
 
 
-class Arrays(Protocol):
-    """A split, seen as its three arrays."""
-
-    @property
-    def index(self) -> Tensor:
-        """(N,) integers."""
-
-    @property
-    def target(self) -> Tensor:
-        """(N,) integers."""
-
-    @property
-    def images(self) -> Tensor:
-        """(N, C, H, W) uint8."""
-
-
-def parts(train: Arrays, validation: Arrays | None, test: Arrays) -> dict[str, str]:
+def parts(train: Split, validation: Split | None, test: Split) -> dict[str, str]:
     """SHA-256 of each array of each split, under names such as ``train.images``."""
     found = {}
     for name, split in (("train", train), ("validation", validation), ("test", test)):
@@ -53,7 +38,7 @@ def combine(found: dict[str, str]) -> str:
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in found.items()).encode()).hexdigest()
 
 
-def fingerprint(train: Arrays, validation: Arrays | None, test: Arrays) -> str:
+def fingerprint(train: Split, validation: Split | None, test: Split) -> str:
     """The fingerprint of a data set: 64 hexadecimal digits."""
     return combine(parts(train, validation, test))
 

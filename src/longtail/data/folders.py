@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from longtail.counts import class_counts
-from longtail.data.dataset import Source, Split
+from longtail.data.dataset import Source
+from longtail.data.images import Split
 from longtail.data.splits import held_out
 from longtail.errors import InputError
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from longtail.errors import InputError, unknown
 from longtail.shapes import Int
 
-Profile = Callable[[int, int, float], Tensor]
+Profile = Callable[[int, int, float | int], Tensor]
 
 
-def exponential_profile(num_classes: int, largest: int, imbalance: float) -> Int[Tensor, " K"]:
+def exponential_profile(num_classes: int, largest: int, imbalance: float | int) -> Int[Tensor, " K"]:
     r"""Sizes that fall by the same factor from each class to the next: the profile of CIFAR-LT.
 
     .. math:: n_c = \lfloor n_{\max} \, \rho^{-c / (K - 1)} \rfloor
@@ -47,7 +47,7 @@ def exponential_profile(num_classes: int, largest: int, imbalance: float) -> Int
     return torch.tensor([_floor(largest * imbalance ** (-c / last)) for c in range(num_classes)])
 
 
-def step_profile(num_classes: int, largest: int, imbalance: float) -> Int[Tensor, " K"]:
+def step_profile(num_classes: int, largest: int, imbalance: float | int) -> Int[Tensor, " K"]:
     r"""Two sizes: the first half of the classes has ``largest`` images, the rest ``largest / imbalance``.
 
     With an odd K the class in the middle is a small one, as in LDAM's code.
@@ -76,7 +76,7 @@ def step_profile(num_classes: int, largest: int, imbalance: float) -> Int[Tensor
     return torch.tensor([largest] * head + [_floor(largest / imbalance)] * (num_classes - head))
 
 
-def pareto_profile(num_classes: int, largest: int, imbalance: float) -> Int[Tensor, " K"]:
+def pareto_profile(num_classes: int, largest: int, imbalance: float | int) -> Int[Tensor, " K"]:
     r"""Sizes that fall with a power of the rank: a sharper head and a flatter tail than the exponential profile.
 
     .. math:: n_c = \lfloor n_{\max} \, (c + 1)^{-a} \rfloor, \quad a = \ln \rho / \ln K
@@ -125,7 +125,7 @@ def by_name(name: str) -> Profile:
     return PROFILES[name]
 
 
-def largest_that_fits(profile: Profile, available: Int[Tensor, " K"], imbalance: float) -> int:
+def largest_that_fits(profile: Profile, available: Int[Tensor, " K"], imbalance: float | int) -> int:
     """The largest size of the largest class for which every class has the images that the profile asks of it.
 
     Args:
@@ -159,7 +159,7 @@ def _floor(value: float) -> int:
     return near if abs(value - near) <= 1e-9 * max(value, 1.0) else math.floor(value)
 
 
-def _check(num_classes: int, largest: int, imbalance: float) -> None:
+def _check(num_classes: int, largest: int, imbalance: float | int) -> None:
     if num_classes < 1 or largest < 1:
         raise InputError(f"a profile needs a class and an image at least, not {num_classes} classes of up to {largest}")
     if not (math.isfinite(imbalance) and imbalance >= 1):

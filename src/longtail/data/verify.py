@@ -12,8 +12,9 @@ import torch
 from longtail.counts import class_counts
 from longtail.data import arrays, cifar, digits, folders, profiles
 from longtail.data.catalogue import load
-from longtail.data.dataset import Data, Split
+from longtail.data.dataset import Data
 from longtail.data.fingerprint import fingerprint
+from longtail.data.images import Split
 from longtail.errors import InputError
 
 
@@ -40,7 +41,7 @@ def verify(
     name: str,
     *,
     root: str | pathlib.Path | None = None,
-    imbalance: float | None = None,
+    imbalance: float | int | None = None,
     image_size: int | None = None,
 ) -> list[Finding]:
     """Check a data set: its files and their checksums first, then what is loaded from them.
