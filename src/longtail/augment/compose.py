@@ -1,0 +1,88 @@
+"""A pipeline is a tuple of operations: one draw for all of them, then one pure function after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from longtail.augment.noise import uniform
+from longtail.errors import InputError
+from longtail.shapes import Float, Shaped, UInt8
+
+
+class Operation(Protocol):
+    """What ``compose`` needs of an operation; anything with these two is one."""
+
+    @property
+    def draws(self) -> int:
+        """How many uniform numbers it needs for an image."""
+        ...
+
+    def apply(self, images: Tensor, noise: Tensor) -> Tensor:
+        """The images (N, C, H, W) uint8, changed as the numbers (``draws``, N) in [0, 1) say."""
+        ...
+
+
+def compose(
+    operations: Sequence[Operation], images: Shaped[Tensor, " ..."], *, generator: torch.Generator
+) -> UInt8[Tensor, " ..."]:
+    """The images of a batch after all operations, in order.
+
+    Nothing waits for the device, no shape depends on a value, and every image has its own random parameters.
+
+    Args:
+        operations: any number of them. The result has the shape that the last one gives.
+        images: (N, C, H, W) uint8, 1 or 3 channels, values 0 to 255.
+        generator: on the device of ``images``.
+
+    Raises:
+        InputError: images of another type or number of axes, or a generator on another device.
+
+    Example:
+        >>> from longtail.augment import HorizontalFlip, RandomCrop
+        >>> images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+        >>> compose((RandomCrop(padding=4), HorizontalFlip()), images, generator=torch.Generator()).shape
+        torch.Size([8, 3, 32, 32])
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4:
+        raise InputError(
+            f"augmentation takes uint8 images (N, C, H, W), not {images.dtype} of shape {tuple(images.shape)}"
+        )
+    return apply(operations, images, noise_for(operations, images, generator=generator))
+
+
+def noise_for(
+    operations: Sequence[Operation], images: UInt8[Tensor, "N C H W"], *, generator: torch.Generator
+) -> Float[Tensor, "R N"]:
+    """All the numbers that the operations need for these images, in one draw.
+
+    Args:
+        operations: as for ``compose``.
+        images: (N, C, H, W); only their number and device matter.
+        generator: on the device of ``images``.
+
+    Returns:
+        (R, N) in [0, 1), R being the sum of the operations' ``draws``.
+    """
+    shape = (sum(operation.draws for operation in operations), len(images))
+    return uniform(shape, generator=generator, device=images.device)
+
+
+def apply(
+    operations: Sequence[Operation], images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "R N"]
+) -> UInt8[Tensor, " ..."]:
+    """``compose`` with the numbers given: a pure function, which ``torch.compile`` takes whole.
+
+    Args:
+        operations: as for ``compose``.
+        images: (N, C, H, W) uint8.
+        noise: (R, N) from ``noise_for``.
+    """
+    first = 0
+    for operation in operations:
+        images = operation.apply(images, noise[first : first + operation.draws])
+        first += operation.draws
+    return images

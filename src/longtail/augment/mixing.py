@@ -1,0 +1,150 @@
+"""Images mixed with others of the batch: mixup and CutMix, on normalised images.
+
+Both return which image each was mixed with and how much of the image itself is left, so the loss of an image is
+``weight * loss(logits, target) + (1 - weight) * loss(logits, target[partner])``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from longtail.augment.noise import integer, uniform
+from longtail.augment.pixels import per_image
+from longtail.errors import InputError
+from longtail.shapes import Float, Int
+
+
+class Mixed(NamedTuple):
+    """A mixed batch.
+
+    Attributes:
+        images: (N, C, H, W).
+        partner: (N,) int64, a permutation: image i was mixed with image ``partner[i]``.
+        weight: (N,) share of image i that is its own, in [0, 1].
+    """
+
+    images: Float[Tensor, "N C H W"]
+    partner: Int[Tensor, " N"]
+    weight: Float[Tensor, " N"]
+
+
+def mixup(images: Float[Tensor, "N C H W"], *, alpha: float = 1.0, generator: torch.Generator) -> Mixed:
+    r"""Each image averaged with another one.
+
+    .. math:: x_i' = w_i x_i + (1 - w_i) x_{\pi(i)}, \quad w_i \sim \mathrm{Beta}(\alpha, \alpha)
+
+    Every image has a weight of its own (the authors' code draws one for the batch).
+
+    Args:
+        images: (N, C, H, W) float.
+        alpha: of the Beta distribution, positive: 1 is uniform, small is little mixing.
+        generator: on the device of ``images``.
+
+    Raises:
+        InputError: an alpha that is not positive.
+
+    Example:
+        >>> mixed = mixup(torch.zeros(4, 3, 8, 8), generator=torch.Generator())
+        >>> mixed.partner.sort().values
+        tensor([0, 1, 2, 3])
+
+    References:
+        Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv 1710.09412.
+    """
+    return mixup_with(images, uniform((3, len(images)), generator=generator, device=images.device), alpha=alpha)
+
+
+def cutmix(images: Float[Tensor, "N C H W"], *, alpha: float = 1.0, generator: torch.Generator) -> Mixed:
+    r"""Each image with a box of another one pasted in.
+
+    The box has sides :math:`\sqrt{1 - \lambda}` of the image's with :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`
+    and a centre uniform over the pixels; it is cut off at the border, and ``weight`` is the share of pixels left.
+
+    Args:
+        images: (N, C, H, W) float.
+        alpha: of the Beta distribution, positive.
+        generator: on the device of ``images``.
+
+    Raises:
+        InputError: an alpha that is not positive.
+
+    Example:
+        >>> mixed = cutmix(torch.zeros(4, 3, 8, 8), generator=torch.Generator())
+        >>> mixed.images.shape, mixed.weight.shape
+        (torch.Size([4, 3, 8, 8]), torch.Size([4]))
+
+    References:
+        Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features, ICCV 2019,
+        arXiv 1905.04899.
+    """
+    return cutmix_with(images, uniform((5, len(images)), generator=generator, device=images.device), alpha=alpha)
+
+
+def mixup_with(images: Float[Tensor, "N C H W"], noise: Float[Tensor, "3 N"], *, alpha: float = 1.0) -> Mixed:
+    """``mixup`` with its numbers given: a pure function, which ``torch.compile`` takes whole.
+
+    Args:
+        images: (N, C, H, W) float.
+        noise: (3, N) in [0, 1).
+        alpha: of the Beta distribution.
+    """
+    partner = noise[0].argsort()
+    weight = symmetric_beta(noise[1:], alpha)
+    return Mixed(torch.lerp(images[partner], images, per_image(weight).to(images.dtype)), partner, weight)
+
+
+def cutmix_with(images: Float[Tensor, "N C H W"], noise: Float[Tensor, "5 N"], *, alpha: float = 1.0) -> Mixed:
+    """``cutmix`` with its numbers given: a pure function, which ``torch.compile`` takes whole.
+
+    Args:
+        images: (N, C, H, W) float.
+        noise: (5, N) in [0, 1).
+        alpha: of the Beta distribution.
+    """
+    height, width = images.shape[-2:]
+    partner = noise[0].argsort()
+    share = torch.sqrt(1.0 - symmetric_beta(noise[1:3], alpha))
+    rows = _covered(integer(noise[3], height), share, height)
+    columns = _covered(integer(noise[4], width), share, width)
+    box = (rows[:, :, None] & columns[:, None, :])[:, None]
+    weight = 1.0 - rows.sum(dim=1) * columns.sum(dim=1) / (height * width)
+    return Mixed(torch.where(box, images[partner], images), partner, weight)
+
+
+def symmetric_beta(noise: Float[Tensor, "2 N"], alpha: float) -> Float[Tensor, " N"]:
+    r"""Beta(alpha, alpha) variates from pairs of uniform numbers, exactly and without rejection.
+
+    :math:`t = \sqrt{u^{-1/\alpha} - 1}\,\cos(2\pi v)` is Student-distributed up to scale, and
+    :math:`\tfrac12 (1 + t / \sqrt{1 + t^2})` has the Beta distribution.
+
+    Args:
+        noise: (2, N), u and v in [0, 1).
+        alpha: positive.
+
+    Raises:
+        InputError: an alpha that is not positive.
+
+    Example:
+        >>> symmetric_beta(torch.tensor([[0.5], [0.25]]), 1.0)
+        tensor([0.5000])
+
+    References:
+        Devroye, Random Variate Generation in One Line of Code, WSC 1996, after Bailey, Mathematics of Computation 1994.
+    """
+    if not alpha > 0:
+        raise InputError(f"alpha of the mixing weights must be positive, not {alpha}")
+    u, v = noise
+    # -log(u) / alpha may overflow expm1 to infinity, which the arc tangent takes for what it is.
+    t = torch.sqrt(torch.expm1(-torch.log(u) / alpha)) * torch.cos(2.0 * math.pi * v)
+    return 0.5 * (1.0 + torch.sin(torch.atan(t)))
+
+
+def _covered(centre: Int[Tensor, " N"], share: Float[Tensor, " N"], length: int) -> Tensor:
+    """(N, length) bool: the lines that a box with this centre and share of the length covers."""
+    half = ((share * length).long() // 2)[:, None]
+    line = torch.arange(length, device=centre.device)
+    return (line >= centre[:, None] - half) & (line < centre[:, None] + half)
