@@ -27,6 +27,7 @@ app = typer.Typer(
     help="Learning from long-tailed data. Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -67,7 +68,8 @@ Out = Annotated[pathlib.Path, typer.Option(help="Folder for runs")]
 def _progress(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """A bar on standard error with epoch, loss, accuracy and time left, over all runs of the command."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}"),
@@ -79,7 +81,7 @@ def _progress(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress]
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+    with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
         task = bar.add_task("starting", total=total_epochs, shown="")
         done: dict[tuple[str, int], float] = {}
 
@@ -355,8 +357,8 @@ def evaluate(
             identity["imbalance"] if drawn else None,
             root,
             identity["split_seed"] or 0,
-            identity["profile"] or "exponential",
-            identity["validation"],
+            identity.get("profile") or "exponential",
+            identity.get("validation_share", 0.0),
             False,
             image_size,
         )
@@ -406,12 +408,12 @@ def data_describe(
 
     Example: longtail data describe cifar100-lt --imbalance 100 --root DATA --figure counts.svg
     """
-    from longtail.data import describe
+    from longtail.data.describe import describe, save_figure
 
     loaded = _load(name, imbalance, root, split_seed, profile, validation, download, image_size)
-    description = describe.describe(loaded)
+    description = describe(loaded)
     if figure is not None:
-        describe.save_figure(description, figure)
+        save_figure(description, figure)
     if as_json:
         _print_json(description.to_json())
     else:
