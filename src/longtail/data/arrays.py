@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pathlib
 import zipfile
+import zlib
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -38,11 +40,17 @@ def read(path: pathlib.Path) -> Source:
 
 def _arrays(path: pathlib.Path) -> dict[str, NDArray[np.generic]]:
     try:
-        archive = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            return _contents(file, path)
     except FileNotFoundError:
         raise InputError(f"npz:{path}: there is no such file") from None
     except OSError as error:
         raise InputError(f"npz:{path}: the file cannot be read ({error.strerror or error})") from None
+
+
+def _contents(file: BinaryIO, path: pathlib.Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        archive = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile):
         archive = None
     if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -52,20 +60,20 @@ def _arrays(path: pathlib.Path) -> dict[str, NDArray[np.generic]]:
         if missing:
             held = ", ".join(archive.files) or "nothing"
             raise InputError(f"{path} lacks {', '.join(missing)}; it holds {held}, and {', '.join(KEYS)} are needed")
-        found = {}
-        for key in KEYS:
-            try:
-                found[key] = archive[key]
-            except ValueError as error:
-                if "allow_pickle" not in str(error):
-                    raise InputError(f"{path}: {key} is damaged ({error})") from None
-                raise InputError(
-                    f"{path}: {key} holds pickled Python objects, which are not read; "
-                    "store names as numpy.array(names, dtype=str)"
-                ) from None
-            except (OSError, EOFError, zipfile.BadZipFile) as error:
-                raise InputError(f"{path}: {key} is damaged ({error})") from None
-        return found
+        return {key: _array(archive, key, path) for key in KEYS}
+
+
+def _array(archive: np.lib.npyio.NpzFile, key: str, path: pathlib.Path) -> NDArray[np.generic]:
+    try:
+        found: NDArray[np.generic] = archive[key]
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" not in str(error):
+            raise InputError(f"{path}: {key} is damaged ({error})") from None
+        raise InputError(
+            f"{path}: {key} holds pickled Python objects, which are not read; "
+            "store names as numpy.array(names, dtype=str)"
+        ) from None
+    return found
 
 
 def _names(names: NDArray[np.generic], path: pathlib.Path) -> tuple[str, ...]:

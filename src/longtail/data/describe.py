@@ -115,7 +115,7 @@ class Description:
         lines.append(" " * (margin + 2) + "training images of each class, the largest first; logarithmic axis")
         return lines
 
-    def _group(self, images: float) -> str:
+    def _group(self, images: int) -> str:
         return "many" if images > self.many else "few" if images < self.few else "medium"
 
 

@@ -181,12 +181,12 @@ def _decoded(files: list[pathlib.Path], image_size: int | None, notify: Notify |
     """All pictures (N, C, H, W) uint8, and the side to which they were brought, None if they are as they were."""
     pictures: list[Image] = []
     sizes = set()
-    for done, file in enumerate(files):
+    for done, file in enumerate(files, start=1):
         picture, size = _decode(file, image_size)
         pictures.append(picture)
         sizes.add(size)
-        if notify is not None and (done + 1) % 256 == 0:
-            notify(done + 1, len(files))
+        if notify is not None and (done % 256 == 0 or done == len(files)):
+            notify(done, len(files))
     side = image_size
     if side is None and (len(sizes) > 1 or not _is_small(next(iter(sizes)))):
         side = DEFAULT_SIZE

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from longtail.data import cifar, digits
+from longtail.data.verify import verify
+from longtail.errors import InputError
+from oracles import cifar_files
+
+
+def damages(findings) -> list[str]:
+    return [f"{finding.what}: {finding.detail}" for finding in findings if not finding.ok]
+
+
+def said(findings) -> str:
+    return "\n".join(f"{finding.what}: {finding.detail}" for finding in findings)
+
+
+def test_the_digits_are_sound():
+    found = verify("digits-lt", imbalance=50)
+    assert damages(found) == []
+    assert "276 training images, 100..2 per class, as the exponential profile asks" in said(found)
+    assert "0 test images equal a training image" in said(found)
+    assert all(set(finding.to_json()) == {"what", "ok", "detail"} for finding in found)
+
+
+def test_other_digits_are_noticed(monkeypatch):
+    whole = digits.original()
+    changed = dataclasses.replace(whole, images=whole.images.clone())
+    changed.images[500, 0, 3, 3] += 1
+    monkeypatch.setattr(digits, "original", lambda: changed)
+    assert damages(verify("digits-lt")) == ["digits: not those that scikit-learn ships"]
+
+
+@pytest.fixture(params=["cifar10-lt", "cifar100-lt"])
+def files(request, tmp_path, monkeypatch):
+    original = cifar_files.write(request.param, tmp_path)
+    monkeypatch.setitem(cifar.ORIGINALS, request.param, original)
+    return request.param, tmp_path, original
+
+
+def test_sound_files_are_found_sound(files):
+    name, root, original = files
+    found = verify(name, root=root, imbalance=5)
+    assert damages(found) == []
+    assert [finding.what for finding in found][: len(original.files)] == [
+        f"{original.folder}/{file}" for file, _ in original.files
+    ]
+
+
+def test_every_damaged_or_missing_file_is_named(files):
+    name, root, original = files
+    (damaged, expected), (missing, _) = original.train[0], original.meta
+    (root / original.folder / damaged).write_bytes(b"damaged")
+    (root / original.folder / missing).unlink()
+    found = damages(verify(name, root=root))
+    assert len(found) == 2
+    assert found[0].startswith(f"{original.folder}/{damaged}: MD5 is ")
+    assert found[0].endswith(f"that of the original file is {expected}")
+    assert found[1] == f"{original.folder}/{missing}: the file is missing"
+
+
+def npz(path, **changes) -> str:
+    pixels = np.random.default_rng(0).integers(256, size=(6, 5, 5, 3), dtype=np.uint8)
+    target = np.array([0, 0, 0, 0, 1, 1])
+    held = {
+        "train_images": pixels,
+        "train_target": target,
+        "test_images": pixels[3:] // 2,
+        "test_target": target[3:],
+        "class_names": np.array(["a", "b"]),
+    }
+    np.savez(path / "toy.npz", **{**held, **changes})
+    return f"npz:{path / 'toy.npz'}"
+
+
+def test_a_sound_file_of_arrays(tmp_path):
+    found = verify(npz(tmp_path))
+    assert damages(found) == []
+    assert "6 training images, 4..2 per class" in said(found)
+
+
+def test_a_wrong_array_is_named(tmp_path):
+    found = damages(verify(npz(tmp_path, test_target=np.array([0, 1, 7]))))
+    assert len(found) == 1
+    assert "test_target holds 7" in found[0]
+
+
+def test_classes_that_are_never_tested_are_named(tmp_path):
+    found = damages(verify(npz(tmp_path, test_target=np.array([0, 0, 0]))))
+    assert found == ["test: 3 images of 1 classes; none of b"]
+
+
+def test_test_images_that_were_trained_on_are_counted(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(6, 5, 5, 3), dtype=np.uint8)
+    found = verify(npz(tmp_path, train_images=pixels, test_images=pixels[[1, 1, 5]]))
+    assert "3 test images equal a training image" in said(found)
+
+
+def pictures(root) -> None:
+    for c in "abc":
+        (root / c).mkdir(parents=True)
+        for number in range(5):
+            pixels = np.full((8, 8), 10 * number + ord(c), np.uint8)
+            Image.fromarray(pixels).save(root / c / f"{number}.png")
+
+
+def test_a_sound_folder(tmp_path):
+    pictures(tmp_path / "toy")
+    found = verify(f"folder:{tmp_path / 'toy'}")
+    assert damages(found) == []
+    assert "15 in all, each decodes" in said(found)
+
+
+def test_every_damaged_picture_is_named(tmp_path):
+    pictures(tmp_path / "toy")
+    for name in ("a/1.png", "c/4.png"):
+        (tmp_path / "toy" / name).write_bytes(b"damaged")
+    found = damages(verify(f"folder:{tmp_path / 'toy'}"))
+    assert len(found) == 2
+    assert "a/1.png" in found[0]
+    assert "c/4.png" in found[1]
+
+
+def test_an_empty_class_is_named(tmp_path):
+    pictures(tmp_path / "toy")
+    (tmp_path / "toy" / "d").mkdir()
+    assert "class 'd' has no pictures" in damages(verify(f"folder:{tmp_path / 'toy'}"))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("digit-lt", {}),
+        ("cifar100-lt", {}),
+        ("cifar100-lt", {"root": "/none"}),
+        ("folder:/none", {}),
+        ("npz:/none", {}),
+        ("digits-lt", {"imbalance": 0.5}),
+    ],
+)
+def test_where_there_is_nothing_to_check(name, changes):
+    with pytest.raises(InputError):
+        verify(name, **changes)
+
+
+def test_wrong_sizes_and_repeated_images_are_noticed(monkeypatch):
+    """What no file can cause, a mistake in our own drawing can: with replacement, or by another profile."""
+    from longtail.data import verify as module
+
+    sound = module.load("digits-lt")
+    twice = torch.cat([torch.arange(241), torch.tensor([0])])
+    broken = dataclasses.replace(sound, train=sound.train.at(twice), counts=sound.counts.clone())
+    broken.counts[3] += 1
+    monkeypatch.setattr(module, "load", lambda *_, **__: broken)
+    found = damages(verify("digits-lt"))
+    assert [line.split(":")[0] for line in found] == ["counts", "training index list"]
+
+
+def test_real_files(real_data):
+    found = verify("cifar100-lt", root=real_data)
+    assert damages(found) == []
+    assert "10,847 training images, 500..5 per class, as the exponential profile asks" in said(found)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from longtail.data import load
+from longtail.data.describe import describe, figure, save_figure
+from longtail.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return describe(load("digits-lt", validation=0.1))
+
+
+def with_counts(description, counts):
+    return dataclasses.replace(description, counts=tuple(counts))
+
+
+def test_the_numbers_are_those_of_the_data():
+    data = load("digits-lt", imbalance=50)
+    found = describe(data)
+    assert found.counts == (100, 64, 41, 27, 17, 11, 7, 4, 3, 2)
+    assert (found.num_train, found.num_validation, found.num_test) == (276, 0, 740)
+    assert found.groups == {"many": 3, "medium": 4, "few": 3}
+    assert found.imbalance == 50
+    assert found.gini == pytest.approx(sum(abs(a - b) for a in found.counts for b in found.counts) / (20 * 276))
+    assert found.image_shape == (1, 8, 8)
+
+
+def test_the_text_says_what_matters(digits):
+    text = digits.text()
+    assert "10 classes" in text
+    assert f"{digits.num_validation} for validation, 740 to test on; 8 x 8 grey" in text
+    assert f"{max(digits.counts)}..{min(digits.counts)}" in text
+    groups = " / ".join(str(digits.groups[name]) for name in ("many", "medium", "few"))
+    assert f"many / medium / few: {groups} classes (>30, 5..30, <5)" in text
+    assert digits.fingerprint in text
+    assert "note         cut" in dataclasses.replace(digits, notes=("cut",)).text()
+
+
+def test_cifar100_lt_is_described_as_published(real_data):
+    text = describe(load("cifar100-lt", root=real_data)).text()
+    for words in ("10,847 images in 100 classes", "500..5", "many / medium / few: 35 / 35 / 30 classes"):
+        assert words in text
+
+
+def test_json_comes_back_as_it_was(digits):
+    found = json.loads(json.dumps(digits.to_json(), allow_nan=False))
+    assert found["counts"] == list(digits.counts)
+    assert found["groups"] == digits.groups
+
+
+# The curve in the terminal
+
+
+def heights(lines: list[str]) -> list[int]:
+    """Of each column in eighths of a row."""
+    rows = [line.split("│")[1] for line in lines if "│" in line]
+    width = max(len(row) for row in rows)
+    return [sum(" ▁▂▃▄▅▆▇█".index(row[column]) if column < len(row) else 0 for row in rows) for column in range(width)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 60, 61, 100, 5000])
+def test_the_curve_falls_and_no_class_looks_empty(digits, size):
+    counts = [max(1, int(1000 / (c + 1))) for c in range(size)]
+    lines = with_counts(digits, counts).curve()
+    found = heights(lines)
+    assert found == sorted(found, reverse=True)
+    assert min(found) >= 1
+    assert max(found) == 80
+    assert 30 < len(found) <= 60
+    assert max(len(line) for line in lines) < 80
+
+
+def test_columns_are_as_high_as_their_logarithms(digits):
+    counts = [1000, 100, 10, 1]
+    found = heights(with_counts(digits, counts).curve())
+    for n, height in zip(counts, found[::15], strict=True):
+        assert height == pytest.approx(1 + 79 * math.log10(n) / 3, abs=0.5)
+
+
+def test_equal_classes_are_full_columns(digits):
+    assert set(heights(with_counts(digits, [7] * 10).curve())) == {80}
+
+
+def test_the_groups_stand_below_their_columns(digits):
+    lines = with_counts(digits, [100, 59, 35, 21, 12, 7, 4, 2, 1, 1]).curve()
+    marks = lines[-2][5:]
+    assert [marks.count("├"), marks.count("┤")] == [3, 3]
+    assert [marks.index(name) // 18 for name in ("many", "medium")] == [0, 1]
+    assert marks.index("few") >= 36
+
+
+# The figure
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_the_same_description_draws_the_same_file(digits, tmp_path, ending):
+    for name in ("a", "b"):
+        save_figure(digits, tmp_path / f"{name}.{ending}")
+    content = (tmp_path / f"a.{ending}").read_bytes()
+    assert content == (tmp_path / f"b.{ending}").read_bytes()
+    save_figure(with_counts(digits, [9, 8, 7]), tmp_path / f"c.{ending}")
+    assert content != (tmp_path / f"c.{ending}").read_bytes()
+
+
+def test_the_figure_shows_each_group_in_its_colour(digits, tmp_path):
+    save_figure(digits, tmp_path / "a.png")
+    pixels = np.array(Image.open(tmp_path / "a.png").convert("RGB")).reshape(-1, 3)
+    for colour in ((0x00, 0x72, 0xB2), (0x00, 0x9E, 0x73), (0xD5, 0x5E, 0x00)):
+        assert (pixels == colour).all(axis=1).mean() > 0.01
+
+
+def test_bars_are_the_counts_in_falling_order(digits):
+    drawn = [patch.get_data().values for patch in figure(digits).axes[0].patches]
+    assert np.concatenate(drawn).tolist() == sorted(digits.counts, reverse=True)
+
+
+def test_a_name_is_no_formula(digits, tmp_path):
+    save_figure(dataclasses.replace(digits, name="folder:a$b_c$\\x"), tmp_path / "a.svg")
+    assert "folder:a$b_c$\\x" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "a", "a.jpeg"])
+def test_only_two_kinds_of_figures(digits, tmp_path, name):
+    with pytest.raises(InputError, match=r"a figure is drawn to a \.png or \.svg file"):
+        save_figure(digits, tmp_path / name)
+
+
+def test_a_figure_that_cannot_be_written(digits, tmp_path):
+    with pytest.raises(InputError, match="the figure cannot be written"):
+        save_figure(digits, tmp_path / "none" / "a.png")
