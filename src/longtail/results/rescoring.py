@@ -1,0 +1,72 @@
+"""Scores a record's stored predictions again, and refuses what does not agree."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from longtail.data import Data
+from longtail.errors import InputError
+from longtail.metrics import Report, evaluate
+from longtail.results.record import Loaded
+
+_TOLERANCE = 1e-9
+
+
+def rescore(loaded: Loaded, data: Data | None = None) -> Report:
+    """Compute a record's report from its stored predictions.
+
+    Args:
+        loaded: the record with its predictions.
+        data: the data set it should have been made with; without one, the classes and counts in the record are used.
+
+    Returns:
+        The report. Its calibration is the recorded one, because probabilities are not stored.
+
+    Raises:
+        InputError: the data are not those of the record, or the record claims something else than its predictions say.
+    """
+    record, where = loaded.record, loaded.folder
+    if data is not None:
+        _same_data(loaded, data)
+    stored = Report.from_json(record.report)
+    report = evaluate(
+        loaded.target,
+        loaded.prediction,
+        counts=torch.tensor(record.data["counts"]),
+        many=record.data["many"],
+        few=record.data["few"],
+    )
+    report = dataclasses.replace(report, calibration=stored.calibration)
+    for name, claimed in stored.to_json().items():
+        found = report.to_json()[name]
+        if not _agree(claimed, found):
+            raise InputError(f"{where}: the record claims {name} {claimed}, its own predictions give {found}")
+    return report
+
+
+def _same_data(loaded: Loaded, data: Data) -> None:
+    record, where = loaded.record, loaded.folder
+    theirs, ours = record.data["fingerprint"], data.fingerprint
+    if theirs != ours:
+        raise InputError(
+            f"{where} was made with other data: {record.data['name']} with fingerprint {theirs}, but {data.name} given "
+            f"here has {ours}; give the same data set, imbalance, split seed and validation share"
+        )
+    if record.data["counts"] != data.counts.tolist():
+        raise InputError(f"{where}: the counts in the record are not those of the data with its fingerprint")
+    index, target = data.test.index.cpu(), data.test.target.cpu()
+    here, there = index.argsort(), loaded.index.argsort()
+    if not (
+        torch.equal(index[here], loaded.index[there]) and torch.equal(target[here].long(), loaded.target[there].long())
+    ):
+        raise InputError(f"{where}: the stored test items or their classes are not those of the data's test split")
+
+
+def _agree(claimed: object, found: object) -> bool:
+    if isinstance(claimed, list) and isinstance(found, list):
+        return len(claimed) == len(found) and all(map(_agree, claimed, found))
+    if isinstance(claimed, float) and isinstance(found, float):
+        return abs(claimed - found) <= _TOLERANCE
+    return claimed == found

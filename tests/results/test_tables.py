@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import pathlib
+
+import pytest
+import torch
+from rich.console import Console
+
+from longtail.results.comparison import Comparison, compare_records
+from longtail.results.tables import table, to_json
+from oracles.runs import made_up_run
+
+
+def compared(folder: pathlib.Path, seeds: int) -> Comparison:
+    methods = {"ce": 0.5, "balanced-softmax": 0.75, "logit-adjustment": 0.5}
+    records = {
+        name: [made_up_run(folder / name / str(s), recipe=name, seed=s, accuracy=accuracy) for s in range(seeds)]
+        for name, accuracy in methods.items()
+    }
+    return compare_records(records, generator=torch.Generator().manual_seed(0))
+
+
+def printed(comparison: Comparison, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), force_terminal=False, legacy_windows=False)
+    console.print(table(comparison))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_in_80_columns_every_number_is_whole(tmp_path: pathlib.Path, seeds: int) -> None:
+    comparison = compared(tmp_path, seeds)
+    text = printed(comparison, 80)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for method in comparison.methods:
+        summary = method.summaries["accuracy"]
+        assert summary is not None
+        for value in summary.values if seeds == 2 else [summary.mean]:
+            assert f"{100 * value:.1f}" in text
+        for group in ("many", "medium", "few"):
+            estimate = method.estimates[group]
+            assert estimate is not None
+            assert f"{100 * estimate.value:.1f}" in text
+    assert text.count("4.5") >= 3  # seconds
+    assert ("no interval" in text) is (seeds == 2)
+    assert (f"({seeds})" in text) is (seeds != 2)
+
+
+def test_the_words_of_the_verdicts(tmp_path: pathlib.Path) -> None:
+    text = printed(compared(tmp_path, 3), 140)
+    assert "better" in text
+    assert "indistinguishable" in text
+    assert "first" in text
+
+
+def test_an_empty_group_is_a_dash(tmp_path: pathlib.Path) -> None:
+    comparison = compared(tmp_path, 3)
+    methods = tuple(
+        dataclasses.replace(method, estimates={**method.estimates, "few": None}) for method in comparison.methods
+    )
+    lines = printed(dataclasses.replace(comparison, methods=methods), 120).splitlines()
+    row = next(line for line in lines if line.startswith("ce "))
+    assert "–" in row
+    assert "0.0" not in row
+
+
+def test_json_holds_everything_and_nothing_but_plain_values(tmp_path: pathlib.Path) -> None:
+    comparison = compared(tmp_path, 3)
+    data = to_json(comparison)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert [method["name"] for method in data["methods"]] == ["ce", "balanced-softmax", "logit-adjustment"]
+    found = data["methods"][1]
+    assert found["difference"]["verdict"] == "better"
+    assert found["summaries"]["accuracy"]["n"] == 3
+    assert found["estimates"]["accuracy"]["low"] < found["estimates"]["accuracy"]["value"]
+    assert data["methods"][0]["difference"] is None
+    assert data["data"]["fingerprint"] == "a" * 64
