@@ -425,11 +425,11 @@ def good() -> types.SimpleNamespace:
 def test_own_data_sets_keep_the_contract(good):
     check_dataset(good)
     check_dataset(longtail.data.load("digits-lt"))
-    check_dataset(longtail.data.load("digits-lt", imbalance=10.0, validation=0.2))
+    check_dataset(longtail.data.load("digits-lt", imbalance=10, validation=0.2))
 
 
 def test_the_real_cifar_keeps_the_contract(real_data):
-    check_dataset(longtail.data.load("cifar100-lt", imbalance=100.0, root=real_data))
+    check_dataset(longtail.data.load("cifar100-lt", imbalance=100, root=real_data))
 
 
 def changed(part: longtail.data.Split, **fields: torch.Tensor) -> longtail.data.Split | types.SimpleNamespace:
