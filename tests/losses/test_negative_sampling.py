@@ -232,6 +232,18 @@ def test_a_step_along_the_class_level_gradient_draws_the_classes_in(generator):
     assert after[1] > before[1]
 
 
+@pytest.mark.parametrize(("negatives", "apart"), [(3, False), (4, True)])
+def test_views_that_need_not_agree_prefer_two_poles_as_soon_as_there_are_four_negatives(negatives, apart):
+    """All Q views at one pole, all V views at the other: only one encoder for both views forbids it."""
+    size = negatives + 1
+    classes = torch.eye(size, dtype=torch.float64)
+    poles = torch.zeros(size, size, dtype=torch.float64)
+    poles[:, 0] = 1
+    separate = balanced_negative_sampling(classes, classes, torch.arange(size), temperature=0.5)
+    opposed = balanced_negative_sampling(poles, -poles, torch.arange(size), temperature=0.5)
+    assert bool((opposed < separate).all()) is apart
+
+
 # What is drawn, read off the losses alone.
 
 

@@ -170,7 +170,7 @@ def test_the_feature_figure_shows_every_point_and_names_the_rarest_classes(gener
     assert colours_of_points(panels[1]) == colours_of_points(panels[5])
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == ["many-shot", "medium-shot", "eel, 1 training images", "ray, 3 training images"]
+    assert texts == ["many-shot", "medium-shot", "eel, 1 training image", "ray, 3 training images"]
     named = legend.legend_handles[2:]
     assert len({handle.get_marker() for handle in named}) == len(named) == len({handle.get_color() for handle in named})
     figure.savefig(io.BytesIO(), format="png", dpi=40)
@@ -180,7 +180,7 @@ def test_few_shot_classes_beyond_the_highlighted_ones_are_grey(generator):
     one = points(generator, (5,) * 6)
     figure = feature_figure({"ce": (one, one)}, counts=COUNTS, highlighted=1)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["many-shot", "medium-shot", "other few-shot", "class 5, 1 training images"]
+    assert texts == ["many-shot", "medium-shot", "other few-shot", "class 5, 1 training image"]
     none = feature_figure({"ce": (one, one)}, counts=COUNTS + 100)
     assert [text.get_text() for text in none.legends[0].get_texts()] == ["many-shot"]
 

@@ -179,7 +179,7 @@ class Points:
 
 # Okabe and Ito's colours, made to be told apart with every kind of colour vision; each has a shape of its own too.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-_SHAPES = ("o", "s", "^", "D", "v", "P", "X", "*")
+_SHAPES = ("o", "s", "^", "D", "P", "v", "X", "*")
 _GREYS = {"many": "#d4d4d4", "medium": "#b0b0b0", "few": "#808080"}
 
 
@@ -254,7 +254,7 @@ def feature_figure(
     ]
     for c, (colour, shape) in styles.items():
         named = class_names[c] if class_names is not None else f"class {c}"
-        label = f"{named}, {sizes[c]} training images"
+        label = f"{named}, {sizes[c]} training image{'s' if sizes[c] != 1 else ''}"
         handles.append(entry(label, marker=shape, markersize=7, color=colour, markeredgecolor="black"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=10)
     return figure
