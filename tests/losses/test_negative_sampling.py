@@ -522,3 +522,26 @@ def test_keys_that_cannot_be_paired_are_an_error(generator):
     q, v = views(generator)
     with pytest.raises(InputError, match="4 queries but 10 keys: give key_target and own"):
         negative_sampling(q[:4], v, TARGET[:4], temperature=0.5, key_target=TARGET)
+
+
+def test_shapes_that_do_not_fit_are_named_where_annotations_are_not_checked():
+    program = """
+import torch
+from longtail.errors import InputError
+from longtail.losses import negative_sampling, released_balanced_negative_sampling, supervised_contrastive
+q, v, target = torch.zeros(3, 2), torch.zeros(4, 2), torch.zeros(3, dtype=torch.int64)
+cases = [
+    (lambda: released_balanced_negative_sampling(q, v, target), "3 queries but 4 keys: give one of each"),
+    (lambda: supervised_contrastive(q, v, target, temperature=1.0), "3 queries, 4 keys, 3 labels"),
+    (lambda: negative_sampling(v, v, target, temperature=1.0), "4 queries but 3 targets"),
+    (lambda: negative_sampling(q, v, target, temperature=1.0, key_target=target, own=target), "4 keys but 3 labels"),
+]
+for call, message in cases:
+    try:
+        call()
+    except InputError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(message)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -300,6 +300,8 @@ def released_balanced_negative_sampling(
     References:
         Lin & Yuan, Long-Tailed Recognition via Information-Preservable Two-Stage Learning, NeurIPS 2025: released code.
     """
+    if queries.shape[0] != keys.shape[0]:
+        raise InputError(f"{queries.shape[0]} queries but {keys.shape[0]} keys: give one of each per image")
     batch = _pair(queries, keys, target, None, None, temperature)
     views, label = torch.cat([batch.queries, batch.keys]), batch.target.repeat(2)
     anchors = torch.arange(label.shape[0], device=label.device)
