@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from longtail.board.content import Claim, Content, Link, Variant, find_variant, load
 from longtail.board.measures import canonical, find_measure
@@ -168,7 +169,7 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def stream_list(file: IO[str], name: str, chunk: int = 1 << 20) -> Iterator[Any]:
+def stream_list(file: io.TextIOBase, name: str, chunk: int = 1 << 20) -> Iterator[Any]:
     """The elements of one JSON list, one after another, with only the current one in memory.
 
     Raises:
@@ -184,7 +185,7 @@ def stream_list(file: IO[str], name: str, chunk: int = 1 << 20) -> Iterator[Any]
             if text and text[0] != "[":
                 raise InputError(f"{name}: expected a JSON list of tasks")
             started, text = bool(text), text[1:]
-        while started and len(text) >= need:
+        while started and (len(text) >= need or not more):
             text = text.lstrip(" \t\r\n")
             if text.startswith("]"):
                 if (text[1:] + file.read(64)).strip():

@@ -61,7 +61,7 @@ def steps(points: Sequence[Point], resolution: float | None, higher_is_better: b
 
 def _ticks(low: float, high: float, count: int = 5) -> list[float]:
     span = max(high - low, 1e-9)
-    step = 10 ** math.floor(math.log10(span / count))
+    step = 10.0 ** math.floor(math.log10(span / count))
     for factor in (1, 2, 5, 10):
         if span / (step * factor) <= count:
             step *= factor
@@ -99,7 +99,7 @@ def progress(
     room = max((high - low) * 0.08, resolution or 0.5)
     low, high = low - room, high + room
 
-    def x(day: float) -> float:
+    def x(day: int | float) -> float:
         return _LEFT + (day - start) / (end - start) * (_WIDTH - _LEFT - _RIGHT)
 
     def y(value: float) -> float:
@@ -167,7 +167,7 @@ def class_counts(counts: Sequence[int], *, many: int, few: int, name: str) -> Ma
     span = width - _LEFT - _RIGHT
     bar = span / len(ordered)
 
-    def y(count: float) -> float:
+    def y(count: int | float) -> float:
         return _TOP + (1 - math.log10(max(count, 1)) / top) * (height - _TOP - _BOTTOM)
 
     out = [
@@ -209,7 +209,7 @@ def intervals(rows: Sequence[tuple[str, float, float, bool]], *, name: str) -> M
     high = max(value + half for _, value, half, _ in rows)
     room = max((high - low) * 0.06, 0.2)
     low, high = low - room, high + room
-    left, width, line = 210, 640, 30
+    left, width, line = 290, 720, 30
     height = line * len(rows) + 34
 
     def x(value: float) -> float:
@@ -225,7 +225,7 @@ def intervals(rows: Sequence[tuple[str, float, float, bool]], *, name: str) -> M
     for i, (label, value, half, rescored) in enumerate(rows):
         at = 18 + i * line
         css = "filled" if rescored else "hollow"
-        short = label if len(label) <= 30 else label[:29] + "…"
+        short = label if len(label) <= 42 else label[:41] + "…"
         out.append(f'<text class="label end" x="{left - 12}" y="{at + 4}">{escape(short)}</text>')
         out.append(
             f'<line class="line track-scratch" x1="{x(value - half):.1f}" x2="{x(value + half):.1f}"'

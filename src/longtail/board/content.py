@@ -241,7 +241,7 @@ def _links(entries: Iterable[Mapping[str, Any]], where: str) -> tuple[Link, ...]
     return tuple(out)
 
 
-def exponential_counts(largest: int, imbalance: float, num_classes: int) -> tuple[int, ...]:
+def exponential_counts(largest: int, imbalance: int | float, num_classes: int) -> tuple[int, ...]:
     """The class counts of the exponential profile, ``int(largest * imbalance ** (-c / (K - 1)))``.
 
     Example:

@@ -150,7 +150,7 @@ def _gaps(entries: Sequence[Entry], resolution: float | None) -> tuple[int, int]
         for low, high in pairwise(values):
             small += high - low < resolution
             total += 1
-    return (small, total) if total else None
+    return (small, total) if total >= 5 else None
 
 
 def board_path(name: str, page: int = 1) -> str:
@@ -455,6 +455,7 @@ def pair(index: Index, live: bool, name: str) -> str | None:
                 "note": note,
             }
         )
+    rows.sort(key=lambda each: not each["paired"])
     return (
         _page("pair.html", f"compare/{name}.html", live, section="compare.html", a=a, b=b, rows=rows) if rows else None
     )

@@ -331,12 +331,12 @@ def create_app(root: Path | None = None) -> FastAPI:
         with current.reading() as index:
             return {"query": q, "results": index.search(q)}
 
-    @app.get("/search")
+    @app.get("/search", include_in_schema=False)
     def search(q: str = Query("", max_length=200)) -> Response:
         with current.reading() as index:
             return Response(pages.search(index, True, q), media_type="text/html")
 
-    @app.get("/compare")
+    @app.get("/compare", include_in_schema=False)
     def compare(a: str = Query("", max_length=200), b: str = Query("", max_length=200)) -> Response:
         first, second = sorted((a, b))
         with current.reading() as index:
@@ -345,7 +345,7 @@ def create_app(root: Path | None = None) -> FastAPI:
         target = f"/compare/{first}--{second}.html" if found else "/compare.html"
         return Response(status_code=303, headers={"Location": target})
 
-    @app.post("/submit")
+    @app.post("/submit", include_in_schema=False)
     async def upload(request: Request) -> Response:
         def page(message: str, status: int) -> Response:
             with current.reading() as index:
@@ -374,7 +374,7 @@ def create_app(root: Path | None = None) -> FastAPI:
             return page(str(error), 422)
         return page(f"Thank you. It waits for review as {name} and is not shown before that.", 202)
 
-    @app.api_route("/{path:path}", methods=["GET", "HEAD"])
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def anything(path: str, request: Request) -> Response:
         with current.reading() as index:
             found = pages.render(index, path or "index.html", live=True, query=dict(request.query_params))

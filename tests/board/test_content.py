@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import pathlib
+import re
+import tomllib
+
+import pytest
+
+from longtail.board.content import (
+    FACETS,
+    append_claims,
+    claim_from,
+    claims_in,
+    exponential_counts,
+    find_variant,
+    load,
+    shipped,
+)
+from longtail.board.index import build_index
+from longtail.data import exponential_profile
+from longtail.errors import InputError
+
+GOOD = {
+    "id": "a-claim",
+    "method": "CE",
+    "dataset": "cifar-100-lt-if-100",
+    "metric": "Accuracy",
+    "value": "41.4",
+    "quote": "41.4",
+    "source": "A paper",
+    "locator": "Table 2",
+}
+
+
+def test_every_shipped_claim_has_source_locator_and_a_quote_with_its_value() -> None:
+    content = shipped()
+    assert len(content.claims) > 100
+    for claim in content.claims:
+        assert claim.source
+        assert claim.locator
+        assert claim.raw in claim.quote
+        assert claim.dataset in content.variants
+        assert claim.method_id in content.methods
+        assert claim.paper is None or claim.paper in content.papers
+        assert claim.tasks
+        assert claim.value is not None
+    assert len({claim.id for claim in content.claims}) == len(content.claims)
+
+
+def test_the_profiles_are_those_of_the_library() -> None:
+    for variant in shipped().variants.values():
+        if variant.counts is not None:
+            profile = exponential_profile(variant.num_classes, variant.largest, variant.imbalance)
+            assert list(variant.counts) == profile.tolist()
+
+
+def test_facts_of_the_shipped_variants() -> None:
+    variants = shipped().variants
+    assert variants["cifar-100-lt-if-100"].images == 10_847
+    assert variants["cifar-100-lt-if-100"].groups == (35, 35, 30)
+    assert variants["cifar-100-lt-if-10"].groups == (69, 31, 0)
+    assert variants["cifar-10-lt-if-100"].images == 12_406
+    assert variants["cifar-10-lt-if-100"].groups == (5, 2, 3)
+    assert exponential_counts(500, 50, 100)[-1] == 10
+
+
+def test_the_two_papers_are_complete() -> None:
+    papers = shipped().papers
+    for name in ("dro-lt", "bns-ipdpp"):
+        paper = papers[name]
+        assert tuple(facet.name for facet in paper.facets) == FACETS
+        for facet in paper.facets:
+            assert facet.points
+            assert facet.where
+            assert facet.written_by == "the longtail authors"
+        assert {facet.name for facet in paper.facets if facet.quick} == {
+            "methodology",
+            "key results",
+            "significance",
+            "limitations",
+        }
+        assert all(facet.here for facet in paper.facets if facet.name in ("limitations", "future directions"))
+    assert len(papers["dro-lt"].related) == 8
+    assert papers["dro-lt"].authors == ("Dvir Samuel", "Gal Chechik")
+    assert papers["bns-ipdpp"].date == "2025-10-09"
+    # What nobody has told us stays open.
+    assert papers["ltrl"].authors == ()
+    assert papers["ltrl"].links == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": None}, "'source' must be a non-empty text"),
+        ({"locator": " "}, "'locator' must be a non-empty text"),
+        ({"value": "forty"}, "is no number"),
+        ({"value": "141.4", "quote": "141.4"}, "is no percentage"),
+        ({"quote": "41.3"}, "does not contain the value"),
+        ({"track": "magic"}, "unknown track"),
+        ({"url": "javascript:alert(1)"}, "no http or https address"),
+        ({"date": "2021-13-01"}, "is no date"),
+        ({"id": "../../etc/passwd"}, "claim id"),
+        ({"rank": 1}, "unknown field 'rank'"),
+        ({"badge": "re-scored"}, "unknown field 'badge'"),
+        ({"kind": "scored"}, "unknown field 'kind'"),
+    ],
+)
+def test_a_claim_that_cannot_be_used_is_refused_in_one_line(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as refusal:
+        claim_from({**GOOD, **change}, "claims.toml, claim 1")
+    assert str(refusal.value).startswith("claims.toml, claim 1: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_claims_are_appended_and_superseded_never_edited(tmp_path: pathlib.Path) -> None:
+    append_claims(tmp_path, "first", [GOOD])
+    with pytest.raises(InputError, match="two claims have the id"):
+        append_claims(tmp_path, "second", [GOOD])
+    with pytest.raises(InputError, match="never edited"):
+        append_claims(tmp_path, "first", [{**GOOD, "id": "b-claim"}])
+    append_claims(
+        tmp_path, "correction", [{**GOOD, "id": "b-claim", "value": "40.4", "quote": "40.4", "supersedes": "a-claim"}]
+    )
+    assert len(load(tmp_path).claims) == len(shipped().claims) + 2
+    with build_index(tmp_path) as index:
+        old, new = index.entry("a-claim"), index.entry("b-claim")
+        assert old is not None
+        assert new is not None
+        assert old.superseded_by == "b-claim"
+        assert old.rank is None
+        assert new.rank is not None
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ([{**GOOD, "supersedes": "nobody"}], "which does not exist"),
+        ([{**GOOD, "supersedes": "b"}, {**GOOD, "id": "b", "supersedes": "a-claim"}], "supersedes itself"),
+    ],
+)
+def test_supersession_must_lead_somewhere(tmp_path: pathlib.Path, second: list[dict[str, str]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        append_claims(tmp_path, "x", second)
+    assert not (tmp_path / "claims").exists()
+
+
+@pytest.mark.parametrize("text", ["claim = 3", "[[claim]", "", "{", '{"claim": [], "more": 1}'])
+def test_files_that_are_no_claims(text: str) -> None:
+    with pytest.raises(InputError):
+        claims_in(text, "x.json" if text.startswith("{") else "x.toml")
+
+
+def test_data_sets_are_found_by_the_names_in_catalogues() -> None:
+    content = shipped()
+    for name in ("CIFAR-100-LT (ρ=100)", "cifar-100-lt (IF 100)", "CIFAR-100-LT (rho = 100)"):
+        variant = find_variant(content, name)
+        assert variant is not None
+        assert variant.id == "cifar-100-lt-if-100"
+    assert find_variant(content, "CIFAR-100") is None
+
+
+def test_recipes_named_on_the_pages_exist() -> None:
+    # Read as text: the board does not import recipes, and neither do its tests.
+    catalogue = (pathlib.Path(__file__).parents[2] / "src/longtail/recipes/catalogue.py").read_text()
+    known = set(re.findall(r'^    "([a-z0-9-]+)": ', catalogue, re.M))
+    named = {method.recipe for method in shipped().methods.values() if method.recipe}
+    assert {"ce", "balanced-softmax", "logit-adjustment", "dro-lt"} <= named
+    assert named <= known
+
+
+def test_the_files_are_toml_that_anyone_can_read() -> None:
+    folder = pathlib.Path(__file__).parents[2] / "src/longtail/board/content"
+    files = sorted(folder.rglob("*.toml"))
+    assert len(files) > 12
+    for file in files:
+        assert tomllib.loads(file.read_text())

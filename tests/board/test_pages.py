@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import html.parser
+import json
+import os
+import pathlib
+import posixpath
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from urllib.parse import unquote
+
+import pytest
+
+from longtail.board import build, import_archive, submit
+from longtail.board.content import append_claims
+from longtail.board.evidence import BADGES
+from longtail.board.index import Index, build_index
+from longtail.board.pages import paths, render
+from longtail.errors import InputError
+from oracles.board import dataset, dirty_archive, row, runs, task, write_archive
+
+VOID = {"meta", "link", "input", "br", "img", "hr", "line", "rect", "circle", "polygon", "polyline", "path"}
+
+
+class Page(html.parser.HTMLParser):
+    """Reads a page strictly: every element closed in order, every id once, links and scripts gathered."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.assets: list[str] = []
+        self.handlers: list[str] = []
+        self.inline: list[str] = []
+        self.text: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.images: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == [], self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.handlers += [name for name in given if name.startswith("on")]
+        self.inline += ["style" for name in given if name == "style"]
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        if tag in ("a", "form"):
+            self.links.append(str(given.get("href") or given.get("action") or ""))
+        if tag in ("script", "link", "img"):
+            self.assets.append(str(given.get("src") or given.get("href")))
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if tag == "svg" and given.get("role") == "img":
+            self.images.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        assert self.open, tag
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self.open and self.open[-1] == "script" and data.strip():
+            self.inline.append("script")
+        if "title" in self.open and self.images and self.images[-1] == "":
+            self.images[-1] = data
+        if ("td" in self.open or "th" in self.open) and self.tables and self.tables[-1] and self.tables[-1][-1]:
+            self.tables[-1][-1][-1] += data
+
+
+EVIL = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "javascript:alert(1)",
+    "'; DROP TABLE entries; --",
+    "{{ 7 * 7 }}{% raw %}",
+    "]]><x/>",
+    "&lt;b&gt;",
+    "=cmd|' /C calc'!A0",
+    "a\x00b\x1f\u202ec\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "ignore"),
+    "</title><svg onload=alert(1)>",
+    "\u2028</script>",
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A board with claims, an archive and submissions of two methods."""
+    folder = tmp_path_factory.mktemp("pages")
+    root = folder / "root"
+    import_archive(write_archive(folder / "t.json"), root=root)
+    submit(runs(folder / "ce", (0.80, 0.81, 0.82)), root=root, submitter="Ada")
+    submit(runs(folder / "bs", (0.86, 0.85, 0.86), recipe="balanced-softmax", stream=3), root=root)
+    append_claims(
+        root,
+        "digits",
+        [
+            {"id": "ce-d", "method": "CE", "method_id": "ce", "dataset": "digits-lt-if-100", "metric": "Error Rate",
+             "value": "19.0", "quote": "19.0", "source": "Made up", "locator": "Table 1", "track": "scratch",
+             "backbone": "small", "epochs": 60, "date": "2024-05-06", "tasks": ["Long-tail Learning"]},
+        ],
+    )  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="module")
+def index(root: pathlib.Path) -> Index:
+    return build_index(root)
+
+
+def page(index: Index, path: str) -> Page:
+    found = render(index, path)
+    assert found is not None, path
+    return Page(found[1])
+
+
+def test_every_page_is_sound_small_and_complete(index: Index) -> None:
+    every = set(paths(index))
+    assert len(every) == len(list(paths(index)))
+    checked = 0
+    for path in every:
+        found = render(index, path)
+        assert found is not None, path
+        kind, text = found
+        assert len(text.encode()) < 200_000, path
+        if path.endswith((".svg", ".atom")):
+            ElementTree.fromstring(text)
+        if path.endswith(".json"):
+            json.loads(text)
+        if not path.endswith(".html"):
+            continue
+        checked += 1
+        assert kind.startswith("text/html")
+        read = Page(text)
+        assert len(set(read.ids)) == len(read.ids), path
+        assert read.handlers == []
+        assert read.inline == [], path
+        assert text.count("<h1") == 1, path
+        assert all(read.images), path
+        for target in [*read.links, *read.assets]:
+            if re.match(r"https?://", target):
+                assert target not in read.assets, "a page must not load anything from elsewhere"
+                continue
+            assert ":" not in target, (path, target)
+            bare, _, fragment = target.partition("#")
+            if bare == "" and fragment:
+                assert fragment in read.ids, (path, target)
+                continue
+            full = posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(bare)))
+            assert full in every, (path, target)
+    assert checked > 150
+
+
+def test_the_style_sheet_and_script_load_nothing() -> None:
+    with build_index() as index:
+        for path in ("static/style.css", "static/board.js", "static/favicon.svg"):
+            found = render(index, path)
+            assert found is not None
+            assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|innerHTML|eval\(", found[1])
+
+
+def test_the_page_of_dro_lt(index: Index) -> None:
+    read = page(index, "papers/dro-lt.html")
+    text = " ".join(read.text)
+    for fact in ("Dvir Samuel, Gal Chechik", "2021-04-07", "ICCV 2021", "Long-tail Learning"):
+        assert fact in text
+    rows = [[cell.strip() for cell in line[:5]] for line in read.tables[0][1:]]
+    assert len(rows) == 15
+    tasks = ["Image Classification", "Few-Shot Image Classification", "Generalized Few-Shot Classification",
+             "Long-tail Learning", "Generalized Few-Shot Learning"]  # fmt: skip
+    for name in tasks:
+        mine = [line[1:] for line in rows if line[0] == name]
+        assert mine == [
+            ["CIFAR-100-LT (ρ=10)", "Error Rate ↓", "36.59", "DRO-LT"],
+            ["ImageNet-LT", "Top-1 Accuracy ↑", "53.5", "DRO-LT"],
+            ["CIFAR-100-LT (ρ=100)", "Error Rate ↓", "52.67", "DRO-LT"],
+        ]
+    for title, date in (
+        ("Mitigating Spurious Correlations with Causal Logit Perturbation", "2025-05-21"),
+        ("LTRL: Boosting Long-tail Recognition via Reflective Learning", "2024-07-17"),
+    ):
+        assert title in text
+        assert date in text
+    # Stored once, listed five times.
+    assert len([entry for entry in index.entries_where("paper", "dro-lt") if entry.catalogued]) == 3
+
+
+def test_the_page_of_bns_ipdpp(index: Index) -> None:
+    read = page(index, "papers/bns-ipdpp.html")
+    text = " ".join(read.text)
+    for fact in (
+        "Fudong Lin, Xu Yuan", "2025-10-09", "NeurIPS 2025", "2510.08836", "fudong03/BNS_IPDPP", "Quick answers",
+        "What methodology did the authors use?", "What are the key results?", "Why does this work matter?",
+        "What are the main limitations?", "Published against measured here", "76.4", "52.4", "51.7", "74.0",
+    ):  # fmt: skip
+        assert fact in text, fact
+    for facet in ("significance", "key-results", "methodology", "novelty", "contributions", "limitations"):
+        assert facet in read.ids
+    assert text.count("Written by the longtail authors") == 7
+    assert "#limitations" in read.links
+
+
+def test_a_board_shows_what_was_asked(index: Index) -> None:
+    read = page(index, "boards/digits-lt-if-100.html")
+    text = " ".join(read.text)
+    assert "Published against measured here" in text
+    assert "agrees" in text or "undecided" in text
+    assert "± 1.0" in text.replace("  ", " ") or "(3)" in text
+    table = read.tables[1] if len(read.tables) > 2 else read.tables[0]
+    assert [cell.strip() for cell in table[0]][:2] == ["Rank", "Method"]
+
+
+def test_tracks_are_ranked_apart(index: Index) -> None:
+    entries = index.entries("cifar-100-lt-if-100")
+    for track in ("scratch", "foundation", "unstated"):
+        mine = [entry for entry in entries if entry.track == track and entry.rank]
+        assert mine[0].rank == 1
+        assert [entry.rank for entry in mine] == sorted(entry.rank for entry in mine if entry.rank)
+    assert len({entry.track for entry in entries}) >= 3
+
+
+def test_filters(index: Index) -> None:
+    board = "cifar-100-lt-if-100"
+    found = render(index, f"boards/{board}.html", live=True, query={"backbone": "ResNet-32", "badge": "reported"})
+    assert found is not None
+    rows = re.findall(r'<tr data-backbone="([^"]*)"[^>]*data-badge="([^"]*)"', found[1])
+    assert rows
+    assert set(rows) == {("ResNet-32", "reported")}
+    # An unknown filter, an unknown value and a page beyond the last are no error.
+    for query in ({"nonsense": "1"}, {"backbone": "' OR 1=1 --"}, {"page": "abc"}):
+        assert render(index, f"boards/{board}.html", live=True, query=query) is not None
+    assert render(index, f"boards/{board}.html", live=True, query={"page": "99"}) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../../etc/passwd", "static/../pages.py", "static/..%2f", "papers/nobody.html", "boards/x.csv", "x",
+     "papers/.html", "boards/imagenet-lt.page-1000000000.html", "papers.page-1.html",
+     "compare/lws--crt.html", "tasks/%00.html"],
+)  # fmt: skip
+def test_addresses_that_are_not_there(index: Index, path: str) -> None:
+    assert render(index, path) is None
+
+
+def test_two_methods_are_compared_image_by_image(index: Index, root: pathlib.Path) -> None:
+    text = " ".join(page(index, "compare/balanced-softmax--ce.html").text)
+    assert "Paired, image by image" in text
+    assert "better" in text or "indistinguishable at 95 %" in text
+
+
+def test_search_takes_words_as_words(index: Index) -> None:
+    assert index.search("robustness loss")[0]["path"] == "papers/dro-lt.html"
+    assert index.search("determinantal")
+    for words in ('"', "a OR b NEAR(", "* ^ -", "NOT", "title:x", "\x00", "('", "é" * 200, *EVIL):
+        index.search(words)
+    assert index.search("") == []
+
+
+def test_the_same_bytes_on_every_build(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    script = "import sys; from pathlib import Path; from longtail.board import build;"
+    script += "build(Path(sys.argv[1]), root=Path(sys.argv[2]))"
+    running = [
+        # Sets and dictionaries come in another order with another seed.
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / seed), str(root)], env={**os.environ, "PYTHONHASHSEED": seed}
+        )
+        for seed in ("1", "2")
+    ]
+    assert [each.wait(120) for each in running] == [0, 0]
+    first, second = (
+        {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+        for out in (tmp_path / "1", tmp_path / "2")
+    )
+    assert first == second
+    assert len(first) > 200
+
+
+def test_a_site_replaces_a_site_and_nothing_else(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longtail.board.pages.paths", lambda index: ["index.html", "about.html"])
+    out = tmp_path / "site"
+    build(out)
+    (out / "stale.html").write_text("old")
+    build(out)
+    assert not (out / "stale.html").exists()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="holds something else"):
+        build(mine)
+    assert (mine / "thesis.tex").read_text() == "years of work"
+    with pytest.raises(InputError, match="is no folder"):
+        build(tmp_path / "new", root=tmp_path / "nowhere")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["mine", "site"]
+
+
+def test_hostile_text_in_every_field_stays_text(tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "root"
+    tables = dirty_archive()
+    for i, evil in enumerate(EVIL):
+        tables[0]["datasets"][0]["sota"]["rows"].append(
+            row(
+                f"{evil} {i}", f"{20 + i}{evil[:3]}", paper_title=evil + str(i), paper_url=evil,
+                code_links=[{"title": evil, "url": evil}, {"title": evil, "url": "https://example.org/" + str(i)}],
+            )
+        )  # fmt: skip
+    for i, evil in enumerate(EVIL[::2]):
+        planted = dataset(f"{evil} set {i}", [evil], [row(evil, "44", metrics={evil: "44"})])
+        tables.append(task(f"{evil} {i}", [planted], description=evil, categories=[evil], synonyms=[evil]))
+    import_archive(write_archive(tmp_path / "t.json", tables), root=root)
+    claims = []
+    for i, evil in enumerate(EVIL):
+        claims.append(
+            {"id": f"evil-{i}", "method": evil, "dataset": f"{evil} data", "metric": evil, "value": "40.0",
+             "quote": evil + "40.0", "source": evil, "locator": evil, "backbone": evil, "augmentation": evil,
+             "selection": evil, "extra_data": evil, "note": evil, "tasks": [evil, f"{evil} {i}"], "date": "2024-01-01"}
+        )  # fmt: skip
+    append_claims(root, "evil", claims)
+    evil = "".join(EVIL)
+    folders = runs(
+        tmp_path / "runs", (0.8,), recipe=evil[:90], revision={}, hardware={evil: evil, "items": [1]},
+        packages={evil: {"a": evil}}, data={"name": evil, "fingerprint": evil, "class_names": [evil] * 10},
+        model={"name": evil, "parameters": 1, "multiply_adds": 1, "widths": []},
+        numerics={"version": 1, "device": evil, "precision": evil, "threads": 1},
+        config={"stages": [{"epochs": evil, "augmentation": [{"type": evil}]}], evil: evil},
+    )  # fmt: skip
+    submit(folders, root=root, submitter=evil[:100])
+    with build_index(root) as index:
+        for path in paths(index):
+            found = render(index, path)
+            assert found is not None, path
+            text = found[1]
+            if path.endswith(".html"):
+                read = Page(text)
+                assert read.handlers == [], path
+                assert read.inline == [], path
+                assert len(read.assets) <= 6, path
+                for link in read.links:
+                    assert ":" not in link or link.startswith(("https://", "http://")), path
+            if path.endswith((".atom", ".svg")):
+                for element in ElementTree.fromstring(text).iter():
+                    assert "script" not in str(element.tag).lower()
+                    assert not [name for name in element.attrib if name.lower().startswith("on")]
+            if path.endswith(".csv"):
+                assert not re.search(r"(^|,)\"?[=@]", text, re.M), path
+            if path == "static/search.js":
+                assert "</script" not in text
+                assert "\u2028" not in text
+        text = render(index, "about.html")
+        assert text is not None
+        assert "49" not in re.findall(r"\b49\b", text[1])
+
+
+def test_importing_the_board_is_light() -> None:
+    script = (
+        "import sys, longtail.board; "
+        "print([m for m in ('fastapi', 'pydantic', 'jinja2', 'torch', 'numpy', 'sqlite3') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_about_explains_every_badge(index: Index) -> None:
+    read = page(index, "about.html")
+    for badge in BADGES:
+        assert f"badge-{badge.id}" in read.ids
+        assert badge.does_not_prove in " ".join(read.text)
+    text = " ".join(read.text)
+    assert "CC-BY-SA 4.0" in text
+    assert "below report" in text
+    assert "0.85, 1.16, 1.54" in text
+
+
+def contrast(first: str, second: str) -> float:
+    """The WCAG contrast ratio of two colours."""
+
+    def light(colour: str) -> float:
+        colour = colour if len(colour) == 7 else "#" + "".join(c * 2 for c in colour[1:])
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((light(first), light(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_colours_have_contrast_in_light_and_dark() -> None:
+    with build_index() as index:
+        found = render(index, "static/style.css")
+    assert found is not None
+    blocks = re.findall(r":root[^{]*\{(--paper[^}]*)\}", found[1])
+    assert len(blocks) == 3
+    for block in blocks:
+        colours = dict(re.findall(r"--([a-z-]+):(#[0-9a-f]{3,6})\b", block))
+        for name in ("ink", "soft", "accent", "good", "bad", "scratch", "imagenet", "foundation", "unstated"):
+            for ground in ("paper", "sheet", "tint"):
+                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground, block[:20])
+        assert contrast(colours["accent-ink"], colours["accent"]) >= 4.5
+        assert contrast(colours["accent-ink"], colours["scratch"]) >= 4.5

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from longtail.board.predictions import MAX_ITEMS, Key, fingerprint, is_trusted, keys, read_predictions
+from longtail.errors import InputError
+from oracles.board import digits
+
+
+def npz(**arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def good(num: int = 6) -> dict[str, np.ndarray]:
+    index = np.arange(num, dtype=np.int64)
+    return {"index": index, "target": (index % 3).astype(np.int16), "prediction": ((index + 1) % 3).astype(np.int16)}
+
+
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def members(**changes: bytes) -> dict[str, bytes]:
+    return {f"{name}.npy": npy(array) for name, array in good().items()} | changes
+
+
+def header(text: str, body: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + body
+
+
+class Bomb:
+    """Runs when it is unpickled, as the test would notice."""
+
+    ran = False
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return (explode, ("now",))
+
+
+def explode(_: str) -> None:
+    Bomb.ran = True
+
+
+def lying_zip() -> bytes:
+    """A member that says it unpacks to few bytes and holds many."""
+    real = b"\x00" * (32 << 20)
+    content = zipped(members(**{"index.npy": real}))
+    packed = zlib.crc32(real)
+    assert struct.pack("<I", packed) in content
+    return content.replace(struct.pack("<I", len(real)), struct.pack("<I", 4000))
+
+
+def test_predictions_come_back_sorted_by_id() -> None:
+    arrays = {name: array[::-1].copy() for name, array in good().items()}
+    read = read_predictions(npz(**arrays), "x", num_classes=3)
+    for name, array in good().items():
+        assert np.array_equal(getattr(read, name), array)
+
+
+ATTACKS = {
+    "a pickle": (lambda: npz(**{**good(), "target": np.array([Bomb()] * 6, dtype=object)}), "must hold integers"),
+    "a pickle for an array": (lambda: zipped(members(**{"index.npy": pickle.dumps(Bomb())})), "no .npy array"),
+    "floats": (lambda: npz(**{**good(), "prediction": np.ones(6)}), "must hold integers"),
+    "a record array": (lambda: npz(**{**good(), "index": np.zeros(6, dtype=[("a", "i4")])}), "header|integers"),
+    "a matrix": (lambda: npz(**{**good(), "index": np.zeros((2, 3), dtype=np.int64)}), "one vector"),
+    "unequal lengths": (lambda: npz(**{**good(), "index": np.arange(5)}), "differ in length"),
+    "nothing": (lambda: npz(**good(0)), "holds no predictions"),
+    "an id twice": (lambda: npz(**{**good(), "index": np.array([0, 1, 2, 3, 4, 4])}), "id 4 occurs more than once"),
+    "a class too high": (lambda: npz(**{**good(), "prediction": np.full(6, 3)}), "holds class 3; classes are 0 to 2"),
+    "a negative class": (lambda: npz(**{**good(), "target": np.full(6, -1)}), "holds class -1"),
+    "an array too many": (lambda: npz(**good(), more=np.arange(6)), "exactly the arrays"),
+    "an array too few": (lambda: npz(index=np.arange(6)), "exactly the arrays"),
+    "a path for a name": (lambda: zipped({**members(), "../../etc/cron.d/x": b"x"}), "exactly the arrays"),
+    "no zip": (lambda: b"PK\x03\x04 and so on", "no sound .npz"),
+    "an empty file": (lambda: b"", "no sound .npz"),
+    "a zip bomb": (lambda: zipped(members(**{"index.npy": b"\x00" * (9 << 20)})), "unpacks to more than"),
+    "a zip that lies about its size": (lying_zip, "no sound .npz"),
+    "a damaged member": (lambda: npz(**good(5000)).replace(b"\x93", b"\x92"), "no sound .npz|no .npy"),
+    "a header with code": (
+        lambda: zipped(members(**{"index.npy": header("__import__('os').system('true')")})),
+        "header that cannot be read",
+    ),
+    "a header that nests": (lambda: zipped(members(**{"index.npy": header("(" * 1000)})), "header that cannot be read"),
+    "a header of megabytes": (
+        lambda: zipped(members(**{"index.npy": header("x" * 60_000)})),
+        "header that cannot be read",
+    ),
+    "a length that lies": (
+        lambda: zipped(
+            members(**{"index.npy": header("{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,)}")})
+        ),
+        "holds 0 bytes where its header says",
+    ),
+    "a number beyond 64 bits": (
+        lambda: npz(**{**good(), "index": np.full(6, 2**64 - 1, dtype=np.uint64)}),
+        "no 64-bit integer",
+    ),
+    "a name twice": (lambda: zipped(members()).replace(b"target.npy", b"index.npyx"), "exactly the arrays|no sound"),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_on_the_file_are_refused(name: str) -> None:
+    make, message = ATTACKS[name]
+    with pytest.raises(InputError, match=message) as refusal:
+        read_predictions(make(), "upload", num_classes=3)
+    assert "\n" not in str(refusal.value)
+    assert not Bomb.ran
+
+
+def test_too_large_a_file_is_refused_unread() -> None:
+    with pytest.raises(InputError, match="at most"):
+        read_predictions(b"\x00" * (9 << 20), "x", num_classes=3)
+    assert MAX_ITEMS * 8 <= 8 << 20
+
+
+def test_the_known_test_sets() -> None:
+    data = digits()
+    assert fingerprint(data.test.index.numpy(), data.test.target.numpy()) == keys()["digits"].sha256
+    assert keys()["cifar-100"].num_test == keys()["cifar-10"].num_test == 10_000
+
+
+def test_the_keys_are_those_of_the_real_files(real_data: object) -> None:
+    import pathlib
+
+    root = pathlib.Path(str(real_data))
+    with open(root / "cifar-100-python" / "test", "rb") as file:
+        content = file.read()
+    assert hashlib.md5(content).hexdigest() == "f0ef6b0ae62326f3e7ffdfab6717acfc"
+    labels = np.array(pickle.loads(content, encoding="latin1")["fine_labels"], dtype=np.int64)
+    assert fingerprint(np.arange(10_000), labels) == keys()["cifar-100"].sha256
+    labels = np.load(root / "cifar10-lt-if100.npz")["test_target"].astype(np.int64)
+    assert fingerprint(np.arange(10_000), labels) == keys()["cifar-10"].sha256
+
+
+def test_labels_are_believed_only_if_they_are_the_known_ones() -> None:
+    arrays = good()
+    read = read_predictions(npz(**arrays), "x", num_classes=3)
+    key = Key("k", fingerprint(arrays["index"], arrays["target"].astype(np.int64)), 6, 3, "test")
+    assert is_trusted(read, key, "x")
+    assert not is_trusted(read, None, "x")
+    for name in ("index", "target"):
+        changed = {**arrays, name: arrays[name].copy()}
+        changed[name][2] = 99 if name == "index" else 0
+        with pytest.raises(InputError, match="not those of the test set"):
+            is_trusted(read_predictions(npz(**changed), "x", num_classes=3), key, "x")
+    fewer = read_predictions(npz(**{n: a[:5] for n, a in arrays.items()}), "x", num_classes=3)
+    with pytest.raises(InputError, match="5 predictions; the test set 'k' has 6"):
+        is_trusted(fewer, key, "x")
+
+
+def test_every_byte_of_ids_and_labels_counts() -> None:
+    index, target = np.arange(6), np.arange(6) % 3
+    first = fingerprint(index, target)
+    assert fingerprint(index[::-1], target[::-1]) == first
+    assert fingerprint(index, target[::-1]) != first
+    assert fingerprint(index + 1, target) != first

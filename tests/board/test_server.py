@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import json
+import pathlib
+import resource
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from longtail.board import submit
+from longtail.errors import InputError
+from oracles.board import run, runs
+
+pytest.importorskip("fastapi")
+
+import uvicorn
+from fastapi.testclient import TestClient
+
+from longtail.board import server
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def client(root: pathlib.Path) -> Iterator[TestClient]:
+    with TestClient(server.create_app(root)) as client:
+        yield client
+
+
+def parts(folder: pathlib.Path, name: str = "predictions.npz") -> list[tuple[str, tuple[str, bytes]]]:
+    return [
+        ("submission", ("record.json", (folder / "record.json").read_bytes())),
+        ("predictions", (name, (folder / "predictions.npz").read_bytes())),
+    ]
+
+
+def everything(folder: pathlib.Path) -> set[str]:
+    return {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
+
+
+def test_pages_are_those_of_the_static_site_at_the_same_addresses(client: TestClient) -> None:
+    for path in ("/", "/index.html", "/papers/dro-lt.html", "/boards/cifar-100-lt-if-100.html", "/static/style.css"):
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert client.get("/papers/nobody.html").status_code == 404
+    assert client.get("/../../etc/passwd").status_code == 404
+    assert client.get("/static/%2e%2e/pages.py").status_code == 404
+    assert client.head("/index.html").status_code == 200
+    assert "<form" in client.get("/submit.html").text
+    assert 'type="file"' in client.get("/submit.html").text
+
+
+def test_the_interface_gives_all_pages_not_only_the_first(client: TestClient) -> None:
+    total = client.get("/api/v1/boards/cifar-100-lt-if-100").json()["total"]
+    rows: list[Any] = []
+    address: str | None = "/api/v1/boards/cifar-100-lt-if-100?limit=7"
+    while address:
+        answer = client.get(address).json()
+        rows += answer["rows"]
+        address = answer["next"]
+    assert len(rows) == len({row["id"] for row in rows}) == total > 30
+    mine = next(row for row in rows if row["id"] == "dro-lt-cifar-100-lt-if-100")
+    assert mine["value"] == pytest.approx(47.33)
+    assert mine["value_as_printed"] == "52.67"
+    assert mine["many"] == 64.7
+    assert client.get("/api/v1/papers?limit=2").json()["next"] == "/api/v1/papers?limit=2&offset=2"
+    assert client.get("/api/v1/search?q=DRO-LT").json()["results"]
+    assert client.get("/api/v1/methods").json()["total"] > 20
+    assert client.get("/api/v1/openapi.json").json()["info"]["title"] == "longtail board"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/boards/nothing", 404),
+        ("/api/v1/boards/..%2f..%2fetc", 404),
+        ("/api/v1/submissions/x", 404),
+        ("/api/v1/boards?limit=0", 422),
+        ("/api/v1/boards?limit=1000000", 422),
+        ("/api/v1/boards?offset=-1", 422),
+        ("/api/v1/search?q=" + "x" * 201, 422),
+        ("/api/v1/search?q=%22%27%29%20OR%201", 200),
+        ("/search?q=<script>alert(1)</script>", 200),
+        ("/boards/imagenet-lt.html?backbone=%3Cscript%3E", 200),
+        ("/compare?a=<script>&b=x", 200),
+    ],
+)
+def test_odd_questions_get_plain_answers(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert "<script>alert" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_nothing_is_written_through_the_interface(client: TestClient) -> None:
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        for path in ("/api/v1/boards", "/api/v1/boards/imagenet-lt", "/index.html"):
+            assert client.request(method, path).status_code == 405
+
+
+def test_an_upload_waits_for_review(
+    client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
+    answer = client.post("/submit", files=parts(run(tmp_path / "run")), data={"submitter": "Ada <b>", "note": "first"})
+    assert answer.status_code == 202
+    (waiting,) = (root / "queue").iterdir()
+    assert not (root / "submissions").exists()
+    body = json.loads((waiting / "submission.json").read_text())
+    assert body["submitter"] == "Ada <b>"
+    assert client.get(f"/submissions/{waiting.name}.html").status_code == 404
+    assert waiting.name not in client.get("/boards/digits-lt-if-100.html").text
+    again = client.post("/submit", files=parts(run(tmp_path / "again", accuracy=0.8)))
+    assert again.status_code == 422
+    assert "submitted already" in again.text
+    # Once somebody has looked, it is shown without a restart.
+    submit([waiting], root=root)
+    deadline = time.monotonic() + 20
+    while client.get(f"/submissions/{waiting.name}.html").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    page = client.get(f"/submissions/{waiting.name}.html").text
+    assert "Ada &lt;b&gt;" in page
+
+
+def test_several_seeds_in_one_upload(client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path / "runs", (0.8, 0.81, 0.82)), root=tmp_path / "other")
+    folder = tmp_path / "other" / "submissions" / made["id"]
+    files = [("submission", ("submission.json", (folder / "submission.json").read_bytes()))]
+    files += [
+        ("predictions", (f"predictions-seed-{n}.npz", (folder / f"predictions-seed-{n}.npz").read_bytes()))
+        for n in range(3)
+    ]
+    assert client.post("/submit", files=files).status_code == 202
+    assert {each.name for each in (root / "queue" / made["id"]).iterdir()} == {each.name for each in folder.iterdir()}
+
+
+def bomb(_: pathlib.Path) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, index=np.zeros(3 << 20, np.int64), target=np.zeros(1, int), prediction=np.zeros(1, int))
+    return buffer.getvalue()
+
+
+UPLOADS: dict[str, tuple[Callable[[pathlib.Path], list[Any]], int]] = {
+    "a path for a name": (lambda f: parts(f, "../../../tmp/predictions-seed-0.npz"), 422),
+    "an absolute path": (lambda f: parts(f, "/etc/predictions-seed-0.npz"), 422),
+    "a backslash path": (lambda f: parts(f, "..\\predictions-seed-0.npz"), 422),
+    "another file": (lambda f: parts(f, ".htaccess"), 422),
+    "a file of another seed": (lambda f: parts(f, "predictions-seed-5.npz"), 422),
+    "no json": (lambda f: [("submission", ("r.json", b"{")), parts(f)[1]], 422),
+    "a list": (lambda f: [("submission", ("r.json", b"[]")), parts(f)[1]], 422),
+    "a deep json": (lambda f: [("submission", ("r.json", b"[" * 100_000)), parts(f)[1]], 422),
+    "not a number": (lambda f: [("submission", ("r.json", b'{"a": NaN}')), parts(f)[1]], 422),
+    "no predictions": (lambda f: parts(f)[:1], 422),
+    "no submission": (lambda f: parts(f)[1:], 422),
+    "predictions that are none": (lambda f: [parts(f)[0], ("predictions", ("predictions.npz", b"x"))], 422),
+    "a zip bomb": (lambda f: [parts(f)[0], ("predictions", ("predictions.npz", bomb(f)))], 422),
+    "a large json": (lambda f: [("submission", ("r.json", b" " * (5 << 20))), parts(f)[1]], 413),
+    "a large body": (lambda f: [parts(f)[0], ("predictions", ("predictions.npz", b"\0" * (17 << 20)))], 413),
+    "too many files": (lambda f: [parts(f)[0], *([parts(f)[1]] * 70)], 400),
+}
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_hostile_uploads_are_refused_and_leave_nothing(
+    client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path, name: str
+) -> None:
+    make, status = UPLOADS[name]
+    folder = run(tmp_path / "run")
+    before = everything(tmp_path)
+    answer = client.post("/submit", files=make(folder))
+    assert answer.status_code == status, answer.text[-600:]
+    assert "Traceback" not in answer.text
+    assert everything(tmp_path) == before
+
+
+def test_tampered_uploads_are_refused(client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folder = run(tmp_path / "run")
+    record = json.loads((folder / "record.json").read_text())
+    record["report"]["accuracy"] = 0.99
+    files = [("submission", ("record.json", json.dumps(record).encode())), parts(folder)[1]]
+    answer = client.post("/submit", files=files)
+    assert answer.status_code == 422
+    assert "claims accuracy 99.0000 %, its own predictions give 80.0000 %" in answer.text
+
+
+def test_a_body_without_a_length_is_cut_off(client: TestClient, tmp_path: pathlib.Path) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b"\0" * (1 << 20)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert client.post("/submit", content=endless(), headers=headers).status_code in (400, 413)
+    assert client.post("/submit", content=b"x", headers={**headers, "Content-Length": "-5"}).status_code in (400, 413)
+
+
+def test_uploads_are_limited_in_number(
+    client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses = [client.post("/submit", files=[("submission", ("r", b"{"))]).status_code for _ in range(8)]
+    assert statuses == [422] * 6 + [429] * 2
+    monkeypatch.setattr(server, "MAX_QUEUE", 1)
+    (root / "queue" / "waiting").mkdir(parents=True)
+    rate = TestClient(server.create_app(root))
+    assert "queue is full" in rate.post("/submit", files=parts(run(tmp_path / "run"))).text
+
+
+def test_another_sites_form_cannot_upload(client: TestClient, tmp_path: pathlib.Path) -> None:
+    files = parts(run(tmp_path / "run"))
+    assert client.post("/submit", files=files, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.post("/submit", files=files, headers={"Origin": "http://testserver"}).status_code == 202
+
+
+def test_without_a_folder_there_are_no_uploads(tmp_path: pathlib.Path) -> None:
+    with TestClient(server.create_app(None)) as client:
+        assert client.get("/index.html").status_code == 200
+        assert client.post("/submit", files=parts(run(tmp_path / "run"))).status_code == 403
+
+
+def test_two_uploads_at_once_lose_nothing(client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    folders = [run(tmp_path / str(i), recipe=f"method-{i}", stream=i) for i in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda folder: client.post("/submit", files=parts(folder)).status_code, folders))
+    assert answers == [202] * 4
+    assert len(list((root / "queue").iterdir())) == 4
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: pathlib.Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        with pytest.raises(InputError, match=r"cannot listen at 127\.0\.0\.1"):
+            server.serve(root=None, host="127.0.0.1", port=busy.getsockname()[1])
+
+
+def test_many_clients_at_once_without_an_error_or_a_leak(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    # 600 requests from 50 clients here; benchmarks/board.py makes the 10,000.
+    submit(runs(tmp_path / "runs", (0.8, 0.81, 0.82)), root=root)
+    config = uvicorn.Config(server.create_app(root), host="127.0.0.1", port=0, log_level="error")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.02)
+    port = running.servers[0].sockets[0].getsockname()[1]
+    paths = [
+        "/api/v1/boards?limit=2",
+        "/api/v1/boards/digits-lt-if-100",
+        "/api/v1/search?q=loss",
+        "/api/v1/boards/none",
+    ]
+    wanted = [200, 200, 200, 404]
+
+    def ask(number: int) -> int:
+        wrong = 0
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as own:
+            for i in range(12):
+                which = (number + i) % len(paths)
+                wrong += own.get(paths[which]).status_code != wanted[which]
+        return wrong
+
+    def open_files() -> int:
+        return len(list(pathlib.Path("/proc/self/fd").iterdir())) if pathlib.Path("/proc/self/fd").exists() else 0
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(50) as pool:
+            assert sum(pool.map(ask, range(5))) == 0
+            before, memory = open_files(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            assert sum(pool.map(ask, range(50))) == 0
+        time.sleep(0.2)
+        assert open_files() <= before + 30
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < memory + 200_000
+    finally:
+        running.should_exit = True
+        thread.join(20)
+    assert not thread.is_alive()
+    shutil.rmtree(root)

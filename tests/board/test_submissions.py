@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import io
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from longtail.board import submit, verify
+from longtail.board.content import append_claims, load
+from longtail.board.index import build_index, published_against_measured
+from longtail.board.submissions import SCHEMA, read_submission
+from longtail.errors import InputError
+from oracles.board import digits, run, runs
+
+
+def change(file: pathlib.Path, *steps: Any, value: Any) -> None:
+    """Change one place of a JSON file by hand, as nobody should."""
+    body = json.loads(file.read_text())
+    at = body
+    for step in steps[:-1]:
+        at = at[step]
+    at[steps[-1]] = value
+    file.write_text(json.dumps(body))
+
+
+def rewrite_predictions(folder: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Other predictions, with the checksum in the record made to fit them."""
+    old = dict(np.load(folder / "predictions.npz"))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{**old, **arrays})
+    (folder / "predictions.npz").write_bytes(buffer.getvalue())
+    change(folder / "record.json", "predictions", "sha256", value=hashlib.sha256(buffer.getvalue()).hexdigest())
+
+
+def files(root: pathlib.Path) -> dict[str, bytes]:
+    return {str(each.relative_to(root)): each.read_bytes() for each in sorted(root.rglob("*")) if each.is_file()}
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> pathlib.Path:
+    return tmp_path / "board"
+
+
+def test_runs_become_one_re_scored_submission(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.80, 0.81, 0.82)), root=root, submitter="Ada")
+    assert made["trusted"]
+    assert made["board"] == "digits-lt-if-100"
+    assert made["seeds"] == [0, 1, 2]
+    assert made["accuracy"] == [592 / 740, 599 / 740, 607 / 740]
+    assert verify(root) == []
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        assert entry is not None
+        assert entry.badge == "re-scored-seeds"
+        assert entry.value == pytest.approx(100 * made["mean_accuracy"])
+        assert entry.sd == pytest.approx(100 * np.std(made["accuracy"], ddof=1))
+        assert entry.seed_half == pytest.approx(2.48 * entry.sd, rel=1e-2)
+        assert entry.many is not None
+        assert entry.method == "CE"
+        assert (entry.epochs, entry.augmentation, entry.track) == (60, "crop", "scratch")
+        assert entry.submitter == "Ada"
+
+
+@pytest.mark.parametrize(("seeds", "selection", "badge"), [
+    (1, "last epoch", "re-scored"),
+    (2, "last epoch", "re-scored"),
+    (3, "last epoch", "re-scored-seeds"),
+    (3, "best on validation", "re-scored"),
+])  # fmt: skip
+def test_the_badge_follows_from_the_evidence(
+    tmp_path: pathlib.Path, root: pathlib.Path, seeds: int, selection: str, badge: str
+) -> None:
+    (made,) = submit(runs(tmp_path, (0.8,) * seeds, selection=selection), root=root)
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        assert entry is not None
+        assert entry.badge == badge
+
+
+def test_tampered_predictions_are_refused_at_every_step(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folder = run(tmp_path / "run", accuracy=0.8)
+    old = dict(np.load(folder / "predictions.npz"))
+    # The file alone: its checksum tells.
+    content = (folder / "predictions.npz").read_bytes()
+    (folder / "predictions.npz").write_bytes(content[:-1] + b"x")
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        submit([folder], root=root)
+    # The checksum too: the claimed numbers tell, and both are shown.
+    rewrite_predictions(folder, prediction=old["target"])
+    with pytest.raises(InputError, match=r"claims accuracy 80\.0000 %, its own predictions give 100\.0000 %"):
+        submit([folder], root=root)
+    # The labels, so that more predictions look right: the known test set tells.
+    rewrite_predictions(folder, prediction=old["prediction"], target=old["prediction"])
+    with pytest.raises(InputError, match="not those of the test set"):
+        submit([folder], root=root)
+    assert not root.exists() or files(root) == {}
+
+
+def test_a_wrong_id_set_is_refused(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    index = digits().test.index.clone()
+    index[3] = 1_000_000
+    with pytest.raises(InputError, match="ids or true classes"):
+        submit([run(tmp_path / "a", index=index)], root=root)
+    few = slice(0, 700)
+    with pytest.raises(InputError, match="700 predictions; the test set 'digits' has 740"):
+        submit([run(tmp_path / "b", index=digits().test.index[few], target=digits().test.target[few])], root=root)
+
+
+@pytest.mark.parametrize("field", ["accuracy", "balanced_accuracy", "many", "medium", "few", "macro_f1"])
+def test_a_claim_that_disagrees_with_its_own_predictions_is_refused(
+    tmp_path: pathlib.Path, root: pathlib.Path, field: str
+) -> None:
+    folder = run(tmp_path / "run")
+    change(folder / "record.json", "report", field, value=0.999)
+    with pytest.raises(InputError, match=rf"claims {field} 99\.9000 %, its own predictions give \d"):
+        submit([folder], root=root)
+
+
+def test_training_counts_other_than_the_boards_are_refused(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    counts = digits().counts.clone()
+    counts[9] = 60
+    with pytest.raises(InputError, match="are not those of Digits-LT"):
+        submit([run(tmp_path / "a", counts=counts, data={"fingerprint": "b" * 64})], root=root)
+    # Fewer, as with a validation split held out, are allowed; groups are still the board's.
+    counts = (digits().counts * 0.9).long().clamp(min=1)
+    (made,) = submit([run(tmp_path / "b", counts=counts, data={"fingerprint": "c" * 64})], root=root)
+    score = json.loads((root / "scores" / f"{made['id']}.json").read_text())
+    assert score["runs"][0]["group_sizes"] == {"many": 3, "medium": 3, "few": 4}
+
+
+def test_an_unknown_test_set_gets_no_badge_and_no_rank(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    target = torch.arange(200) % 5
+    folder = run(
+        tmp_path / "run", index=torch.arange(200), target=target, counts=torch.tensor([90, 40, 12, 6, 3]),
+        data={"name": "folder:birds", "fingerprint": "d" * 64},
+    )  # fmt: skip
+    (made,) = submit([folder], root=root)
+    assert not made["trusted"]
+    assert made["board"] is None
+    assert verify(root) == []
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        assert entry is not None
+        assert entry.badge is None
+        assert entry.rank is None
+
+
+def test_a_tampered_score_is_found(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.8, 0.81)), root=root)
+    file = root / "scores" / f"{made['id']}.json"
+    honest = file.read_bytes()
+    change(file, "runs", 0, "accuracy", value=0.99)
+    (finding,) = verify(root)
+    assert "seed 0: accuracy is 0.99, re-scored 0.8" in finding
+    file.write_bytes(honest)
+    assert verify(root) == []
+    change(file, "trusted", value=False)
+    assert len(verify(root)) == 1
+    file.unlink()
+    assert verify(root) == [f"scores/{made['id']}.json is missing"]
+    file.write_bytes(honest)
+    (root / "scores" / "invented-0123456789ab.json").write_bytes(honest)
+    assert verify(root) == ["scores/invented-0123456789ab.json: there is no such submission"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "value"),
+    [
+        (("records", 0, "seed"), 7),
+        (("records", 0, "recipe"), "my-method"),
+        (("records", 0, "report", "accuracy"), 0.9),
+        (("records", 0, "predictions", "sha256"), "0" * 64),
+        (("submitter",), "Somebody else"),
+        (("records", 0, "selection"), "best on test"),
+        (("records", 0, "config", "stages"), []),
+    ],
+)
+def test_a_tampered_submission_is_found(
+    tmp_path: pathlib.Path, root: pathlib.Path, steps: tuple[Any, ...], value: Any
+) -> None:
+    (made,) = submit(runs(tmp_path, (0.8, 0.81)), root=root, submitter="Ada")
+    change(root / "submissions" / made["id"] / "submission.json", *steps, value=value)
+    assert len(verify(root)) >= 1
+
+
+def test_tampered_predictions_in_place_are_found(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.8, 0.81)), root=root)
+    folder = root / "submissions" / made["id"]
+    other = dict(np.load(folder / "predictions-seed-0.npz"))
+    np.savez_compressed(folder / "predictions-seed-0.npz", **{**other, "prediction": other["target"]})
+    (finding,) = verify(root)
+    assert "SHA-256 differs" in finding
+
+
+def test_two_submissions_at_once_lose_nothing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folders = [run(tmp_path / f"m{i}", recipe=f"method-{i}", stream=i) for i in range(8)]
+    same = run(tmp_path / "same", recipe="same", stream=99)
+
+    def send(folder: pathlib.Path) -> str:
+        try:
+            return str(submit([folder], root=root)[0]["id"])
+        except InputError as error:
+            assert "submitted already" in str(error)  # noqa: PT017
+            return "refused"
+
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(send, [*folders, *[same] * 6]))
+    assert answers[8:].count("refused") == 5
+    names = {each.name for each in (root / "submissions").iterdir()}
+    assert names == set(answers) - {"refused"}
+    assert len(names) == 9
+    assert verify(root) == []
+
+
+def test_one_bad_run_among_good_ones_writes_nothing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    bad = run(tmp_path / "bad", recipe="bad")
+    change(bad / "record.json", "report", "accuracy", value=0.9)
+    with pytest.raises(InputError):
+        submit([run(tmp_path / "good", recipe="good"), bad], root=root)
+    assert not (root / "submissions").exists()
+
+
+def test_runs_that_are_no_seeds_of_one_method(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    first = run(tmp_path / "a", seed=0)
+    with pytest.raises(InputError, match="same seed"):
+        submit([first, run(tmp_path / "b", seed=0, stream=5)], root=root)
+    copied = tmp_path / "copied"
+    shutil.copytree(first, copied)
+    change(copied / "record.json", "seed", value=1)
+    with pytest.raises(InputError, match="the very same predictions"):
+        submit([first, copied], root=root)
+    with pytest.raises(InputError, match=r"no record\.json"):
+        submit([tmp_path / "nowhere"], root=root)
+    with pytest.raises(InputError, match="nothing to submit"):
+        submit([], root=root)
+
+
+def test_more_seeds_supersede_fewer(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folders = runs(tmp_path, (0.8, 0.81, 0.82))
+    (first,) = submit(folders[:1], root=root)
+    (second,) = submit(folders, root=root)
+    assert verify(root) == []
+    with build_index(root) as index:
+        old, new = index.entry(first["id"]), index.entry(second["id"])
+        assert old is not None
+        assert new is not None
+        assert (old.superseded_by, old.rank) == (second["id"], None)
+        assert new.rank == 1
+
+
+def test_a_waiting_submission_is_taken_from_the_queue(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.8,)), root=tmp_path / "elsewhere")
+    waiting = root / "queue" / made["id"]
+    shutil.copytree(tmp_path / "elsewhere" / "submissions" / made["id"], waiting)
+    with build_index(root) as index:
+        assert index.entry(made["id"]) is None
+    (taken,) = submit([waiting], root=root)
+    assert taken["id"] == made["id"]
+    assert not waiting.exists()
+    assert verify(root) == []
+
+
+def test_links_in_a_submission_are_not_followed(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.8,)), root=root)
+    folder = root / "submissions" / made["id"]
+    secret = tmp_path / "secret.npz"
+    (folder / "predictions-seed-0.npz").rename(secret)
+    (folder / "predictions-seed-0.npz").symlink_to(secret)
+    with pytest.raises(InputError, match="is no file"):
+        read_submission(folder, load(root))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("schema", SCHEMA + 1, "schema"),
+        ("more", 1, "unknown field"),
+        ("submitter", 3, "'submitter' must be a text"),
+        ("submitter", "x" * 121, "at most 120"),
+        ("code", "javascript:alert(1)", "http or https"),
+        ("created", "yesterday", "ISO 8601"),
+        ("records", [], "one record for each seed"),
+        ("records", [{}], "schema"),
+        ("records", "x", "must be a list"),
+    ],
+)
+def test_a_submission_of_another_shape_is_refused(
+    tmp_path: pathlib.Path, root: pathlib.Path, name: str, value: Any, message: str
+) -> None:
+    (made,) = submit(runs(tmp_path, (0.8,)), root=root)
+    folder = root / "submissions" / made["id"]
+    change(folder / "submission.json", name, value=value)
+    with pytest.raises(InputError, match=message):
+        read_submission(folder, load(root))
+
+
+CLAIM = {
+    "id": "ce-digits", "method": "CE", "method_id": "ce", "dataset": "digits-lt-if-100", "metric": "Accuracy",
+    "value": "81.0", "quote": "81.0", "source": "A made-up paper", "locator": "Table 1", "track": "scratch",
+    "backbone": "small", "epochs": 60, "augmentation": "crop", "selection": "last epoch",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "reason"),
+    [
+        ({}, "agrees", "gap"),
+        ({"value": "90.0", "quote": "90.0"}, "below", "gap"),
+        ({"value": "70.0", "quote": "70.0"}, "above", "gap"),
+        ({"backbone": "ResNet-18"}, "not comparable", "backbone: ResNet-18 against small"),
+        ({"epochs": 200}, "not comparable", "epochs: 200 against 60"),
+        ({"selection": "best on test"}, "not comparable", "selection: best on test against last epoch"),
+        ({"backbone": None}, "not comparable", "does not state: backbone"),
+        ({"selection": None}, "agrees", "gap"),
+    ],
+)
+def test_published_against_measured(
+    tmp_path: pathlib.Path, root: pathlib.Path, changes: dict[str, Any], word: str, reason: str
+) -> None:
+    given = {name: value for name, value in {**CLAIM, **changes}.items() if value is not None}
+    append_claims(root, "claims", [given])
+    submit(runs(tmp_path, (0.808, 0.81, 0.812)), root=root)
+    with build_index(root) as index:
+        ((claim, measured, verdict, unstated),) = published_against_measured(index.entries("digits-lt-if-100"))
+    assert claim.id == "ce-digits"
+    assert measured.n == 3
+    assert verdict.word == word
+    assert reason in verdict.reason
+    assert unstated == [name for name in changes if changes[name] is None]
+
+
+def test_two_seeds_decide_nothing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    append_claims(root, "claims", [CLAIM])
+    submit(runs(tmp_path, (0.805, 0.81)), root=root)
+    with build_index(root) as index:
+        ((_, _, verdict, _),) = published_against_measured(index.entries("digits-lt-if-100"))
+    assert verdict.word == "undecided"
+
+
+def test_a_second_submitter_makes_it_independent(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (first,) = submit(runs(tmp_path / "a", (0.808, 0.81, 0.812)), root=root, submitter="Ada")
+    (second,) = submit(runs(tmp_path / "b", (0.811, 0.812, 0.809), stream=7), root=root, submitter="Grace")
+    (third,) = submit(runs(tmp_path / "c", (0.6, 0.61, 0.62), stream=9), root=root, submitter="ada ")
+    with build_index(root) as index:
+        badges = {entry.id: entry.badge for entry in index.entries("digits-lt-if-100")}
+    assert badges[first["id"]] == badges[second["id"]] == "independent"
+    # Her own second try is nobody else's, and it does not agree.
+    assert badges[third["id"]] == "re-scored-seeds"
