@@ -155,7 +155,7 @@ def _passed_on(arguments: list[str]) -> dict[str, str]:
 def _compute(device: str, precision: str, compiled: bool) -> Compute:
     from longtail.train.compute import choose
 
-    return choose(device, precision, compiled)  # type: ignore[arg-type]  # choose() checks the names
+    return choose(device, precision, compiled)
 
 
 def _selected(recipe: Any, select: str, overrides: dict[str, str]) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from longtail.errors import InputError
+from longtail.losses import adjust_logits
 from longtail.shapes import Float, Int
 
 
@@ -43,12 +44,12 @@ class LogitAdjustment:
         if bool((counts <= 0).any()):
             empty = int((counts <= 0).nonzero()[0])
             raise InputError(f"class {empty} has no training images, so its prior is 0: remove the class or add images")
-        self.log_prior = (counts.double() / counts.sum()).log()
+        self.counts = counts
         return self
 
     def adjust(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         """The adjusted logits."""
-        return logits - self.tau * self.log_prior.to(logits)
+        return adjust_logits(logits, counts=self.counts.to(logits.device), tau=self.tau)
 
     def predict(self, logits: Float[Tensor, "N K"]) -> Int[Tensor, " N"]:
         """The most probable class of each row."""

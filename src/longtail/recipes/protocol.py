@@ -10,7 +10,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from longtail.augment import AutoAugment, Cutout, HorizontalFlip, RandomCrop
+from longtail.augment import (
+    AutoAugment,
+    ColorJitter,
+    Cutout,
+    HorizontalFlip,
+    RandomCrop,
+    RandomResizedCrop,
+    Views,
+    simclr,
+)
 from longtail.data import Data
 from longtail.errors import unknown
 from longtail.models import CifarResNet, SmallConvNet, by_name
@@ -36,7 +45,9 @@ class Protocol:
         quota_images: images of each.
         contrastive_epochs: of a contrastive first stage, as a multiple of ``epochs``.
         contrastive_batch_size: images in a step of contrastive pre-training.
-        image_size: side of the images in pixels.
+        views: the two views of contrastive pre-training.
+        fine_tune_lr: of AdamW after pre-training.
+        fine_tune_batch_size: images in a step after pre-training.
     """
 
     name: str
@@ -50,7 +61,9 @@ class Protocol:
     quota_images: int = 4
     contrastive_epochs: float = 5.0
     contrastive_batch_size: int = 512
-    image_size: int = 32
+    views: Views = simclr()
+    fine_tune_lr: float = 2.5e-4
+    fine_tune_batch_size: int = 64
 
     def share(self, share: float) -> int:
         """That share of ``epochs``, at least one."""
@@ -88,7 +101,11 @@ PROTOCOLS = {
         quota_images=4,
         contrastive_epochs=2.0,
         contrastive_batch_size=128,
-        image_size=8,
+        # A flipped digit is another sign, and a small part of one could be any: milder views than for photographs.
+        views=Views((RandomResizedCrop(scale=(0.6, 1.0)), ColorJitter(brightness=0.4, contrast=0.4))),
+        # A few steps an epoch instead of a hundred.
+        fine_tune_lr=5e-3,
+        fine_tune_batch_size=16,
     ),
 }
 
@@ -119,7 +136,7 @@ def protocol_for(
     name = name or ("digits" if size == 8 else "plain-200")
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
-    changes: dict[str, Any] = {"image_size": size}
+    changes: dict[str, Any] = {}
     if model is not None:
         changes["model"] = by_name(model)
     if epochs is not None:

@@ -15,9 +15,6 @@ import torch
 
 from longtail.errors import InputError
 
-Precision = Literal["auto", "float32", "bfloat16"]
-
-
 @dataclasses.dataclass(frozen=True)
 class Compute:
     """What the numbers of a run depend on besides recipe, data and seed.
@@ -45,7 +42,7 @@ class Compute:
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
 
-def choose(device: str = "auto", precision: Precision = "auto", compiled: bool = False) -> Compute:
+def choose(device: str = "auto", precision: str = "auto", compiled: bool = False) -> Compute:
     """Settle what was left to choice.
 
     bfloat16 is chosen where the processor has instructions for it (AVX-512 BF16 or AMX on x86; any CUDA device from
@@ -62,11 +59,10 @@ def choose(device: str = "auto", precision: Precision = "auto", compiled: bool =
     if device == "cuda" and not cuda:
         raise InputError("--device cuda: torch finds no CUDA device here; use --device cpu")
     chosen = "cuda" if cuda and device != "cpu" else "cpu"
-    if precision == "auto":
-        precision = "bfloat16" if has_bfloat16(chosen) else "float32"
+    wide = precision == "float32" or (precision == "auto" and not has_bfloat16(chosen))
     if compiled and chosen == "cpu" and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise InputError("--compile needs a C++ compiler on the CPU (g++ or clang++), and none is on the PATH")
-    return Compute(device=chosen, precision=precision, compiled=compiled)
+    return Compute(device=chosen, precision="float32" if wide else "bfloat16", compiled=compiled)
 
 
 @functools.cache

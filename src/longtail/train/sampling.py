@@ -23,12 +23,21 @@ Sampler = ClassBalanced | ClassQuota | InstanceBalanced | MinimumPerClass | Prog
 
 @dataclasses.dataclass(frozen=True)
 class Natural:
-    """Every training image once an epoch, in random order."""
+    """Every training image once an epoch, in random order.
+
+    Args:
+        batch_size: images in a step.
+        minimum: images of a class that come into a batch together, for contrastive training, where a lone image of a
+            tail class has no partner; 1 for plain sampling.
+    """
 
     batch_size: int = 128
+    minimum: int = 1
 
     def build(self, setting: Setting, target: Tensor) -> Sampler:
         """The sampler over ``target`` (N,)."""
+        if self.minimum > 1:
+            return MinimumPerClass(target, minimum=self.minimum, generator=setting.generator)
         return InstanceBalanced(target, generator=setting.generator)
 
 
