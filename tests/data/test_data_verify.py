@@ -114,7 +114,8 @@ def test_a_sound_folder(tmp_path):
     pictures(tmp_path / "toy")
     found = verify(f"folder:{tmp_path / 'toy'}")
     assert damages(found) == []
-    assert "15 in all, each decodes" in said(found)
+    assert "12 training images, 4..4 per class" in said(found)
+    assert "3 images of 3 classes" in said(found)
 
 
 def test_every_damaged_picture_is_named(tmp_path):
@@ -125,6 +126,12 @@ def test_every_damaged_picture_is_named(tmp_path):
     assert len(found) == 2
     assert "a/1.png" in found[0]
     assert "c/4.png" in found[1]
+
+
+def test_a_size_that_is_none_is_no_damage(tmp_path):
+    pictures(tmp_path / "toy")
+    with pytest.raises(InputError, match="from 1"):
+        verify(f"folder:{tmp_path / 'toy'}", image_size=0)
 
 
 def test_an_empty_class_is_named(tmp_path):

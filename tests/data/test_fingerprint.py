@@ -35,7 +35,7 @@ def test_exactly_what_the_documentation_says_is_hashed():
 
 
 def test_two_machines_agree():
-    """Known values: what another machine, another Python and other versions of the libraries have found as well."""
+    """Known values; the first was found alike by a script without this package under NumPy 1.19, 1.26 and 2.4."""
     assert load("digits-lt").fingerprint == "a48937f09f1a94ecf6f460c991aaeda64c596057aeed5b62819713f98635c1c1"
     held = load("digits-lt", imbalance=10, split_seed=3, validation=0.2).fingerprint
     assert held == "50fa652190753734c3c296207a86a45abba3f2d314d5b14cb4f6af28c037695a"

@@ -43,6 +43,7 @@ def verify(
     root: str | pathlib.Path | None = None,
     imbalance: float | int | None = None,
     image_size: int | None = None,
+    notify: folders.Notify | None = None,
 ) -> list[Finding]:
     """Check a data set: its files and their checksums first, then what is loaded from them.
 
@@ -51,6 +52,7 @@ def verify(
         root: likewise.
         imbalance: likewise.
         image_size: likewise.
+        notify: likewise.
 
     Returns:
         The findings in the order of the checks; what is damaged has ``ok`` False.
@@ -65,7 +67,15 @@ def verify(
     findings = _files(name, root)
     if not all(finding.ok for finding in findings):
         return findings
-    return [*findings, *_contents(load(name, imbalance=imbalance, root=root, image_size=image_size))]
+    try:
+        data = load(name, imbalance=imbalance, root=root, image_size=image_size, notify=notify)
+    except InputError:
+        # Loading stops at the first damaged picture; here all are wanted.
+        broken = _broken_pictures(name)
+        if not broken:
+            raise
+        return [*findings, *broken]
+    return [*findings, *_contents(data)]
 
 
 def _files(name: str, root: str | pathlib.Path | None) -> list[Finding]:
@@ -77,7 +87,7 @@ def _files(name: str, root: str | pathlib.Path | None) -> list[Finding]:
         same = fingerprint(whole, None, whole) == digits.FINGERPRINT
         return [Finding("digits", same, "as scikit-learn ships them" if same else "not those that scikit-learn ships")]
     if kind == "folder" and place.is_dir():
-        return _pictures(place)
+        return [_reads(place.name, lambda: folders.find(place))]
     if kind == "npz" and place.is_file():
         return [_reads(place.name, lambda: arrays.read(place))]
     if kind in cifar.ORIGINALS and root is not None:
@@ -91,13 +101,12 @@ def _files(name: str, root: str | pathlib.Path | None) -> list[Finding]:
     return []
 
 
-def _pictures(folder: pathlib.Path) -> list[Finding]:
-    tree = _reads("folders", lambda: folders.find(folder))
-    if not tree.ok:
-        return [tree]
-    listed = folders.find(folder).files
-    broken = [Finding("picture", False, problem) for problem in folders.undecodable(listed)]
-    return broken or [Finding("pictures", True, f"{len(listed):,} in all, each decodes")]
+def _broken_pictures(name: str) -> list[Finding]:
+    kind, _, path = name.partition(":")
+    place = pathlib.Path(path).expanduser()
+    if kind != "folder" or not place.is_dir():
+        return []
+    return [Finding("picture", False, problem) for problem in folders.undecodable(folders.find(place).files)]
 
 
 def _reads(what: str, read: Callable[[], object]) -> Finding:
