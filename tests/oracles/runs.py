@@ -5,9 +5,10 @@ from __future__ import annotations
 import pathlib
 
 import torch
+from torch import Tensor
+
 from longtail.metrics import evaluate
 from longtail.results.record import Loaded, Record, read, write
-from torch import Tensor
 
 
 def made_up_counts(num_classes: int) -> Tensor:
@@ -55,7 +56,7 @@ def made_up_record(
     return Record(
         schema=1,
         recipe=recipe,
-        config=config or {"kind": "Recipe", "name": recipe, "stages": [{"kind": "Stage", "epochs": n} for n in epochs]},
+        config=config or {"type": "Recipe", "name": recipe, "stages": [{"type": "Stage", "epochs": n} for n in epochs]},
         seed=seed,
         data={
             "name": "made-up-lt",

@@ -178,11 +178,11 @@ def test_long_curves_are_thinned_and_keep_the_last_epoch(tmp_path: pathlib.Path)
 
 
 def test_configurations_are_told_apart_field_by_field() -> None:
-    ce = {"kind": "Recipe", "name": "ce", "stages": [{"kind": "Stage", "epochs": 3, "at": [0.8, 0.9]}], "x": None}
-    crt = {**ce, "name": "crt", "stages": [*ce["stages"], {"kind": "Stage", "epochs": 1, "at": []}]}  # type: ignore[misc]
+    ce = {"type": "Recipe", "name": "ce", "stages": [{"type": "Stage", "epochs": 3, "at": [0.8, 0.9]}], "x": None}
+    crt = {**ce, "name": "crt", "stages": [*ce["stages"], {"type": "Stage", "epochs": 1, "at": []}]}  # type: ignore[misc]
     same, different = configurations({"ce": ce, "crt": crt})
     assert same == {
-        "kind": "Recipe",
+        "type": "Recipe",
         "stages.0": "Stage",
         "stages.0.epochs": "3",
         "stages.0.at": "0.8, 0.9",

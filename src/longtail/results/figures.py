@@ -158,13 +158,13 @@ def _dash(place: int) -> Any:
 
 
 def _smooth(images: Sequence[float], recalls: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Means of neighbouring classes, a tenth of them together; the points themselves where there are few."""
+    """Means of neighbouring classes, a tenth of them together; of equally frequent ones where there are few."""
     span = len(images) // 20
-    found = []
-    for place in range(len(images)):
-        near = slice(max(0, place - span), place + span + 1)
-        found.append((images[place], sum(recalls[near]) / len(recalls[near])))
-    return [x for x, _ in found], [y for _, y in found]
+    found: dict[float, list[float]] = {}
+    for place, x in enumerate(images):
+        near = recalls[max(0, place - span) : place + span + 1]
+        found.setdefault(x, []).append(sum(near) / len(near))
+    return list(found), [sum(part) / len(part) for part in found.values()]
 
 
 def _thresholds(axes: Axes, data: Mapping[str, Any], *, vertical: bool) -> None:

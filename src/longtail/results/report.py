@@ -133,7 +133,7 @@ def configurations(configs: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, 
 
 def _flatten(value: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
-        inner = [(key if not path else path if key == "kind" else f"{path}.{key}", item) for key, item in value.items()]
+        inner = [(key if not path else path if key == "type" else f"{path}.{key}", item) for key, item in value.items()]
     elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
         inner = [(f"{path}.{place}", item) for place, item in enumerate(value)]
     else:
