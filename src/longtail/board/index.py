@@ -319,9 +319,12 @@ class Index(AbstractContextManager["Index"]):
         if not terms:
             return []
         query = " ".join(f'"{term}"*' for term in terms)
+        # Excerpts are cut for what is shown alone, not for everything that matches.
         found = self.connection.execute(
-            "SELECT title, kind, path, snippet(search, 1, '', '', ' … ', 18) FROM search WHERE search MATCH ?"
-            " ORDER BY bm25(search, 8.0, 1.0), title LIMIT ?",
+            "SELECT title, kind, path, snippet(search, 1, '', '', ' … ', 18) FROM search WHERE search MATCH ?1"
+            " AND rowid IN (SELECT rowid FROM search WHERE search MATCH ?1"
+            " ORDER BY bm25(search, 8.0, 1.0), rowid LIMIT ?2)"
+            " ORDER BY bm25(search, 8.0, 1.0), rowid",
             (query, limit),
         )
         return [dict(zip(("title", "kind", "path", "excerpt"), row, strict=True)) for row in found]
@@ -434,8 +437,8 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
             id=slug(claim.dataset), dataset=slug(claim.dataset), name=claim.dataset
         )
         at = draft(variant, find_measure(claim.measure))
-        entry = _claim_entry(claim, at, claim.method_id or method_of.get(slug(claim.method)), claim.paper)
-        entry = dataclasses.replace(entry, superseded_by=superseded.get(claim.id), order=order)
+        method_id = claim.method_id or method_of.get(slug(claim.method))
+        entry = _claim_entry(claim, at, method_id, claim.paper, superseded.get(claim.id), order)
         at.entries.append(entry)
         printed[entry.board, slug(claim.method), claim.value, claim.track] = entry
         if claim.added:
@@ -481,7 +484,14 @@ def _paper_finder(papers: dict[str, Paper]) -> dict[str, str]:
     return found
 
 
-def _claim_entry(claim: Claim, at: _Draft, method_id: str | None, paper: str | None) -> Entry:
+def _claim_entry(
+    claim: Claim,
+    at: _Draft,
+    method_id: str | None,
+    paper: str | None,
+    superseded_by: str | None = None,
+    order: int = 0,
+) -> Entry:
     number, variant = claim.value, at.variant
     test = (
         half_width(number, variant.num_test)
@@ -524,6 +534,8 @@ def _claim_entry(claim: Claim, at: _Draft, method_id: str | None, paper: str | N
         tasks=claim.tasks,
         paper_title=claim.paper_title,
         supersedes=claim.supersedes,
+        superseded_by=superseded_by,
+        order=order,
     )
 
 
@@ -845,7 +857,7 @@ def _write_boards(
             "INSERT INTO listings VALUES (?, ?)", [(entry.id, slug(task)) for entry in entries for task in entry.tasks]
         )
         names = sorted({entry.method for entry in entries})
-        documents.append((clean(name), clean(" ".join(names), 200_000), "board", f"boards/{address}.html"))
+        documents.append((clean(name), clean(" ".join(names), 60_000), "board", f"boards/{address}.html"))
 
 
 def _write_tasks(

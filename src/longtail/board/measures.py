@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 
@@ -48,6 +48,7 @@ def _aliases() -> dict[str, Measure]:
     return {_key(name): each for each in measures().values() for name in (each.id, each.name, *each.aliases)}
 
 
+@lru_cache(maxsize=4096)
 def find_measure(name: str) -> Measure:
     """The measure that a metric's printed name stands for; an unknown name makes a measure without a direction.
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -103,6 +104,7 @@ def safe_url(url: object) -> str | None:
     return url if parts.scheme in ("http", "https") and host and parts.username is None else None
 
 
+@lru_cache(maxsize=1 << 16)
 def slug(text: str) -> str:
     """A name as a file name and an address: lower case, ASCII letters, digits and hyphens, never empty, never long.
 

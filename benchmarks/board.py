@@ -1,0 +1,208 @@
+"""The board under load: 100,000 claims in synthetic boards, and 10,000 requests from 50 clients at once.
+
+Command: ``python benchmarks/board.py [--archive evaluation-tables.json] [--out records/benchmarks/board.json]``
+Limits: index of 100,000 claims in under 30 s; a board's page in under 100 ms (median); no failed request, and neither
+open files nor memory growing with the number of requests; a site with an imported archive in under 10 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import platform
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import longtail
+from longtail.board import build
+from longtail.board.index import build_index
+from longtail.board.pages import render
+
+BOARDS, CLAIMS = 100, 1000
+CLIENTS, REQUESTS = 50, 10_000
+
+
+def synthetic_claims(root: pathlib.Path) -> None:
+    """One file for each board, in the JSON that ``append_claims`` writes."""
+    folder = root / "claims"
+    folder.mkdir(parents=True)
+    draw = random.Random(0)
+    tracks, backbones = ["scratch", "imagenet", "foundation", "unstated"], ["ResNet-32", "ResNet-50", "ViT-B/16"]
+    for board in range(BOARDS):
+        claims = []
+        for i in range(CLAIMS):
+            value = f"{draw.uniform(20, 95):.2f}"
+            claims.append(
+                {
+                    "id": f"s-{board}-{i}",
+                    "method": f"Method {draw.randrange(5000)}",
+                    "dataset": f"synthetic-{board}",
+                    "metric": "Accuracy",
+                    "value": value,
+                    "quote": value,
+                    "source": "A synthetic source",
+                    "locator": f"Table {i}",
+                    "track": draw.choice(tracks),
+                    "backbone": draw.choice(backbones),
+                    "epochs": draw.choice([90, 200, 400]),
+                    "date": f"{draw.randrange(2019, 2026)}-{draw.randrange(1, 13):02d}-{draw.randrange(1, 29):02d}",
+                    "tasks": ["Synthetic task"],
+                }
+            )
+        (folder / f"board-{board:03d}.json").write_text(json.dumps({"claim": claims}, indent=1))
+
+
+def large_index() -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        root = pathlib.Path(name)
+        synthetic_claims(root)
+        start, busy = time.perf_counter(), time.process_time()
+        with build_index(root, str(root / "index.sqlite")) as index:
+            built, worked = time.perf_counter() - start, time.process_time() - busy
+            count = index.connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+            render(index, "boards/synthetic-0.html", live=True)
+            seconds, sizes = [], []
+            for board in range(BOARDS):
+                start = time.perf_counter()
+                found = render(index, f"boards/synthetic-{board}.html", live=True)
+                seconds.append(time.perf_counter() - start)
+                assert found is not None
+                sizes.append(len(found[1].encode()))
+            start = time.perf_counter()
+            for _ in range(20):
+                assert index.search("method 42")
+            searched = (time.perf_counter() - start) / 20
+    return {
+        "entries": count,
+        "index_seconds": round(built, 2),
+        "index_processor_seconds": round(worked, 2),
+        "board_page_median_ms": round(1000 * statistics.median(seconds), 1),
+        "board_page_worst_ms": round(1000 * max(seconds), 1),
+        "board_page_largest_kb": round(max(sizes) / 1000, 1),
+        "search_ms": round(1000 * searched, 1),
+    }
+
+
+def resident_mb(pid: int) -> float:
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) / 1000
+
+
+def load() -> dict[str, float]:
+    import httpx
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = f"from longtail.board import serve; serve(root=None, host='127.0.0.1', port={port})"
+    server = subprocess.Popen([sys.executable, "-c", script])
+    base = f"http://127.0.0.1:{port}"
+    paths = [
+        ("/api/v1/boards", 200),
+        ("/api/v1/boards/cifar-100-lt-if-100?limit=20", 200),
+        ("/api/v1/search?q=robustness", 200),
+        ("/api/v1/papers", 200),
+        ("/api/v1/methods", 200),
+        ("/api/v1/boards/none", 404),
+    ]
+
+    def client(number: int, requests: int) -> tuple[int, list[float]]:
+        wrong, seconds = 0, []
+        with httpx.Client(base_url=base, timeout=120) as own:
+            for i in range(requests):
+                path, status = paths[(number + i) % len(paths)]
+                start = time.perf_counter()
+                wrong += own.get(path).status_code != status
+                seconds.append(time.perf_counter() - start)
+        return wrong, seconds
+
+    try:
+        for _ in range(200):
+            try:
+                httpx.get(base + "/api/v1/boards", timeout=30)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+            list(pool.map(lambda number: client(number, 20), range(CLIENTS)))
+            before, files = resident_mb(server.pid), len(os.listdir(f"/proc/{server.pid}/fd"))
+            start = time.perf_counter()
+            done = list(pool.map(lambda number: client(number, REQUESTS // CLIENTS), range(CLIENTS)))
+            took = time.perf_counter() - start
+        time.sleep(1)
+        after, still = resident_mb(server.pid), len(os.listdir(f"/proc/{server.pid}/fd"))
+    finally:
+        server.terminate()
+        server.wait(20)
+    seconds = sorted(each for _, own in done for each in own)
+    return {
+        "requests": len(seconds),
+        "clients": CLIENTS,
+        "errors": sum(wrong for wrong, _ in done),
+        "requests_per_second": round(len(seconds) / took, 1),
+        "median_ms": round(1000 * statistics.median(seconds), 1),
+        "p99_ms": round(1000 * seconds[int(0.99 * len(seconds))], 1),
+        "resident_mb_before": round(before, 1),
+        "resident_mb_after": round(after, 1),
+        "open_files_before": files,
+        "open_files_after": still,
+    }
+
+
+def site(archive: pathlib.Path) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        start = time.perf_counter()
+        made = build(pathlib.Path(name) / "site", archive=archive)
+        return {"seconds": round(time.perf_counter() - start, 2), "files": made["files"], "entries": made["entries"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--archive", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path)
+    given = parser.parse_args()
+    result = {"large_index": large_index(), "load": load()}
+    if given.archive:
+        result["site_with_archive"] = site(given.archive)
+    checks = {
+        "index of 100,000 claims under 30 s": result["large_index"]["index_seconds"] < 30,
+        "board page under 100 ms (median)": result["large_index"]["board_page_median_ms"] < 100,
+        "page under 200 kB": result["large_index"]["board_page_largest_kb"] < 200,
+        "no failed request": result["load"]["errors"] == 0,
+        "no leak": result["load"]["resident_mb_after"] < result["load"]["resident_mb_before"] + 50
+        # The server keeps up to 16 connections to its index; more would be a leak.
+        and result["load"]["open_files_after"] <= result["load"]["open_files_before"] + 16,
+    }
+    if given.archive:
+        checks["site with the archive under 10 s"] = result["site_with_archive"]["seconds"] < 10
+    report = {
+        "benchmark": "board",
+        "longtail": longtail.__version__,
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        **result,
+        "checks": checks,
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(text + "\n")
+    if not all(checks.values()):
+        raise SystemExit("a limit was missed")
+
+
+if __name__ == "__main__":
+    main()
