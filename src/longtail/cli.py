@@ -267,6 +267,10 @@ def train(
     batch_size: BatchSize = None,
     augmentation: Augmentation = None,
     out: Annotated[pathlib.Path | None, typer.Option(help="Folder of this run; below runs/ if not given")] = None,
+    beginning: Annotated[
+        pathlib.Path | None,
+        typer.Option("--from", help="A finished run: add the recipe's last stage to it, with its model and seed"),
+    ] = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
     compiled: Compile = False,
@@ -282,6 +286,8 @@ def train(
     """Train one recipe from one seed; continue it if it was stopped.
 
     Any further option is one of the recipe's own (--tau 0.5), or, with dots, a field of it (--stages.0.epochs 20).
+
+    With --from, the recipe's last stage follows a finished run: longtail train ip-dpp --from runs/.../seed-0-1a2b3c4d
 
     Example: longtail train balanced-softmax --data digits-lt --seed 1
     """
@@ -299,7 +305,18 @@ def train(
         loaded, name=protocol, model=model, epochs=epochs, batch_size=batch_size, augmentation=augmentation
     )
     own = {key: value for key, value in options.items() if "." not in key}
-    asked = _selected(by_name(recipe, setting, own), select, overrides)
+    asked = by_name(recipe, setting, own)
+    if beginning is not None:
+        from longtail import results
+        from longtail.train.compute import Compute
+        from longtail.train.restore import continued
+
+        begun = results.read(beginning)
+        numerics, number = begun.record.numerics, begun.record.seed
+        chosen = Compute(numerics["device"], numerics["precision"], numerics["compiled"])
+        shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
+        asked = continued(begun, loaded, asked, shared)
+    asked = _selected(asked, select, overrides)
     store = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else None
     out = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
@@ -348,26 +365,98 @@ def evaluate(
     from longtail import results
 
     loaded = results.read(record)
-    identity = loaded.record.data
-    held = None
-    if data is not None:
-        drawn = identity["split_seed"] is not None
-        held = _load(
-            data,
-            identity["imbalance"] if drawn else None,
-            root,
-            identity["split_seed"] or 0,
-            identity.get("profile") or "exponential",
-            identity.get("validation_share", 0.0),
-            False,
-            image_size,
-        )
+    held = None if data is None else _load_for(loaded.record, data, root, image_size)
     report = results.rescore(loaded, held)
     if as_json:
         _print_json(report.to_json())
     else:
         checked = "labels as in the data set" if held is not None else "labels as stored; --data checks them too"
         _print_report(report.to_json(), f"{loaded.record.recipe}, seed {loaded.record.seed}: {checked}")
+
+
+def _load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int | None) -> Data:
+    """The data set as a record says it was drawn, from where the user has it."""
+    identity = record.data
+    drawn = identity["split_seed"] is not None
+    return _load(
+        data,
+        identity["imbalance"] if drawn else None,
+        root,
+        identity["split_seed"] or 0,
+        identity["profile"] or "exponential",
+        identity["validation_share"],
+        False,
+        image_size,
+    )
+
+
+@app.command()
+def probe(
+    record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
+    data: DataName = "digits-lt",
+    root: Root = None,
+    per_class: Annotated[int, typer.Option(min=1, help="Images of each class in the balanced subset")] = 50,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run's frozen features: linear probes on all data and on a balanced subset, and nearest neighbours.
+
+    Example: longtail probe runs/digits-lt-if100/ce/seed-0-1a2b3c4d --data digits-lt
+    """
+    from longtail import results
+    from longtail.train.probe import evaluate_features
+    from longtail.train.restore import features_of
+
+    loaded = results.read(record)
+    held = _load_for(loaded.record, data, root, image_size)
+    train, test = features_of(loaded, held)
+    reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
+    if as_json:
+        _print_json({name: report.to_json() for name, report in reports.items()})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("protocol", "accuracy %", "many", "medium", "few", title=f"features of {loaded.record.recipe}")
+    for name, report in reports.items():
+        rates = (report.accuracy, report.many, report.medium, report.few)
+        table.add_row(name, *("-" if rate is None else f"{100 * rate:.1f}" for rate in rates))
+    Console().print(table)
+
+
+@app.command()
+def features(
+    records: Annotated[list[pathlib.Path], typer.Argument(help="Folders of runs on the same data")],
+    data: DataName = "digits-lt",
+    root: Root = None,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for the figures")] = pathlib.Path("figures"),
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Distances within and between classes by shot group, and figures: features in two dimensions, learned radii.
+
+    Example: longtail features runs/digits-lt-if100/*/seed-0-* --data digits-lt --out figures
+    """
+    from longtail import results
+    from longtail.train.diagnose import diagnose
+
+    loaded = [results.read(record) for record in records]
+    held = _load_for(loaded[0].record, data, root, image_size)
+    distances, figures = diagnose(loaded, held, out)
+    if as_json:
+        _print_json({"distances": distances, "figures": [str(path) for path in figures]})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "method", "split", "distance", "all", "many", "medium", "few", title="intra / inter: smaller is better"
+    )
+    for row in distances:
+        shown = ("-" if row[group] is None else f"{row[group]:.3f}" for group in ("all", "many", "medium", "few"))
+        table.add_row(row["method"], row["split"], row["distance"], *shown)
+    Console().print(table)
+    typer.echo("Figures: " + ", ".join(str(path) for path in figures))
 
 
 @data_app.command("list")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
 from longtail.errors import InputError, unknown
-from longtail.recipes import balanced_softmax, ce, contrastive, crt, dro_lt, logit_adjustment
+from longtail.recipes import balanced_softmax, bns_ipdpp, ce, contrastive, crt, dro_lt, ip_dpp, logit_adjustment
 from longtail.recipes.protocol import Protocol
 from longtail.train.config import parse
 from longtail.train.objectives import OwnLoss, Supervised
@@ -24,6 +24,8 @@ CATALOGUE: dict[str, Method] = {
     "logit-adjustment-post-hoc": logit_adjustment.post_hoc,
     "crt": crt.recipe,
     "dro-lt": dro_lt.recipe,
+    "ip-dpp": ip_dpp.recipe,
+    "bns-ipdpp": bns_ipdpp.recipe,
     "bns-probe": contrastive.probe,
     "supcon-probe": contrastive.supcon_probe,
 }

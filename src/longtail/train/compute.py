@@ -15,6 +15,7 @@ import torch
 
 from longtail.errors import InputError
 
+
 @dataclasses.dataclass(frozen=True)
 class Compute:
     """What the numbers of a run depend on besides recipe, data and seed.

@@ -286,6 +286,7 @@ def describe(data: Data) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "many": data.many,
         "few": data.few,
+        "notes": list(data.notes),
     }
 
 
