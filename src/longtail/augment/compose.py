@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from longtail.errors import InputError
 from longtail.shapes import Float, Shaped, UInt8
 
 
+@runtime_checkable
 class Operation(Protocol):
     """What ``compose`` needs of an operation; anything with these two is one."""
 

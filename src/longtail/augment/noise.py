@@ -68,7 +68,7 @@ def between(noise: Float[Tensor, " N"], low: float, high: float) -> Float[Tensor
 # The trace keeps the tensor that the cache holds: it must not make a new one in every step.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @functools.cache
-def constant(values: tuple[float, ...], device: torch.device) -> Shaped[Tensor, " ..."]:
+def constant(values: tuple[object, ...], device: torch.device) -> Shaped[Tensor, " ..."]:
     """A small table on a device, copied there once: a copy in every step would make the host wait for the device.
 
     Args:

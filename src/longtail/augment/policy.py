@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -43,9 +44,8 @@ CIFAR10_POLICY = (
     (("Equalize", 0.8, 0), ("Invert", 0.1, 0)),
     (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, 0)),
 )
-_LEVELS = 10
-# The strengths of RandAugment are read on a finer scale, and it leaves Invert out.
-_FINE_LEVELS = 31
+# RandAugment reads strengths on a finer scale than the ten levels above, and leaves Invert out.
+LEVELS = 31
 _RANDOM = tuple(name for name in NAMES if name != "Invert")
 
 
@@ -92,11 +92,7 @@ class AutoAugment:
             height: of the images, in pixels.
             width: of the images, in pixels.
         """
-        rows = tuple(
-            tuple(entry for name, probability, level in pair for entry in _row(name, probability, level, height, width))
-            for pair in CIFAR10_POLICY
-        )
-        table = constant(rows, noise.device)[integer(noise[0], len(CIFAR10_POLICY))]
+        table = _learned(height, width, noise.device)[integer(noise[0], len(CIFAR10_POLICY))]
         # Name, probability, magnitude and signedness of the first operation, then of the second.
         name, probability, strength, signed = table.view(-1, 2, 4).permute(2, 1, 0)
         happens = noise[1:3] < probability
@@ -149,8 +145,8 @@ class RandAugment:
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InputError(f"RandAugment: an image meets at least 1 operation, not {self.count}")
-        if not 0 <= self.level < _FINE_LEVELS:
-            raise InputError(f"RandAugment: the level must be between 0 and {_FINE_LEVELS - 1}, not {self.level}")
+        if not 0 <= self.level < LEVELS:
+            raise InputError(f"RandAugment: the level must be between 0 and {LEVELS - 1}, not {self.level}")
         check_fill(self.fill, "RandAugment")
 
     @property
@@ -168,9 +164,9 @@ class RandAugment:
             height: of the images, in pixels.
             width: of the images, in pixels.
         """
-        rows = tuple(_row(name, 1.0, self.level, height, width, _FINE_LEVELS) for name in _RANDOM)
-        choice, coin = noise.chunk(2)
-        name, _, strength, signed = constant(rows, noise.device)[integer(choice, len(_RANDOM))].permute(2, 0, 1)
+        choice, coin = noise[: self.count], noise[self.count :]
+        table = _uniform(self.level, height, width, noise.device)[integer(choice, len(_RANDOM))]
+        name, _, strength, signed = table.permute(2, 0, 1)
         negative = (coin < 0.5) * signed
         return name.long(), strength * (1.0 - 2.0 * negative)
 
@@ -186,9 +182,30 @@ class RandAugment:
         return compose((self,), images, generator=generator)
 
 
+# The trace keeps the tables that the cache holds, as with ``constant``.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.cache
+def _learned(height: int, width: int, device: torch.device) -> Float[Tensor, "25 8"]:
+    """The policy learned on CIFAR-10 in numbers: two times four for each pair, as ``_row`` gives them."""
+    rows = tuple(
+        tuple(entry for name, probability, level in pair for entry in _row(name, probability, level, 10, height, width))
+        for pair in CIFAR10_POLICY
+    )
+    table: Tensor = constant(rows, device)
+    return table
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@functools.cache
+def _uniform(level: int, height: int, width: int, device: torch.device) -> Float[Tensor, "14 4"]:
+    """The operations of RandAugment in numbers, as ``_row`` gives them."""
+    table: Tensor = constant(tuple(_row(name, 1.0, level, LEVELS, height, width) for name in _RANDOM), device)
+    return table
+
+
 def _row(
-    name: str, probability: float, level: int, height: int, width: int, levels: int = _LEVELS
+    name: str, probability: float, level: int, levels: int, height: int, width: int
 ) -> tuple[float, float, float, float]:
-    """Position in ``NAMES`` (Identity is 0), probability, magnitude and signedness of an operation, as numbers."""
+    """Position in ``NAMES`` (Identity is 0), probability, magnitude and signedness of an operation."""
     strength = magnitude(name, level, levels, height, width)
     return float(NAMES.index(name)), probability, strength, float(STRENGTHS[name].signed)

@@ -16,20 +16,24 @@ number. A tilt t > 0 multiplies every k-subset by t^k and so changes nothing; wi
 
 When the coins are mostly heads it is the complement that is built so, with 1 - pi_j and the mark barred from it.
 
-Steps 2 to 4 read one random byte an item; only where it equals the byte of the threshold (1 in 256) does the rest of
-the threshold decide. The decomposition is Bassino & Sportiello's (linear-time exact sampling of sum-constrained random
-variables).
+A coin is thrown with one random byte, to be compared with floor(256 pi_j / b); only where the two are equal (1 in 256)
+does the rest of the probability decide. A large candidate set is not listed: positions are tried until m candidates
+are found.
+
+The decomposition is Bassino & Sportiello's (linear-time exact sampling of sum-constrained random variables).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from longtail.dpp.tilt import LARGE, tilt
+from longtail.dpp.tilt import tilt
 
 __all__ = ["Prepared", "draw", "prepare", "prepare_unsized", "subset"]
 
@@ -37,8 +41,10 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_BLOCK = 1 << 14  # items at a time: what one pass touches stays in the second-level cache
-_SMALL = 1 << 12  # ground sets up to here are listed outright
+# Items at a time: what one pass touches stays in the second-level cache, and no temporary is so large that its memory
+# is fetched from the system, and paid for page by page, each time.
+_BLOCK = 3 << 12
+_SMALL = 1 << 14  # ground sets up to here are listed outright
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,69 +66,68 @@ def prepare(d: Floats, u: Floats | None, k: int, *, least: float, most: float) -
     """Find the tilt and the thresholds for k-subsets, which must be neither forced nor impossible.
 
     Args:
-        d: (N,), in [0, 1].
+        d: (N,), not negative.
         u: (N,), or None where it is 0.
         k: the size, a mark included; at most the number of positive d.
         least: the smallest d.
         most: the largest d.
     """
-    t = tilt(d, u, k)
-    while True:
+    for finest in (16, 1):  # every 16th item almost always tells enough
+        t = tilt(d, u, k, finest=finest)
         smallest, largest = least * t / (1.0 + least * t), most * t / (1.0 + most * t)
-        outside = k / (1.0 + most * t) < (len(d) - k) * smallest
+        # A trial is accepted with probability sqrt(m (1 - b) / variance), up to a constant; the complement is worth its
+        # longer lists only when it halves the trials.
+        outside = 4.0 * k / (1.0 + most * t) < (len(d) - k) * smallest
         bound = 1.0 / (1.0 + least * t) if outside else largest
-        threshold, weight, mean, variance = _scan(d, u, t, bound, outside)
-        gap = k - mean
-        if len(d) <= LARGE or abs(gap) <= 0.7 * math.sqrt(variance):
+        scan = _scan(d, u, t, bound, outside)
+        if abs(k - scan.mean) <= 0.7 * math.sqrt(scan.variance):
             break
-        t *= math.exp(min(max(gap / variance, -8.0), 8.0))  # the strided subset misled: one more step of Newton
     sizes = [len(d) - k] if outside else [k] if u is None else [k, k - 1]
     ceiling = max(_log_binomial(min(int(m / bound), len(d)), bound, m) for m in sizes)
-    return Prepared(d, u, t, k, outside, bound, ceiling, threshold, weight)
+    return Prepared(d, u, t, k, outside, bound, ceiling, scan.threshold, scan.weight)
 
 
 def prepare_unsized(d: Floats, u: Floats | None) -> Prepared:
     """The thresholds for subsets of any size: one thinning with b = 1, always accepted."""
-    threshold, weight, _, _ = _scan(d, u, 1.0, 1.0, False)
-    return Prepared(d, u, 1.0, None, False, 1.0, 0.0, threshold, weight)
+    scan = _scan(d, u, 1.0, 1.0, False)
+    return Prepared(d, u, 1.0, None, False, 1.0, 0.0, scan.threshold, scan.weight)
 
 
 def draw(prepared: Prepared, rng: np.random.Generator) -> Indices:
     """One set, in ascending order."""
     while True:
         mark = _mark(prepared, rng)
-        candidates = _thin(prepared, rng)
-        if mark >= 0:
-            candidates[mark] = False
+        candidates = _throw(prepared, rng)
         if prepared.k is None:
             if mark >= 0:
                 candidates[mark] = True
             return np.flatnonzero(candidates)
+        if mark >= 0:
+            candidates[mark] = False
         size = int(np.count_nonzero(candidates))
         m = len(candidates) - prepared.k if prepared.outside else prepared.k - (mark >= 0)
         if -rng.standard_exponential() < _log_binomial(size, prepared.bound, m) - prepared.ceiling:
             break
-    chosen = _complete(candidates, size, m, rng)
     if prepared.outside:
-        kept = np.ones(len(candidates), dtype=np.bool_)
-        kept[chosen] = False
-        return np.flatnonzero(kept)
+        # Of the candidates m stay outside, so the others come in, beside all that were no candidates.
+        inside = ~candidates
+        inside[_choose(candidates, size, size - m, rng)] = True
+        return np.flatnonzero(inside)
+    chosen = _choose(candidates, size, m, rng)
     return chosen if mark < 0 else np.insert(chosen, np.searchsorted(chosen, mark), mark)
 
 
 def subset(n: int, m: int, rng: np.random.Generator) -> Indices:
     """A uniformly random m-subset of range(n), in ascending order."""
+    if m == 0:
+        return np.empty(0, dtype=np.int64)
     if 2 * m > n:
         kept = np.ones(n, dtype=np.bool_)
         kept[subset(n, n - m, rng)] = False
         return np.flatnonzero(kept)
-    rate = _rate(n, m)
-    if n <= _SMALL or rate > 0.5:
-        return np.sort(rng.choice(n, m, replace=False, shuffle=False)) if m else np.empty(0, dtype=np.int64)
-    while True:
-        positions = _coins(n, rate, rng)
-        if len(positions) >= m:
-            return _drop(positions, m, rng)
+    if n <= _SMALL or _rate(n, m) > 0.5:
+        return np.sort(rng.choice(n, m, replace=False, shuffle=False))
+    return _try(n, None, _rate(n, m), m, rng)
 
 
 def _coin(d: Floats, r: Floats, t: float, bound: float, outside: bool) -> Floats:
@@ -142,10 +147,15 @@ def _absence(d: Floats, t: float, out: Floats | None = None) -> Floats:
     return np.divide(1.0, r, out=r)
 
 
-def _scan(
-    d: Floats, u: Floats | None, t: float, bound: float, outside: bool
-) -> tuple[npt.NDArray[np.uint8], Floats, float, float]:
-    """Thresholds, cumulative weight of the marks by block, and mean and variance of |Y|, in one pass."""
+class _Scan(NamedTuple):
+    threshold: npt.NDArray[np.uint8]
+    weight: Floats
+    mean: float  # of |Y|
+    variance: float  # of the number of heads
+
+
+def _scan(d: Floats, u: Floats | None, t: float, bound: float, outside: bool) -> _Scan:
+    """What needs one pass over the items."""
     threshold = np.empty(len(d), dtype=np.uint8)
     weights = np.zeros(-(-len(d) // _BLOCK) if u is not None else 0)
     buffers = np.empty((2, min(len(d), _BLOCK)))
@@ -153,19 +163,19 @@ def _scan(
     for block, start in enumerate(range(0, len(d), _BLOCK)):
         part = d[start : start + _BLOCK]
         r = _absence(part, t, out=buffers[0, : len(part)])
-        absent += r.sum()
-        squares += r.dot(r)
+        absent += float(r.sum())
+        squares += float(r.dot(r))
         if u is not None:
             s = u[start : start + _BLOCK]
             w = np.multiply(s, s, out=buffers[1, : len(part)])
             w *= r
             weights[block] = t * w.sum()
-            first += t * w.dot(r)
+            first += t * float(w.dot(r))
         coin = _coin(part, r, t, bound, outside)
         np.minimum(coin, 255.0, out=coin)
         np.copyto(threshold[start : start + _BLOCK], coin, casting="unsafe")
-    mean = len(d) - absent + first / (1.0 + weights.sum())
-    return threshold, np.cumsum(weights), float(mean), float(absent - squares)
+    mean = len(d) - absent + first / (1.0 + float(weights.sum()))
+    return _Scan(threshold, np.cumsum(weights), mean, max(absent - squares, 0.0))
 
 
 def _mark(prepared: Prepared, rng: np.random.Generator) -> int:
@@ -190,17 +200,21 @@ def _place(cumulative: Floats, place: float) -> int:
     return int(min(cumulative.searchsorted(place, side="right"), last))
 
 
-def _thin(prepared: Prepared, rng: np.random.Generator) -> Mask:
-    """Independent coins, (N,): heads with probability coin / b."""
+def _throw(prepared: Prepared, rng: np.random.Generator) -> Mask:
+    """Every item's coin, (N,): heads with probability coin / b."""
     threshold = prepared.threshold
-    words: npt.NDArray[np.uint64] = rng.bit_generator.random_raw(-(-len(threshold) // 8))
-    coins = words.view(np.uint8)[: len(threshold)]
-    heads: Mask = coins < threshold
-    ties = np.flatnonzero(coins == threshold)
+    heads = np.empty(len(threshold), dtype=np.bool_)
+    tied = []
+    for start in range(0, len(threshold), 8 * _BLOCK):
+        here = threshold[start : start + 8 * _BLOCK]
+        words: npt.NDArray[np.uint64] = rng.bit_generator.random_raw(-(-len(here) // 8))
+        coins = words.view(np.uint8)[: len(here)]
+        np.less(coins, here, out=heads[start : start + len(here)])
+        tied.append(np.flatnonzero(coins == here) + start)
+    ties = np.concatenate(tied)
     d = prepared.d[ties]
-    bound = prepared.bound
-    remainder = _coin(d, _absence(d, prepared.t), prepared.t, bound, prepared.outside) - threshold[ties]
-    heads[ties] = rng.random(len(ties)) < remainder
+    coin = _coin(d, _absence(d, prepared.t), prepared.t, prepared.bound, prepared.outside)
+    heads[ties] = rng.random(len(ties)) < coin - threshold[ties]
     return heads
 
 
@@ -213,44 +227,50 @@ def _log_binomial(n: int, b: float, m: int) -> float:
     return math.lgamma(n + 1.0) - math.lgamma(m + 1.0) - math.lgamma(n - m + 1.0) + heads + tails
 
 
-def _complete(candidates: Mask, size: int, m: int, rng: np.random.Generator) -> Indices:
+def _choose(candidates: Mask, size: int, m: int, rng: np.random.Generator) -> Indices:
     """A uniformly random m-subset of the ``size`` candidates, in ascending order."""
     rate = _rate(size, m)
     if len(candidates) <= _SMALL or rate > 0.4:
         return np.flatnonzero(candidates)[subset(size, m, rng)]
-    # Listing all the candidates would cost more than trying a few positions.
-    while True:
-        positions = _coins(len(candidates), rate, rng)
-        positions = positions[candidates[positions]]
-        if len(positions) >= m:
-            return _drop(positions, m, rng)
+    return _try(len(candidates), candidates, rate, m, rng)
 
 
 def _rate(n: int, m: int) -> float:
-    """The coin that gives at least m heads among n almost always."""
+    """The coin that shows at least m heads in n throws almost always."""
     return (m + 4.0 * math.sqrt(m) + 8.0) / max(n, 1)
 
 
-def _coins(n: int, rate: float, rng: np.random.Generator) -> Indices:
-    """The positions of heads among n coins, by their gaps, which are geometric."""
-    count = int(n * rate + 5.0 * math.sqrt(n * rate)) + 16
-    positions = np.empty(0, dtype=np.int64)
+def _try(n: int, allowed: Mask | None, rate: float, m: int, rng: np.random.Generator) -> Indices:
+    """A uniformly random m-subset of the allowed positions among n: throw coins until m show heads, forget the rest."""
+    while True:
+        parts = list(_positions(n, rate, rng))
+        if allowed is not None:
+            parts = [part.compress(allowed[part]) for part in parts]
+        ends = np.cumsum([len(part) for part in parts])
+        excess = int(ends[-1]) - m
+        if excess >= 0:
+            break
+    forgotten = np.sort(rng.choice(ends[-1], excess, replace=False, shuffle=False)) if excess else np.empty(0, np.int64)
+    bounds = [0, *forgotten.searchsorted(ends)]
+    for i, part in enumerate(parts):
+        parts[i] = np.delete(part, forgotten[bounds[i] : bounds[i + 1]] - (ends[i] - len(part)))
+    return np.concatenate(parts)
+
+
+def _positions(n: int, rate: float, rng: np.random.Generator) -> Iterator[Indices]:
+    """The positions of heads among n coins, in ascending parts, by their gaps, which are geometric."""
+    count = min(_BLOCK, int(n * rate + 5.0 * math.sqrt(n * rate)) + 16)
     last = -1
-    while last < n:
-        gaps = rng.standard_exponential(count)
-        gaps *= -1.0 / math.log1p(-rate)
+    while True:
+        gaps = rng.random(count)
+        np.log1p(np.negative(gaps, out=gaps), out=gaps)
+        gaps *= 1.0 / math.log1p(-rate)
         steps = gaps.astype(np.int64)
         steps += 1
         steps[0] += last
-        steps = np.cumsum(steps)
+        np.cumsum(steps, out=steps)
         last = int(steps[-1])
-        positions = np.concatenate([positions, steps]) if len(positions) else steps
-    return positions[: positions.searchsorted(n)]
-
-
-def _drop(positions: Indices, m: int, rng: np.random.Generator) -> Indices:
-    """Forget all but m of the positions, uniformly."""
-    excess = len(positions) - m
-    return (
-        np.delete(positions, rng.choice(len(positions), excess, replace=False, shuffle=False)) if excess else positions
-    )
+        if last >= n:
+            yield steps[: steps.searchsorted(n)]
+            return
+        yield steps

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ class DiagonalPlusRankOne:
             raise InputError(f"diagonal has {len(self.diagonal)} entries and factor {len(self.factor)}: give N of each")
         diagonal, factor = self.diagonal.to(torch.float64), self.factor.to(torch.float64)
         _check_range(diagonal, "diagonal", 0.0, _LARGEST, "finite and not negative")
-        _check_range(factor, "factor", -_LARGEST, _LARGEST, "finite")
+        _check_finite(factor, "factor")
         object.__setattr__(self, "diagonal", diagonal)
         object.__setattr__(self, "factor", factor)
 
@@ -71,7 +72,7 @@ class LowRank:
 
     def __post_init__(self) -> None:
         features = self.features.to(torch.float64)
-        _check_range(features, "features", -_LARGEST, _LARGEST, "finite")
+        _check_finite(features, "features")
         object.__setattr__(self, "features", features)
 
     def __len__(self) -> int:
@@ -94,7 +95,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         matrix = self.matrix.to(torch.float64)
-        _check_range(matrix, "matrix", -_LARGEST, _LARGEST, "finite")
+        _check_finite(matrix, "matrix")
         if matrix.shape[0] != matrix.shape[1]:
             raise InputError(f"matrix is {tuple(matrix.shape)}: a kernel is square")
         asymmetry = float((matrix - matrix.T).abs().max()) if len(matrix) else 0.0
@@ -142,13 +143,13 @@ def information_kernel(
     References:
         Lin & Yuan, *Long-Tailed Recognition via Information-Preservable Two-Stage Learning*, NeurIPS 2025.
     """
-    diagonal, p = odds_and_probability(probability, log_probability)
-    if len(p) == 0:
-        return DiagonalPlusRankOne(diagonal, p)
+    diagonal, factor = miss_and_hit(probability, log_probability)
+    if len(factor) == 0:
+        return DiagonalPlusRankOne(diagonal, factor)
     # Rounding may leave the mean of values <= 1 above 1 by an ulp, and d must not become negative.
     mean = diagonal.mean().clamp_(max=1.0)
     diagonal.mul_(1.0 - mean).add_(mean)  # q + qbar - q qbar, in the memory of q
-    factor = p * (1.0 / math.sqrt(len(p)))
+    factor.mul_(1.0 / math.sqrt(len(factor)))
     if strength != 1.0:
         # Where d is 0 every p is 1: nothing is harder than anything else, and there is no odds to raise.
         scale = torch.where(diagonal > 0, diagonal, 1.0) ** (strength - 1.0)
@@ -156,19 +157,35 @@ def information_kernel(
     return DiagonalPlusRankOne(diagonal, factor)
 
 
-def odds_and_probability(
+def miss_and_hit(
     probability: Float[Tensor, " N"] | None, log_probability: Float[Tensor, " N"] | None
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """(1 - p, p) in float64 from p or log p, checked; 1 - p is a new tensor and keeps its digits when p is near 1."""
-    if probability is not None and log_probability is None:
-        p = probability.detach().to(torch.float64)
-        _check_range(p, "probability", 0.0, 1.0, "in [0, 1]")
-        return 1.0 - p, p
-    if log_probability is not None and probability is None:
-        log_p = log_probability.detach().to(torch.float64)
-        _check_range(log_p, "log_probability", -math.inf, 0.0, "at most 0, the logarithm of a probability")
-        return -torch.expm1(log_p), log_p.exp()
-    raise InputError("give either probability or log_probability, the probability of each item's true label")
+    """(1 - p, p), new tensors in float64, from p or log p, checked; 1 - p keeps its digits when p is near 1."""
+    if (probability is None) == (log_probability is None):
+        raise InputError("give either probability or log_probability, the probability of each item's true label")
+    if probability is not None:
+        _check_range(probability, "probability", 0.0, 1.0, "in [0, 1]")
+        miss, hit = _two(probability)
+        return miss.neg_().add_(1.0), hit
+    assert log_probability is not None
+    _check_range(log_probability, "log_probability", -math.inf, 0.0, "at most 0, the logarithm of a probability")
+    miss, hit = _two(log_probability)
+    return miss.expm1_().neg_(), hit.exp_()
+
+
+def _two(values: Tensor) -> Tensor:
+    """``values`` twice, (2, N), in float64 and in one piece."""
+    shape = (2, len(values))
+    if values.device.type == "cpu":
+        # NumPy asks for huge pages, without which the first touch of so much memory takes ten times the arithmetic.
+        return torch.from_numpy(np.empty(shape)).copy_(values.detach())
+    return torch.empty(shape, dtype=torch.float64, device=values.device).copy_(values.detach())
+
+
+def _check_finite(values: Tensor, name: str) -> None:
+    """Refuse NaN and infinities, naming the first; their sum tells in one pass that there is none."""
+    if not math.isfinite(float(values.detach().sum())):
+        _check_range(values, name, -_LARGEST, _LARGEST, "finite")
 
 
 def _check_range(values: Tensor, name: str, least: float, most: float, rule: str) -> None:

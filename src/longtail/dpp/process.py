@@ -93,12 +93,12 @@ def sample_masks(
     _check_size(kernel, k)
     if not isinstance(kernel, DiagonalPlusRankOne):
         spectrum, eigenvalues = _spectrum(kernel)
-        generator = _beside(generator, spectrum.values.device)
+        generator = segments.beside(generator, spectrum.values.device)
         chosen = sample_masks(eigenvalues, draws, k=k, generator=generator)
         together = max(1, _ITEMS // max(1, len(kernel) * int(chosen.sum(1).max() if draws else 1)))
         parts = [spectral.project(spectrum.vectors, part, generator) for part in torch.split(chosen, together)]
         return torch.cat(parts)
-    generator = _beside(generator, kernel.diagonal.device)
+    generator = segments.beside(generator, kernel.diagonal.device)
     forced = None if k is None else _forced(kernel, k)
     if forced is not None:
         return _draw_forced(forced, draws, generator)
@@ -217,7 +217,7 @@ def _forced(kernel: DiagonalPlusRankOne, k: int) -> _Forced | None:
 
 def _find_forced(kernel: DiagonalPlusRankOne, k: int) -> _Forced | None:
     d = kernel.diagonal.detach()
-    if 0 < k < len(d) and float(d.min()) > 0.0:
+    if 0 < k < len(d) and _range(kernel)[0] > 0.0:
         return None
     positive = d > 0
     count = int(positive.sum())
@@ -255,7 +255,7 @@ def _draw_forced(forced: _Forced, draws: int, generator: torch.Generator | None)
 
 def _is_uniform(kernel: DiagonalPlusRankOne, k: int) -> bool:
     """Whether sets of k items have no mass because every d is 0, for which uniform sets stand in."""
-    return k >= 1 and float(kernel.diagonal.detach().max()) == 0.0 and (k >= 2 or not bool(kernel.factor.any()))
+    return k >= 1 and _range(kernel)[1] == 0.0 and (k >= 2 or not bool(kernel.factor.any()))
 
 
 def _draw_unsized(
@@ -292,13 +292,24 @@ def _inclusion(kernel: DiagonalPlusRankOne, k: int | None) -> Float[Tensor, " N"
     return inclusion
 
 
+def _range(kernel: DiagonalPlusRankOne) -> tuple[float, float]:
+    """The smallest and the largest d."""
+
+    def find() -> tuple[float, float]:
+        least, most = torch.aminmax(kernel.diagonal.detach())
+        return float(least), float(most)
+
+    return _once(kernel, "range", None, find)
+
+
 def _prepared(kernel: DiagonalPlusRankOne, k: int | None) -> completion.Prepared:
     def prepare() -> completion.Prepared:
         d, u = kernel.diagonal.detach().numpy(), kernel.factor.detach().numpy()
         special = u if u[:1024].any() or u.any() else None
         if k is None:
             return completion.prepare_unsized(d, special)
-        return completion.prepare(d, special, k, least=float(d.min()), most=float(d.max()))
+        least, most = _range(kernel)
+        return completion.prepare(d, special, k, least=least, most=most)
 
     return _once(kernel, "prepared", k, prepare)
 
@@ -329,14 +340,6 @@ def _numpy_generator(generator: torch.Generator | None) -> np.random.Generator:
     device = "cpu" if generator is None else generator.device
     seed = torch.randint(0, (1 << 63) - 1, (2,), generator=generator, device=device).tolist()
     return np.random.Generator(np.random.SFC64(seed))
-
-
-def _beside(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
-    """``generator``, or one on ``device`` that continues it."""
-    if generator is None or generator.device.type == device.type:
-        return generator
-    seed = int(torch.randint(0, (1 << 63) - 1, (), generator=generator, device=generator.device))
-    return torch.Generator(device).manual_seed(seed)
 
 
 def _check_size(kernel: Kernel, k: int | None) -> None:

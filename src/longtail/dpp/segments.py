@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longtail.shapes import Bool, Float, Int
 
-__all__ = ["Segments", "draw", "prepare", "smallest", "uniform"]
+__all__ = ["Segments", "beside", "draw", "largest", "prepare", "total", "uniform"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,11 +45,10 @@ def prepare(
         k: the sizes, 0 < k < lengths and k at most the number of positive d, or k equal to lengths.
     """
     segment = torch.repeat_interleave(lengths)
-    largest = _largest(d, lengths)
-    scale = 1.0 / largest.clamp(min=1e-300)
+    scale = 1.0 / largest(d, lengths).clamp(min=1e-300)
     d, u2 = d * scale[segment], u2 * scale[segment]
     size = lengths.to(torch.float64)
-    log_t = (k / (size - k + 1.0) / (_sum(d, lengths) / size)).log()
+    log_t = (k / (size - k + 1.0) / (total(d, lengths) / size)).log()
     low, high = torch.full_like(log_t, -torch.inf), torch.full_like(log_t, torch.inf)
     for _ in range(60):
         mean, variance = _moments(log_t.exp()[segment], d, u2, lengths)
@@ -66,15 +65,15 @@ def prepare(
     x = t[segment] * d
     absent = 1.0 / (1.0 + x)
     present = x * absent
-    most, least = _largest(present, lengths), -_largest(-present, lengths)
-    outside = k / (1.0 + t) < (size - k) * least  # the largest d is 1
+    most, least = largest(present, lengths), -largest(-present, lengths)
+    outside = k / (1.0 + t) < (size - k) * least  # the largest d is 1; see ``completion.prepare``
     coin = torch.where(outside[segment], absent, present)
-    bound = torch.where(outside, _largest(absent, lengths), most)
+    bound = torch.where(outside, largest(absent, lengths), most)
     weight = t[segment] * u2 * absent
     sizes = torch.where(outside, lengths - k, k)
     ceiling = _ceiling(sizes, bound, lengths)
     beside = _ceiling(torch.where(outside, sizes, sizes - 1).clamp(min=0), bound, lengths)
-    marked = _sum(weight, lengths) > 0
+    marked = total(weight, lengths) > 0
     ceiling = torch.where(marked, torch.maximum(ceiling, beside), ceiling)
     return Segments(lengths, k, coin / bound[segment], weight, bound, ceiling, outside)
 
@@ -92,7 +91,7 @@ def draw(segments: Segments, generator: torch.Generator | None = None) -> Bool[T
         mark, has_mark = _marks(segments.weight[items], lengths[waiting], generator)
         heads = _random(items, generator) < segments.coin[items]
         heads[mark] &= ~has_mark
-        found = _sum(heads.to(torch.float64), lengths[waiting])
+        found = total(heads.to(torch.float64), lengths[waiting])
         m = torch.where(outside[waiting], lengths[waiting] - k[waiting], k[waiting] - has_mark.to(k.dtype))
         logit = _log_binomial(found, segments.bound[waiting], m) - segments.ceiling[waiting]
         accepted = _random(waiting, generator).log() < logit
@@ -112,9 +111,9 @@ def uniform(
     lengths: Int[Tensor, " G"], k: Int[Tensor, " G"], generator: torch.Generator | None = None
 ) -> Bool[Tensor, " M"]:
     """A uniformly random k-subset of every segment."""
-    total = int(lengths.sum())
+    count = int(lengths.sum())
     bits = 62 - max(1, len(lengths) - 1).bit_length()
-    key = torch.randint(0, 1 << bits, (total,), generator=generator, device=lengths.device)
+    key = torch.randint(0, 1 << bits, (count,), generator=generator, device=lengths.device)
     return smallest(key + (torch.repeat_interleave(lengths) << bits), lengths, k)
 
 
@@ -128,15 +127,25 @@ def smallest(key: Int[Tensor, " M"], lengths: Int[Tensor, " G"], k: Int[Tensor, 
     return chosen
 
 
-def _sum(values: Float[Tensor, " M"], lengths: Int[Tensor, " G"]) -> Float[Tensor, " G"]:
+def beside(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
+    """``generator``, or one on ``device`` that continues it."""
+    if generator is None or generator.device.type == device.type:
+        return generator
+    seed = int(torch.randint(0, (1 << 63) - 1, (), generator=generator, device=generator.device))
+    return torch.Generator(device).manual_seed(seed)
+
+
+def total(values: Float[Tensor, " M"], lengths: Int[Tensor, " G"]) -> Float[Tensor, " G"]:
+    """The sum of every segment."""
     return torch.segment_reduce(values, "sum", lengths=lengths, initial=0.0)
 
 
 def _count(values: Bool[Tensor, " M"], lengths: Int[Tensor, " G"]) -> Int[Tensor, " G"]:
-    return _sum(values.to(torch.float64), lengths).to(lengths.dtype)
+    return total(values.to(torch.float64), lengths).to(lengths.dtype)
 
 
-def _largest(values: Float[Tensor, " M"], lengths: Int[Tensor, " G"]) -> Float[Tensor, " G"]:
+def largest(values: Float[Tensor, " M"], lengths: Int[Tensor, " G"]) -> Float[Tensor, " G"]:
+    """The largest of every segment; no segment may be empty."""
     return torch.segment_reduce(values, "max", lengths=lengths)
 
 
@@ -151,10 +160,10 @@ def _moments(
     r = 1.0 / (1.0 + t * d)
     w = t * u2 * r
     first = w * r
-    total = 1.0 + _sum(w, lengths)
-    share = _sum(first, lengths) / total
-    mean = lengths - _sum(r, lengths) + share
-    variance = _sum(r * (1.0 - r), lengths) + _sum(first * (2.0 * r - 1.0), lengths) / total - share * share
+    norm = 1.0 + total(w, lengths)
+    share = total(first, lengths) / norm
+    mean = lengths - total(r, lengths) + share
+    variance = total(r * (1.0 - r), lengths) + total(first * (2.0 * r - 1.0), lengths) / norm - share * share
     return mean, variance
 
 
@@ -165,8 +174,7 @@ def _marks(
     cumulative = weight.cumsum(0)
     end = lengths.cumsum(0)
     start = end - lengths
-    total = _sum(weight, lengths)
-    place = _random(lengths, generator) * (1.0 + total) - 1.0
+    place = _random(lengths, generator) * (1.0 + total(weight, lengths)) - 1.0
     before = torch.where(start > 0, cumulative[(start - 1).clamp(min=0)], 0.0)
     mark = torch.searchsorted(cumulative, before + place.clamp(min=0.0), right=True)
     return torch.minimum(torch.maximum(mark, start), end - 1), place >= 0.0

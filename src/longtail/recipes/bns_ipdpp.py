@@ -20,7 +20,7 @@ def recipe(
     protocol: Protocol,
     *,
     loss: ContrastiveLoss = "bns",
-    temperature: float = 0.5,
+    temperature: float | None = None,
     positives: int | None = 2,
     negatives: int | None = None,
     partners: int = 1,

@@ -29,12 +29,16 @@ def pretrain(
     protocol: Protocol,
     *,
     loss: ContrastiveLoss,
-    temperature: float,
+    temperature: float | None,
     positives: int | None,
     negatives: int | None,
     partners: int,
 ) -> Stage:
     """Stage 1: AdamW, no decay on biases and norms, warm-up of 20 in 1000 epochs, cosine to zero."""
+    if temperature is None:
+        temperature = 0.1 if loss == "supcon" else 0.5
+    if loss != "bns":  # the others use all that a batch has; one description of each, so that their runs are shared
+        positives = negatives = None
     return Stage(
         "pretrain",
         epochs=protocol.share(protocol.contrastive_epochs),
@@ -51,7 +55,7 @@ def probe(
     protocol: Protocol,
     *,
     loss: ContrastiveLoss = "bns",
-    temperature: float = 0.5,
+    temperature: float | None = None,
     positives: int | None = 2,
     negatives: int | None = None,
     partners: int = 1,
@@ -61,7 +65,7 @@ def probe(
     Args:
         protocol: model, views and batch size.
         loss: of the first stage.
-        temperature: tau.
+        temperature: tau; none for 0.5, and 0.1 for SupCon, as in its paper.
         positives: m; none for all in the batch.
         negatives: n; none for all in the batch.
         partners: g, how many images of a class come into a batch together; 1 is natural sampling.
@@ -83,6 +87,6 @@ def probe(
     return Recipe(f"{loss}-probe", protocol.model, (first, classify))
 
 
-def supcon_probe(protocol: Protocol, *, temperature: float = 0.1, partners: int = 1) -> Recipe:
-    """The same with SupCon in the first stage, at the temperature of its paper."""
-    return probe(protocol, loss="supcon", temperature=temperature, positives=None, partners=partners)
+def supcon_probe(protocol: Protocol, *, temperature: float | None = None, partners: int = 1) -> Recipe:
+    """The same with SupCon in the first stage."""
+    return probe(protocol, loss="supcon", temperature=temperature, partners=partners)

@@ -27,6 +27,7 @@ from longtail.train.optimizers import SGD, Optimizer, Schedule, Steps
 
 PLAIN = (RandomCrop(padding=4), HorizontalFlip())
 STRONG = (*PLAIN, AutoAugment(), Cutout(size=16))
+SIMCLR = simclr()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Protocol:
     quota_images: int = 4
     contrastive_epochs: float = 5.0
     contrastive_batch_size: int = 512
-    views: Views = simclr()
+    views: Views = SIMCLR
     fine_tune_lr: float = 2.5e-4
     fine_tune_batch_size: int = 64
 

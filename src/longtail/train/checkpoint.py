@@ -35,9 +35,16 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # a temporary file starts out as its owner's secret
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def save(path: pathlib.Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

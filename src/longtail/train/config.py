@@ -106,10 +106,8 @@ def _override(value: Any, steps: list[str], text: str, path: str) -> Any:
     if head not in names:
         raise unknown(f"field of {type(value).__name__}", head, names)
     current = getattr(value, head)
-    if rest:
-        new = _override(current, rest, text, path)
-    else:
-        new = parse(typing.get_type_hints(type(value))[head], text, path)
+    kind = typing.get_type_hints(type(value))[head]
+    new = _override(current, rest, text, path) if rest else parse(kind, text, path)
     try:
         return dataclasses.replace(value, **{head: new})
     except ValueError as error:

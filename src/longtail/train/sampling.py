@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -158,7 +158,7 @@ class _Subset:
         chunks = list(context.outputs(everything, False, False))
         logits = torch.cat([chunk.logits for chunk in chunks])
         log_probability = informative.true_label_log_probability(logits, context.target)
-        arms = {
+        arms: dict[str, Callable[..., Tensor]] = {
             "ip-dpp": functools.partial(
                 informative.information_preserving,
                 strength=description.strength,

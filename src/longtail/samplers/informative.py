@@ -1,0 +1,332 @@
+"""Subsets of the training set by what the model finds informative: IP-DPP, and the control arms it is judged against.
+
+Every arm has the same signature and, for the same ``k``, returns equally many indices, so that two arms differ in which
+images are trained on and in nothing else. The preference of IP-DPP for hard items is mild (``docs/dpp.md``): a result
+of it means something only beside ``uniform``.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from longtail import dpp
+from longtail.dpp import segments
+from longtail.dpp.kernels import miss_and_hit
+from longtail.errors import InputError
+from longtail.shapes import Bool, Float, Int
+
+__all__ = [
+    "class_balanced",
+    "easiest",
+    "hardest",
+    "information_preserving",
+    "ten_times_smallest",
+    "true_label_log_probability",
+    "uniform",
+]
+
+
+def true_label_log_probability(logits: Float[Tensor, "N K"], target: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+    r"""Log p of the true label in float64, with all the digits of 1 - p.
+
+    .. math:: \log p_y = -\log(1 + \sum_{j \ne y} \exp(z_j - z_y))
+
+    A softmax rounds p to 1 from a margin of 17 nats on in float32, of 37 in float64; beyond it no two items differ.
+
+    Args:
+        logits: from the model in eval mode on clean images.
+        target: the true labels.
+
+    Returns:
+        (N,), at most 0.
+
+    Example:
+        >>> log_p = true_label_log_probability(torch.tensor([[40.0, 0.0]]), torch.tensor([0]))
+        >>> f"{float(-torch.expm1(log_p)):.2e}"  # 1 - p
+        '4.25e-18'
+    """
+    column = target.long()[:, None]
+    logits = logits.to(torch.float64)
+    margin = (logits - logits.gather(1, column)).scatter(1, column, -torch.inf).logsumexp(dim=1)
+    return -torch.logaddexp(torch.zeros_like(margin), margin)
+
+
+def ten_times_smallest(counts: Int[Tensor, " K"], *, times: int = 10) -> Int[Tensor, " K"]:
+    """The rule k_c = min(10 N_min, N_c), where N_min is the smallest class that is not empty.
+
+    Example:
+        >>> ten_times_smallest(torch.tensor([500, 60, 5])).tolist()
+        [50, 50, 5]
+    """
+    present = counts[counts > 0]
+    return counts if len(present) == 0 else counts.clamp(max=times * int(present.min()))
+
+
+def information_preserving(
+    probability: Float[Tensor, " N"] | None,
+    target: Int[Tensor, " N"],
+    *,
+    k: int | Int[Tensor, " K"],
+    generator: torch.Generator | None,
+    log_probability: Float[Tensor, " N"] | None = None,
+    strength: float = 1.0,
+    features: Float[Tensor, "N D"] | None = None,
+    mislabelled: float = 0.0,
+) -> Int[Tensor, " n"]:
+    r"""One exact k-DPP per class with the information kernel; classes of at most k items whole.
+
+    .. math:: P(Y_c) \propto \det(S_{Y_c}), \quad S = \mathrm{diag}(1 - p_i \bar p) + p p^T / N_c
+
+    All classes are drawn in one pass, in O(N).
+
+    Beyond the paper: with ``features`` the kernel of a class is quality times diversity,
+    L_ij = (d_i d_j)^(strength / 2) cos(f_i, f_j) with the same odds d_i = 1 - p_i mean(p), so that a subset is both
+    informative and spread out.
+
+    Args:
+        probability: of the true label, in [0, 1]; None when ``log_probability`` is given.
+        target: the true labels.
+        k: items per class, a number or one for each class; ``ten_times_smallest(counts)`` is the rule 10 N_min.
+        generator: on the CPU or on the target's device; None for torch's default.
+        log_probability: of the true label, at most 0: the better input (``true_label_log_probability``).
+        strength: the power to which the odds are raised: 1 is the paper, 0 all but forgets p.
+        features: with them, a class needs k at most the rank of its features, hence k <= D.
+        mislabelled: the share of each class that is assumed to have a wrong label: so many items of smallest p are set
+            aside before the draw, unless fewer than k would remain. Classes kept whole are left alone.
+
+    Returns:
+        Indices into ``target``, ascending, each at most once.
+
+    Raises:
+        InputError: a probability is NaN or out of range (the first such index is named), lengths differ, ``k`` is
+            negative or too short, ``mislabelled`` is not in [0, 1), or a class has features of too low a rank.
+
+    Warns:
+        RuntimeWarning: every p of a class is exactly 1. Its subset is then uniform: none has any mass.
+
+    Example:
+        >>> target = torch.tensor([0] * 6 + [1] * 2)
+        >>> p = torch.tensor([0.9, 0.2, 0.8, 0.7, 0.99, 0.4, 0.1, 0.1])
+        >>> index = information_preserving(p, target, k=3, generator=torch.Generator().manual_seed(0))
+        >>> len(index), index[-2:].tolist()
+        (5, [6, 7])
+
+    References:
+        Lin & Yuan, *Long-Tailed Recognition via Information-Preservable Two-Stage Learning*, NeurIPS 2025, section 3.3.
+    """
+    if not 0.0 <= mislabelled < 1.0:
+        raise InputError(f"mislabelled is {mislabelled}: it is a share of a class, at least 0 and below 1")
+    counts, sizes = _counts_and_sizes(target, k)
+    miss, hit = miss_and_hit(probability, log_probability)
+    for name, values in (("probability", hit), ("features", features)):
+        if values is not None and len(values) != len(target):
+            raise InputError(f"{name} has {len(values)} rows and target {len(target)}: give one for each item")
+
+    # Class by class and, within a class, hardest first: what is set aside is then a prefix.
+    order = (
+        miss.argsort(descending=True, stable=True) if mislabelled else torch.arange(len(target), device=target.device)
+    )
+    order = order[target[order].argsort(stable=True)]
+    aside = torch.minimum((mislabelled * counts).long(), counts - sizes)
+    rank = _rank(counts)
+    label = torch.repeat_interleave(counts)
+    order = order[rank >= aside[label]]
+
+    left = counts - aside
+    partial = (sizes > 0) & (sizes < left)
+    whole = torch.repeat_interleave(sizes == left, left)
+    drawn = order[torch.repeat_interleave(partial, left)]
+    lengths, k_drawn = left[partial], sizes[partial]
+    d, u2 = _odds(miss[drawn], hit[drawn], lengths, k_drawn, strength)
+    if features is None:
+        stream = segments.beside(generator, target.device)
+        chosen = segments.draw(segments.prepare(d, u2, lengths, k_drawn), stream) if len(drawn) else drawn.bool()
+    else:
+        chosen = _diverse(features[drawn], d, lengths, k_drawn, partial.nonzero().squeeze(1), generator)
+    return torch.cat([order[whole], drawn[chosen]]).sort().values
+
+
+def uniform(
+    probability: Float[Tensor, " N"] | None,
+    target: Int[Tensor, " N"],
+    *,
+    k: int | Int[Tensor, " K"],
+    generator: torch.Generator | None,
+    log_probability: Float[Tensor, " N"] | None = None,
+) -> Int[Tensor, " n"]:
+    """The first control: from each class as many items as ``information_preserving`` takes, whatever their p.
+
+    The sampler that was released with IP-DPP is this arm with one subset for the whole run.
+
+    Example:
+        >>> len(uniform(None, torch.tensor([0] * 6 + [1] * 2), k=3, generator=torch.Generator().manual_seed(0)))
+        5
+    """
+    counts, sizes = _counts_and_sizes(target, k)
+    order = target.argsort(stable=True)
+    return order[segments.uniform(counts, sizes, segments.beside(generator, target.device))].sort().values
+
+
+def hardest(
+    probability: Float[Tensor, " N"] | None,
+    target: Int[Tensor, " N"],
+    *,
+    k: int | Int[Tensor, " K"],
+    generator: torch.Generator | None,
+    log_probability: Float[Tensor, " N"] | None = None,
+) -> Int[Tensor, " n"]:
+    """Of each class the k items of smallest p; ties fall at random.
+
+    Example:
+        >>> p = torch.tensor([0.9, 0.2, 0.8, 0.7])
+        >>> hardest(p, torch.zeros(4, dtype=torch.int64), k=2, generator=None).tolist()
+        [1, 3]
+    """
+    miss, _ = miss_and_hit(probability, log_probability)
+    return _first(-miss, target, k, generator)
+
+
+def easiest(
+    probability: Float[Tensor, " N"] | None,
+    target: Int[Tensor, " N"],
+    *,
+    k: int | Int[Tensor, " K"],
+    generator: torch.Generator | None,
+    log_probability: Float[Tensor, " N"] | None = None,
+) -> Int[Tensor, " n"]:
+    """Of each class the k items of largest p; ties fall at random.
+
+    Example:
+        >>> p = torch.tensor([0.9, 0.2, 0.8, 0.7])
+        >>> easiest(p, torch.zeros(4, dtype=torch.int64), k=2, generator=None).tolist()
+        [0, 2]
+    """
+    miss, _ = miss_and_hit(probability, log_probability)
+    return _first(miss, target, k, generator)
+
+
+def class_balanced(
+    probability: Float[Tensor, " N"] | None,
+    target: Int[Tensor, " N"],
+    *,
+    k: int | Int[Tensor, " K"],
+    generator: torch.Generator | None,
+    log_probability: Float[Tensor, " N"] | None = None,
+) -> Int[Tensor, " n"]:
+    """As many items in all as the other arms, equally many of each class: small classes are repeated to get there.
+
+    An item of a class is repeated at most once more often than any other of it. Classes that get one item more than the
+    others, where the total does not divide, are chosen at random.
+
+    Example:
+        >>> target = torch.tensor([0] * 6 + [1] * 2)
+        >>> index = class_balanced(None, target, k=4, generator=torch.Generator().manual_seed(0))
+        >>> torch.bincount(target[index]).tolist()
+        [3, 3]
+    """
+    counts, sizes = _counts_and_sizes(target, k)
+    generator = segments.beside(generator, target.device)
+    present = counts > 0
+    classes = int(present.sum())
+    if classes == 0:
+        return target.new_zeros(0, dtype=torch.int64)
+    total = int(sizes.sum())
+    quota = torch.where(present, total // classes, 0)
+    lucky = torch.randperm(classes, generator=generator, device=target.device)[: total % classes]
+    quota[present.nonzero().squeeze(1)[lucky]] += 1
+    order = target.argsort(stable=True)
+    times = torch.where(present, quota // counts.clamp(min=1), 0)
+    rest = segments.uniform(counts, quota - times * counts, generator)
+    return torch.repeat_interleave(order, torch.repeat_interleave(times, counts) + rest.long()).sort().values
+
+
+def _counts_and_sizes(target: Tensor, k: int | Tensor) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
+    """Items of each class, and how many of them to take."""
+    if len(target) and int(target.min()) < 0:
+        raise InputError(f"target has the label {int(target.min())}: labels are 0 and above")
+    counts = torch.bincount(target.long())
+    if isinstance(k, Tensor):
+        if len(k) < len(counts):
+            raise InputError(f"k has {len(k)} entries, and target has the label {len(counts) - 1}: give one per class")
+        counts = torch.nn.functional.pad(counts, (0, len(k) - len(counts)))
+    wanted = torch.as_tensor(k, device=counts.device).to(counts.dtype).expand(len(counts))
+    if len(wanted) and int(wanted.min()) < 0:
+        raise InputError(f"k is {int(wanted.min())}: a class gives 0 or more items")
+    return counts, torch.minimum(wanted, counts)
+
+
+def _rank(lengths: Int[Tensor, " G"]) -> Int[Tensor, " M"]:
+    """0, 1, ... within each run."""
+    start = lengths.cumsum(0) - lengths
+    return torch.arange(int(lengths.sum()), device=lengths.device) - torch.repeat_interleave(start, lengths)
+
+
+def _first(value: Tensor, target: Tensor, k: int | Tensor, generator: torch.Generator | None) -> Int[Tensor, " n"]:
+    """Of each class the k items of smallest value."""
+    counts, sizes = _counts_and_sizes(target, k)
+    if len(value) != len(target):
+        raise InputError(f"probability has {len(value)} rows and target {len(target)}: give one for each item")
+    order = torch.randperm(len(target), generator=segments.beside(generator, target.device), device=target.device)
+    order = order[value[order].argsort(stable=True)]
+    order = order[target[order].argsort(stable=True)]
+    return order[_rank(counts) < torch.repeat_interleave(sizes, counts)].sort().values
+
+
+def _odds(
+    miss: Float[Tensor, " M"],
+    hit: Float[Tensor, " M"],
+    lengths: Int[Tensor, " G"],
+    k: Int[Tensor, " G"],
+    strength: float,
+) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
+    """Diagonals and squared factors of the information kernels, as ``dpp.information_kernel`` has them one by one."""
+    mean = (segments.total(miss, lengths) / lengths).clamp(max=1.0)
+    mean = torch.repeat_interleave(mean, lengths)
+    d = miss * (1.0 - mean) + mean
+    u2 = hit * hit / torch.repeat_interleave(lengths, lengths)
+    largest = segments.largest(d, lengths)
+    certain = largest == 0
+    if bool((certain & (k >= 2)).any()):
+        warnings.warn(
+            f"every probability is exactly 1 in {int(certain.sum())} of {len(lengths)} classes, where the information"
+            " kernel gives no subset of two or more items any mass: drawing theirs uniformly",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    d = torch.where(torch.repeat_interleave(certain, lengths), 1.0, d)
+    u2 = torch.where(torch.repeat_interleave(certain, lengths), 0.0, u2)
+    if strength == 1.0:
+        return d, u2
+    # The largest of a class counts as 1, so that no power overflows; below 1e-200 an item is never drawn anyway.
+    largest = torch.repeat_interleave(torch.where(certain, 1.0, largest), lengths)
+    raised = ((d / largest) ** strength).clamp(min=1e-200)
+    return raised, u2 / d * raised
+
+
+def _diverse(
+    features: Float[Tensor, "M D"],
+    odds: Float[Tensor, " M"],
+    lengths: Int[Tensor, " G"],
+    k: Int[Tensor, " G"],
+    label: Int[Tensor, " G"],
+    generator: torch.Generator | None,
+) -> Bool[Tensor, " M"]:
+    """One k-DPP per class with the kernel sqrt(d_i d_j) cos(f_i, f_j)."""
+    directions = torch.nn.functional.normalize(features.to(torch.float64), dim=1) * odds.sqrt()[:, None]
+    chosen = []
+    for rows, size, name in zip(torch.split(directions, lengths.tolist()), k.tolist(), label.tolist(), strict=True):
+        kernel = dpp.LowRank(rows)
+        try:
+            items = dpp.sample(kernel, k=size, generator=generator)
+        except InputError as error:
+            raise InputError(
+                f"class {name} wants {size} items, and its features have too low a rank for that many to be diverse:"
+                f" take k at most {torch.linalg.matrix_rank(rows)}, or wider features"
+            ) from error
+        mask = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+        mask[items] = True
+        chosen.append(mask)
+    return torch.cat(chosen) if chosen else torch.zeros(0, dtype=torch.bool, device=features.device)
