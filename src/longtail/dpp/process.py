@@ -338,7 +338,7 @@ def _once(kernel: Kernel, name: str, key: object, make: Callable[[], Result]) ->
 def _numpy_generator(generator: torch.Generator | None) -> np.random.Generator:
     """A NumPy stream that continues ``generator``: it makes bits several times faster on the CPU."""
     device = "cpu" if generator is None else generator.device
-    seed = torch.randint(0, (1 << 63) - 1, (2,), generator=generator, device=device).tolist()
+    seed = torch.randint(0, 1 << 32, (4,), generator=generator, device=device).tolist()
     return np.random.Generator(np.random.SFC64(seed))
 
 
