@@ -33,14 +33,23 @@ def in_a_fresh_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -
 def test_help_answers_within_a_second() -> None:
     def once() -> float:
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "longtail.cli", "--help"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "longtail.cli", "--help"], capture_output=True, text=True, check=True
+        )
         assert "compare" in done.stdout
         return time.perf_counter() - start
 
     assert min(once() for _ in range(5)) < 1.0
 
 
-@pytest.mark.parametrize("command", ["compare", "train", "evaluate", "data describe", "data verify", "data fingerprint"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("compare", "train", "evaluate", "probe", "features"),
+        *("data list", "data describe", "data verify", "data fingerprint"),
+        *("board build", "board serve", "board submit", "board verify", "board import", "board export"),
+    ],
+)
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
