@@ -88,6 +88,7 @@ def test_the_track_is_what_the_names_say() -> None:
     assert infer_track("VL-LTR (ResNet-50)", "", "imagenet-lt") == ("foundation", True)
     assert infer_track("LPT", "LPT: Long-tailed Prompt Tuning", "cifar-100-lt-if-100")[0] == "foundation"
     assert infer_track("Z (ViT-B/16, ImageNet-21K)", "", "imagenet-lt") == ("imagenet", True)
+    assert infer_track("LIFT (ViT-B/16, ImageNet-21K pre-training)", "", "imagenet-lt") == ("imagenet", True)
     assert infer_track("SURE(ResNet-32)", "", "cifar-100-lt-if-100") == ("scratch", False)
     # Places-LT networks usually start from ImageNet: the name alone does not tell.
     assert infer_track("PaCo (ResNet-152)", "", "places-lt") == ("unstated", False)

@@ -103,6 +103,18 @@ def test_tampered_predictions_are_refused_at_every_step(tmp_path: pathlib.Path, 
     assert not root.exists() or files(root) == {}
 
 
+def test_consistent_records_of_false_labels_are_refused_by_the_known_test_set_alone(
+    tmp_path: pathlib.Path, root: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Everything fits together, but the true classes are not those of the test set.
+    folder = run(tmp_path / "run", target=digits().test.target.roll(1), accuracy=0.99)
+    with pytest.raises(InputError, match="not those of the test set"):
+        submit([folder], root=root)
+    # A scorer without that check, which this test thereby shows to be what refuses, would take it in.
+    monkeypatch.setattr("longtail.board.scorer.is_trusted", lambda predictions, key, where: True)
+    assert submit([folder], root=root)[0]["mean_accuracy"] > 0.98
+
+
 def test_a_wrong_id_set_is_refused(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     index = digits().test.index.clone()
     index[3] = 1_000_000
@@ -212,11 +224,35 @@ def test_two_submissions_at_once_lose_nothing(tmp_path: pathlib.Path, root: path
 
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(send, [*folders, *[same] * 6]))
-    assert answers[8:].count("refused") == 5
+    # Whoever comes second is told, or finds it done; it is there once.
+    assert len(set(answers[8:]) - {"refused"}) == 1
     names = {each.name for each in (root / "submissions").iterdir()}
     assert names == set(answers) - {"refused"}
     assert len(names) == 9
     assert verify(root) == []
+
+
+def test_a_folder_of_runs_may_be_given_again_with_more_in_it(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folder = tmp_path / "runs"
+    runs(folder / "ce", (0.8, 0.81))
+    (first,) = submit([folder], root=root)
+    assert not first["already"]
+    runs(folder / "other", (0.7,), recipe="other", stream=4)
+    made = {each["method"]: each for each in submit([folder, folder / "ce"], root=root)}
+    assert made["CE"]["already"]
+    assert made["CE"]["id"] == first["id"]
+    assert not made["other"]["already"]
+    assert len(list((root / "submissions").iterdir())) == 2
+    assert verify(root) == []
+
+
+def test_a_probe_stands_on_a_board_of_its_own(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.7,), recipe="bns-probe"), root=root)
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        assert entry is not None
+        assert entry.board == "digits-lt-if-100-linear-probe"
+        assert entry.method_id == "bns"
 
 
 def test_one_bad_run_among_good_ones_writes_nothing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:

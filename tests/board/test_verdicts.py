@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 from scipy.stats import norm, t
@@ -102,6 +104,65 @@ def test_who_cannot_be_told_from_the_leader_shares_its_rank() -> None:
     # Scattering seeds widen what cannot be told apart.
     assert shared_ranks([54.0, 53.0], 0.88, True, [0.0, 0.9]) == [1, 1]
     assert shared_ranks([], 1.0) == []
+
+
+def ranks_hold(rank: Callable[..., list[int]]) -> bool:
+    """The two properties of shared ranks that the mutants below lack."""
+    return rank([54.0, 53.5, 53.0, 52.5], 0.88) == [1, 1, 3, 3] and rank([50.0, 54.0, 53.5], 0.88) == [3, 1, 1]
+
+
+def test_wrong_ranks_would_be_noticed() -> None:
+    def chained(values: list[float], resolution: float) -> list[int]:
+        order = sorted(range(len(values)), key=lambda i: -values[i])
+        ranks = [1] * len(values)
+        for place, (before, i) in enumerate(itertools.pairwise(order), 2):
+            ranks[i] = ranks[before] if values[before] - values[i] <= resolution else place
+        return ranks
+
+    def dense(values: list[float], resolution: float) -> list[int]:
+        found = shared_ranks(values, resolution)
+        return [sorted(set(found)).index(each) + 1 for each in found]
+
+    def plain(values: list[float], resolution: float) -> list[int]:
+        return shared_ranks(values, 0.0)
+
+    def upside_down(values: list[float], resolution: float) -> list[int]:
+        return shared_ranks(values, resolution, higher_is_better=False)
+
+    assert ranks_hold(shared_ranks)
+    for mutant in (chained, dense, plain, upside_down):
+        assert not ranks_hold(mutant)
+
+
+def verdicts_hold(judge: Callable[[float, float, int, float, int], str]) -> bool:
+    """The worked example, the direction, and a claim that one more run would easily miss by this much."""
+    return (
+        judge(38.6, 38.50, 3, 0.34, 8) == "agrees"
+        and judge(43.9, 42.11, 3, 0.34, 8) == "below"
+        and judge(42.11, 43.9, 3, 0.34, 8) == "above"
+        and judge(51.05, 50.0, 3, 0.30, 2) == "agrees"
+    )
+
+
+def test_wrong_verdicts_would_be_noticed() -> None:
+    def right(published: float, mean: float, n: int, sd: float, degrees: int) -> str:
+        return reproduction(published, mean, n, sd, degrees=degrees).word
+
+    def variant(scale: float, quantile: Callable[[int], float], limit: Callable[[float], float]) -> Callable[..., str]:
+        def judge(published: float, mean: float, n: int, sd: float, degrees: int) -> str:
+            gap = published - mean
+            far = abs(gap) > limit(quantile(degrees) * sd * math.sqrt(scale + 1 / n))
+            return ("below" if gap > 0 else "above") if far else "agrees"
+
+        return judge
+
+    assert verdicts_hold(right)
+    assert verdicts_hold(variant(1.0, t_quantile, lambda interval: max(interval, 1.0)))
+    # The interval of the mean instead of one more run; the normal instead of t; tolerance added, not alternative.
+    assert not verdicts_hold(variant(0.0, t_quantile, lambda interval: max(interval, 1.0)))
+    assert not verdicts_hold(variant(1.0, lambda _: 1.96, lambda interval: max(interval, 1.0)))
+    assert not verdicts_hold(variant(1.0, t_quantile, lambda interval: interval + 1.0))
+    assert not verdicts_hold(lambda *given: {"below": "above", "above": "below"}.get(right(*given), "agrees"))
 
 
 def test_pooling() -> None:

@@ -349,10 +349,11 @@ def infer_track(model: str, title: str, variant: str) -> tuple[str, bool]:
         >>> infer_track("TADE", "", "places-lt")
         ('unstated', False)
     """
+    # A name that says ImageNet means it, even where the paper is about foundation models.
+    if _PRETRAINED.search(model) and not re.search(r"\bCLIP\b", model):
+        return "imagenet", True
     if _FOUNDATION.search(model) or _FOUNDATION.search(title):
         return "foundation", True
-    if _PRETRAINED.search(model):
-        return "imagenet", True
     if _SMALL.search(model) and variant.startswith(("cifar", "imagenet-lt")):
         return "scratch", False
     return "unstated", False

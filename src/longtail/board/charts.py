@@ -209,7 +209,7 @@ def intervals(rows: Sequence[tuple[str, float, float, bool]], *, name: str) -> M
     high = max(value + half for _, value, half, _ in rows)
     room = max((high - low) * 0.06, 0.2)
     low, high = low - room, high + room
-    left, width, line = 290, 720, 30
+    left, width, line = 300, 740, 30
     height = line * len(rows) + 34
 
     def x(value: float) -> float:
@@ -225,7 +225,7 @@ def intervals(rows: Sequence[tuple[str, float, float, bool]], *, name: str) -> M
     for i, (label, value, half, rescored) in enumerate(rows):
         at = 18 + i * line
         css = "filled" if rescored else "hollow"
-        short = label if len(label) <= 42 else label[:41] + "…"
+        short = label if len(label) <= 38 else label[:37] + "…"
         out.append(f'<text class="label end" x="{left - 12}" y="{at + 4}">{escape(short)}</text>')
         out.append(
             f'<line class="line track-scratch" x1="{x(value - half):.1f}" x2="{x(value + half):.1f}"'

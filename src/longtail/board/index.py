@@ -611,7 +611,10 @@ def _add_submissions(
                 many=data["many"],
                 few=data["few"],
             )
-        at = draft(variant, accuracy)
+        # A linear probe measures features, and stands on a board of its own.
+        probe = submission["recipe"].split("@")[0].endswith("-probe")
+        measure = find_measure("linear-probe") if probe else accuracy
+        at = draft(variant, measure)
         values = tuple(100 * run["accuracy"] for run in score["runs"])
         mean, sd = mean_sd(values)
         badge = submission_badge(
@@ -624,7 +627,7 @@ def _add_submissions(
 
         entry = Entry(
             id=submission["id"],
-            board=board_slug(variant, accuracy),
+            board=board_slug(variant, measure),
             kind="scored",
             method=clean(submission["name"], 200),
             method_id=submission["method"] if submission["method"] in content.methods else None,
@@ -633,7 +636,7 @@ def _add_submissions(
             badge=badge.id if badge else None,
             value=mean,
             raw=f"{mean:.2f}",
-            metric="Accuracy",
+            metric=measure.name,
             dataset_name=variant.name,
             sd=sd,
             n=len(values),

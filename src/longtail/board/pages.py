@@ -65,6 +65,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "fixed": _fixed,
+        "probability": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}",
         "href": safe_url,
         "slug": slug,
         "code": _code,

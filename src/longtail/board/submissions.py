@@ -325,13 +325,26 @@ def write_submission(submission: Submission, parent: Path) -> Path:
     return target
 
 
+def _record_files(paths: Sequence[Path]) -> list[Path]:
+    """The ``record.json`` of every run that is named, or lies in a folder that is named; each once."""
+    out: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if path.is_file():
+            found = [path]
+        elif (path / "record.json").is_file():
+            found = [path / "record.json"]
+        else:
+            found = sorted(path.rglob("record.json")) if path.is_dir() else []
+        if not found:
+            raise InputError(f"{path}: no record.json there; give the folder of a finished run")
+        out |= {file.resolve(): None for file in found}
+    return list(out)
+
+
 def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[dict[str, Any], dict[str, bytes]]]:
     """Gather run folders into submissions: one for each method, configuration and data set."""
     groups: dict[str, list[tuple[dict[str, Any], bytes]]] = defaultdict(list)
-    for path in paths:
-        file = Path(path) / "record.json" if Path(path).is_dir() else Path(path)
-        if not file.is_file():
-            raise InputError(f"{path}: no record.json there; give the folder of a finished run")
+    for file in _record_files(paths):
         record = parse_json(_read_file(file, 64 << 20), str(file))
         if not isinstance(record, dict) or not isinstance(record.get("predictions"), dict):
             raise InputError(f"{file} is no record")
@@ -364,17 +377,16 @@ def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None)
     """Take finished runs, or a submission that waits in the queue, into a board.
 
     Args:
-        records: folders of runs (with ``record.json`` and ``predictions.npz``) or of a submission; runs that differ
-            only in their seed become one submission.
+        records: folders of runs (with ``record.json`` and ``predictions.npz``), folders that hold such folders, or
+            folders of a submission; runs that differ only in their seed become one submission.
         root: the board's folder.
         submitter: who submits, as the page is to show it.
 
     Returns:
-        For each submission its id, board, badge and scores.
+        For each submission its id, board and scores; ``already`` is true for one that was in the board before.
 
     Raises:
-        InputError: if a record is unusable, its predictions disagree with it, or it was submitted before; nothing of
-            the call is then written.
+        InputError: if a record is unusable or its predictions disagree with it; nothing of the call is then written.
     """
     root = Path(root)
     content = load(root)
@@ -384,14 +396,14 @@ def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None)
     checked += [(check(body, files, "submission", content), None) for body, files in body_of(loose, submitter)]  # type: ignore[misc]
     if not checked:
         raise InputError("nothing to submit: give the folders of finished runs")
-    for submission, _ in checked:
-        if (root / "submissions" / submission.id).exists():
-            raise InputError(f"these runs were submitted already, as {submission.id}")
     out = []
     for submission, folder in checked:
-        submission = _superseding(submission, root, content)
-        path = write_submission(submission, root / "submissions")
-        write_once(root / "scores" / f"{submission.id}.json", encode(submission.score))
+        path = root / "submissions" / submission.id
+        already = path.exists()
+        if not already:
+            submission = _superseding(submission, root, content)
+            write_submission(submission, root / "submissions")
+            write_once(root / "scores" / f"{submission.id}.json", encode(submission.score))
         if folder is not None and folder.resolve().parent == (root / "queue").resolve():
             shutil.rmtree(folder)
         seen = view(submission.body, submission.id, content)
@@ -400,6 +412,7 @@ def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None)
             {
                 "id": submission.id,
                 "path": str(path),
+                "already": already,
                 "method": seen["name"],
                 "data": seen["data"]["name"],
                 "board": submission.score["variant"],
