@@ -40,12 +40,12 @@ def uniform(shape: tuple[int, ...], *, generator: torch.Generator, device: torch
     return torch.rand(shape, generator=generator, device=device)
 
 
-def integer(noise: Float[Tensor, " N"], count: int | Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+def integer(noise: Float[Tensor, "*shape"], count: int | Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     """Integers from 0 to ``count`` - 1, equally likely, from uniform numbers.
 
     Args:
-        noise: (N,) in [0, 1). A float32 has 2^24 values there, so probabilities are right to ``count`` / 2^24.
-        count: of the possible values, at least 1; one for all or (N,) int64.
+        noise: in [0, 1), any shape. Of 2^24 equally likely values, so probabilities are right to 2^-24.
+        count: of the possible values, at least 1; one for all or one for each.
 
     Example:
         >>> integer(torch.tensor([0.0, 0.49, 0.5, 0.99]), 2)
