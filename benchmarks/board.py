@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -100,14 +102,11 @@ def resident_mb(pid: int) -> float:
 
 
 def load() -> dict[str, float]:
-    import httpx
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     script = f"from longtail.board import serve; serve(root=None, host='127.0.0.1', port={port})"
     server = subprocess.Popen([sys.executable, "-c", script])
-    base = f"http://127.0.0.1:{port}"
     paths = [
         ("/api/v1/boards", 200),
         ("/api/v1/boards/cifar-100-lt-if-100?limit=20", 200),
@@ -119,20 +118,22 @@ def load() -> dict[str, float]:
 
     def client(number: int, requests: int) -> tuple[int, list[float]]:
         wrong, seconds = 0, []
-        with httpx.Client(base_url=base, timeout=120) as own:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as own:
             for i in range(requests):
                 path, status = paths[(number + i) % len(paths)]
                 start = time.perf_counter()
-                wrong += own.get(path).status_code != status
+                own.request("GET", path)
+                answer = own.getresponse()
+                wrong += answer.status != status or not json.loads(answer.read())
                 seconds.append(time.perf_counter() - start)
         return wrong, seconds
 
     try:
         for _ in range(200):
             try:
-                httpx.get(base + "/api/v1/boards", timeout=30)
+                client(0, 1)
                 break
-            except httpx.HTTPError:
+            except OSError:
                 time.sleep(0.1)
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(lambda number: client(number, 20), range(CLIENTS)))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import http.client
 import io
 import json
 import pathlib
@@ -12,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -135,6 +136,17 @@ def test_an_upload_waits_for_review(
         time.sleep(0.2)
     page = client.get(f"/submissions/{waiting.name}.html").text
     assert "Ada &lt;b&gt;" in page
+
+
+def test_a_broken_file_does_not_take_the_board_down(
+    client: TestClient, root: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.0)
+    assert client.get("/index.html").status_code == 200
+    (root / "claims").mkdir()
+    (root / "claims" / "half.toml").write_text("[[claim]")
+    assert client.get("/index.html").status_code == 200
+    assert client.get("/api/v1/boards").json()["total"] > 10
 
 
 def test_several_seeds_in_one_upload(client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -267,10 +279,12 @@ def test_many_clients_at_once_without_an_error_or_a_leak(root: pathlib.Path, tmp
 
     def ask(number: int) -> int:
         wrong = 0
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as own:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as own:
             for i in range(12):
                 which = (number + i) % len(paths)
-                wrong += own.get(paths[which]).status_code != wanted[which]
+                own.request("GET", paths[which])
+                answer = own.getresponse()
+                wrong += answer.status != wanted[which] or not json.loads(answer.read())
         return wrong
 
     def open_files() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.board import submit, verify
+from longtail.board import build, submit, verify
 from longtail.board.content import append_claims, load
 from longtail.board.index import build_index, published_against_measured
 from longtail.board.submissions import SCHEMA, read_submission
@@ -171,6 +171,12 @@ def test_a_tampered_score_is_found(tmp_path: pathlib.Path, root: pathlib.Path) -
     change(file, "runs", 0, "accuracy", value=0.99)
     (finding,) = verify(root)
     assert "seed 0: accuracy is 0.99, re-scored 0.8" in finding
+    # It is not shown either: the index scores again, and a site is not built.
+    with build_index(root) as index:
+        assert index.entry(made["id"]) is None
+    with pytest.raises(InputError, match=r"re-scored 0\.8"):
+        build(tmp_path / "site", root=root)
+    assert not (tmp_path / "site").exists()
     file.write_bytes(honest)
     assert verify(root) == []
     change(file, "trusted", value=False)

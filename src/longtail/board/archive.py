@@ -271,8 +271,11 @@ def tables(root: Path, only: Path | None = None) -> Iterator[dict[str, Any]]:
     found = [only] if only else sorted(folder.glob("[!.]*.jsonl")) if folder.is_dir() else []
     for path in found:
         with open(path, encoding="utf-8", errors="surrogatepass", newline="\n") as file:
-            for line in file:
-                yield json.loads(line)
+            for number, line in enumerate(file, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    raise InputError(f"{path}, line {number}: is damaged; remove the file and import it anew") from None
 
 
 def export_archive(root: Path, file: Path) -> dict[str, Any]:

@@ -468,7 +468,11 @@ def load(root: Path | None) -> Content:
     claims = list(base.claims)
     for file in sorted((root / "claims").iterdir()):
         if file.suffix in (".toml", ".json") and not file.name.startswith("."):
-            claims += claims_in(file.read_text("utf-8"), file.name)
+            try:
+                text = file.read_text("utf-8")
+            except (OSError, UnicodeError) as error:
+                raise InputError(f"{file}: cannot be read: {error}") from None
+            claims += claims_in(text, file.name)
     return _content(list(base.papers.values()), list(base.methods.values()), list(base.datasets.values()), claims)
 
 

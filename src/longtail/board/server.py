@@ -86,7 +86,11 @@ class Current:
             seen = self._seen()
             if self.folder is None or seen != self.state:
                 folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
-                build_index(self.root, str(Path(folder.name) / "index.sqlite")).close()
+                try:
+                    build_index(self.root, str(Path(folder.name) / "index.sqlite")).close()
+                except BaseException:
+                    folder.cleanup()
+                    raise
                 with self.lock:
                     old, self.folder, self.state = self.folder, folder, seen
                     for index in self.idle:
@@ -95,8 +99,12 @@ class Current:
                 # Connections that are still reading keep the old file alive until they are closed.
                 if old is not None:
                     old.cleanup()
-            self.looked = time.monotonic()
+        except InputError:
+            # A file that somebody is still editing must not take the board down: the last good state stays up.
+            if self.folder is None:
+                raise
         finally:
+            self.looked = time.monotonic()
             self.building.release()
 
     @contextmanager

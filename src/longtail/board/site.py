@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.index import build_index
+from longtail.board.submissions import verify
 from longtail.errors import InputError
 
 MARK = ".longtail-board"
@@ -27,7 +28,7 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
         How many pages, boards, entries and bytes, and the page to open.
 
     Raises:
-        InputError: if ``out`` holds something else, or a file cannot be read.
+        InputError: if ``out`` holds something else, a file cannot be read, or a score is not what re-scoring gives.
     """
     from longtail.board.archive import import_archive
     from longtail.board.pages import paths, render
@@ -36,7 +37,9 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARK).is_file())):
         raise InputError(f"{out} holds something else; name a new or empty folder")
     if root is not None and not Path(root).is_dir():
-        raise InputError(f"{root} is no folder; make it, or leave --root out for the shipped content alone")
+        raise InputError(f"{root} is no folder; make it, or leave it out for the shipped content alone")
+    if root is not None and (findings := verify(Path(root))):
+        raise InputError(f"{root}: {findings[0]} ({len(findings)} in all; longtail board verify lists them)")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:

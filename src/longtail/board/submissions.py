@@ -287,6 +287,8 @@ def read_submission(folder: Path, content: Content) -> Submission:
     Raises:
         InputError: with the first thing that is wrong.
     """
+    if not folder.is_dir() or folder.is_symlink():
+        raise InputError(f"{folder} is no folder of a submission")
     body = parse_json(_read_file(folder / "submission.json", MAX_JSON), f"{folder.name}/submission.json")
     files = {
         each.name: _read_file(each, MAX_FILE)
@@ -444,16 +446,31 @@ def _superseding(submission: Submission, root: Path, content: Content) -> Submis
 def _scores(root: Path) -> Iterator[dict[str, Any]]:
     folder = root / "scores"
     for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
-        yield parse_json(file.read_bytes(), str(file))
+        score = parse_json(file.read_bytes(), str(file))
+        if (
+            not isinstance(score, dict)
+            or score.get("submission") != file.stem
+            or not isinstance(score.get("runs"), list)
+        ):
+            raise InputError(f"{file} is not what the scorer writes; run longtail board verify")
+        yield score
 
 
 def scored_submissions(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """What is submitted and scored, for the index: the view of each submission, and its score."""
+    """What is submitted and scored, for the index: the view of each submission, and its score.
+
+    Each is scored again here, and one that does not come out as it stands in ``scores/`` is left out: what has been
+    changed by hand is never shown, whoever changed it.
+    """
     content = load(root)
-    for score in _scores(root):
-        file = root / "submissions" / score["submission"] / "submission.json"
-        if file.is_file():
-            yield view(parse_json(file.read_bytes(), str(file)), score["submission"], content), score
+    folder = root / "scores"
+    for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
+        try:
+            submission = read_submission(root / "submissions" / file.stem, content)
+        except InputError:
+            continue
+        if submission.id == file.stem and file.read_bytes() == encode(submission.score):
+            yield view(submission.body, submission.id, content), submission.score
 
 
 def verify(root: Path) -> list[str]:
@@ -464,8 +481,13 @@ def verify(root: Path) -> list[str]:
 
     Returns:
         One line for each difference; empty if all is as it was scored.
+
+    Raises:
+        InputError: if there is no such folder.
     """
     root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder of a board")
     findings: list[str] = []
     try:
         shipped()
