@@ -66,7 +66,7 @@ Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile t
 WatchTest = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
 Select = Annotated[str, typer.Option(help="last (epoch) or validation (best epoch on the validation split)")]
 Out = Annotated[pathlib.Path, typer.Option(help="Folder for runs")]
-Board = Annotated[pathlib.Path, typer.Option("--board", help="The board's own folder: submissions, scores, imports")]
+Board = Annotated[pathlib.Path, typer.Option("--root", help="The board's own folder: submissions, scores, imports")]
 BOARD = pathlib.Path("board")
 
 
@@ -564,7 +564,9 @@ def data_fingerprint(
 @board_app.command("build")
 def board_build(
     out: Annotated[pathlib.Path, typer.Argument(help="Folder for the site")],
-    board: Annotated[pathlib.Path | None, typer.Option(help="The board's own folder, besides what is shipped")] = None,
+    board: Annotated[
+        pathlib.Path | None, typer.Option("--root", help="The board's own folder, besides what is shipped")
+    ] = None,
     archive: Annotated[pathlib.Path | None, typer.Option(help="An evaluation-tables file to show as well")] = None,
     as_json: Json = False,
 ) -> None:
@@ -579,13 +581,15 @@ def board_build(
 
 @board_app.command("serve")
 def board_serve(
-    board: Annotated[pathlib.Path | None, typer.Option(help="The board's own folder, besides what is shipped")] = None,
+    board: Annotated[
+        pathlib.Path | None, typer.Option("--root", help="The board's own folder, besides what is shipped")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; the default is this machine alone")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
 ) -> None:
     """Serve the board with search, submissions for review and a read-only API.
 
-    Example: longtail board serve --board board --port 8000
+    Example: longtail board serve --root board --port 8000
     """
     from longtail.board import serve
 
@@ -603,7 +607,7 @@ def board_submit(
 ) -> None:
     """Take finished runs into a board; every number is computed again from their predictions.
 
-    Example: longtail board submit runs/digits-lt-if100/ce/seed-0-1a2b3c4d --board board
+    Example: longtail board submit runs/digits-lt-if100/ce/seed-0-1a2b3c4d --root board
     """
     from longtail.board import submit
 
@@ -619,7 +623,7 @@ def board_submit(
 def board_verify(board: Board = BOARD, as_json: Json = False) -> None:
     """Score every submission again; exit status 1 if a stored score differs.
 
-    Example: longtail board verify --board board
+    Example: longtail board verify --root board
     """
     from longtail.board import verify
 
@@ -640,7 +644,7 @@ def board_import(
 ) -> None:
     """Take an archive of evaluation tables into a board, with a flag on every doubtful value.
 
-    Example: longtail board import evaluation-tables.json.gz --board board
+    Example: longtail board import evaluation-tables.json.gz --root board
     """
     from longtail.board import import_archive
 
@@ -655,7 +659,7 @@ def board_export(
 ) -> None:
     """Write a board in the archive's layout.
 
-    Example: longtail board export evaluation-tables.json --board board
+    Example: longtail board export evaluation-tables.json --root board
     """
     from longtail.board import export_archive
 
