@@ -161,7 +161,9 @@ def test_other_images_are_an_error(images: torch.Tensor, generator: torch.Genera
 def test_everything_after_the_draw_compiles_whole() -> None:
     # In a process of its own: the shape checks of the tests cannot be traced.
     program = """
+        import warnings
         import torch
+        warnings.simplefilter("error")
         from longtail.augment import *
 
         generator = torch.Generator().manual_seed(0)

@@ -65,9 +65,8 @@ def between(noise: Float[Tensor, " N"], low: float, high: float) -> Float[Tensor
     return low + (high - low) * noise
 
 
-# The trace keeps the tensor that the cache holds: it must not make a new one in every step.
+# A trace takes the tensor that the cache holds for what it is: it must not make a new one in every step.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@functools.cache
 def constant(values: tuple[object, ...], device: torch.device) -> Shaped[Tensor, " ..."]:
     """A small table on a device, copied there once: a copy in every step would make the host wait for the device.
 
@@ -75,6 +74,11 @@ def constant(values: tuple[object, ...], device: torch.device) -> Shaped[Tensor,
         values: numbers, or tuples of numbers of one length.
         device: where the table is kept.
     """
+    return _kept(values, device)
+
+
+@functools.cache
+def _kept(values: tuple[object, ...], device: torch.device) -> Shaped[Tensor, " ..."]:
     # The first caller may be an evaluation; a tensor born in inference mode could not take part in training.
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)

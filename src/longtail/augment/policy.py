@@ -182,25 +182,32 @@ class RandAugment:
         return compose((self,), images, generator=generator)
 
 
-# The trace keeps the tables that the cache holds, as with ``constant``.
+# Constants of a trace, as in ``noise``; in a step of its own the numbers are only looked up.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@functools.cache
 def _learned(height: int, width: int, device: torch.device) -> Float[Tensor, "25 8"]:
     """The policy learned on CIFAR-10 in numbers: two times four for each pair, as ``_row`` gives them."""
-    rows = tuple(
+    table: Tensor = constant(_learned_rows(height, width), device)
+    return table
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _uniform(level: int, height: int, width: int, device: torch.device) -> Float[Tensor, "14 4"]:
+    """The operations of RandAugment in numbers, as ``_row`` gives them."""
+    table: Tensor = constant(_uniform_rows(level, height, width), device)
+    return table
+
+
+@functools.cache
+def _learned_rows(height: int, width: int) -> tuple[tuple[float, ...], ...]:
+    return tuple(
         tuple(entry for name, probability, level in pair for entry in _row(name, probability, level, 10, height, width))
         for pair in CIFAR10_POLICY
     )
-    table: Tensor = constant(rows, device)
-    return table
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @functools.cache
-def _uniform(level: int, height: int, width: int, device: torch.device) -> Float[Tensor, "14 4"]:
-    """The operations of RandAugment in numbers, as ``_row`` gives them."""
-    table: Tensor = constant(tuple(_row(name, 1.0, level, LEVELS, height, width) for name in _RANDOM), device)
-    return table
+def _uniform_rows(level: int, height: int, width: int) -> tuple[tuple[float, ...], ...]:
+    return tuple(_row(name, 1.0, level, LEVELS, height, width) for name in _RANDOM)
 
 
 def _row(

@@ -24,7 +24,7 @@ def positions(images: UInt8[Tensor, "N C H W"]) -> Int[Tensor, " P"]:
     """
     flat = images.flatten(2)
     tables = torch.arange(0, 256 * flat.shape[0] * flat.shape[1], 256, device=images.device)
-    return (flat + tables.view(*flat.shape[:2], 1)).view(-1)
+    return flat.long().add_(tables.view(*flat.shape[:2], 1)).view(-1)
 
 
 def look_up(
