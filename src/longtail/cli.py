@@ -101,6 +101,18 @@ def _progress(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress]
         yield notify
 
 
+@contextmanager
+def _reading() -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while pictures are decoded."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("reading pictures", visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, sort_keys=True, allow_nan=False))
 
@@ -117,16 +129,18 @@ def _load(
 ) -> Data:
     from longtail.data import load
 
-    return load(
-        name,
-        imbalance=imbalance,
-        root=root,
-        split_seed=split_seed,
-        profile=profile,
-        validation=validation,
-        download=download,
-        image_size=image_size,
-    )
+    with _reading() as notify:
+        return load(
+            name,
+            imbalance=imbalance,
+            root=root,
+            split_seed=split_seed,
+            profile=profile,
+            validation=validation,
+            download=download,
+            image_size=image_size,
+            notify=notify,
+        )
 
 
 def _seeds(text: str) -> list[int]:
@@ -529,7 +543,8 @@ def data_verify(
     """
     from longtail.data.verify import verify
 
-    findings = verify(name, root=root, imbalance=imbalance, image_size=image_size)
+    with _reading() as notify:
+        findings = verify(name, root=root, imbalance=imbalance, image_size=image_size, notify=notify)
     if as_json:
         _print_json([finding.to_json() for finding in findings])
     else:
