@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import inspect
-import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -22,7 +20,7 @@ from longtail.errors import InputError
 from longtail.models import Projector
 from longtail.samplers import ClassBalanced
 from longtail.train.batch import Batch, Context, Forward, Objective, Setting
-from longtail.train.own import attribute
+from longtail.train.own import attribute, digest, failure
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -138,36 +136,33 @@ class LogitAdjusted:
 class OwnLoss:
     """A user's loss, named by ``module:attribute`` or ``file.py:attribute``.
 
-    Its source enters the description, so an edited loss is another run and never takes up the old one's states.
+    Its source enters the description, so an edited loss is another run and never takes up the old one's states. A
+    description that names its source, such as a stored one, imports nothing until it is built.
 
     Args:
         where: module or file, and attribute.
-        source: SHA-256 of the source of the loss's module; filled in when left empty.
+        source: SHA-256 of the loss's source; filled in when left empty.
     """
 
     where: str
     source: str = ""
 
     def __post_init__(self) -> None:
-        loss = attribute(self.where)
-        try:
-            text = pathlib.Path(inspect.getsourcefile(loss) or "").read_bytes()
-        except (TypeError, OSError):
-            raise InputError(
-                f"loss {self.where!r}: its source cannot be read, so its runs could not be told apart"
-            ) from None
-        found = hashlib.sha256(text).hexdigest()
-        if self.source not in ("", found):
-            raise InputError(f"loss {self.where!r} is not the one of the description: its source has changed")
-        object.__setattr__(self, "source", found)
+        if not self.source:
+            object.__setattr__(self, "source", digest(self.where))
 
     def build(self, setting: Setting) -> Loss:
         """The loss, with the class counts if it takes them, checked on a small batch."""
+        if digest(self.where) != self.source:
+            raise InputError(f"loss {self.where!r} is not the one of the description: its source has changed")
         loss: Any = attribute(self.where)
-        if "counts" in inspect.signature(loss).parameters:
-            loss = functools.partial(loss, counts=setting.counts)
         logits = torch.zeros(3, setting.num_classes, device=setting.device)
-        value = loss(logits, torch.zeros(3, dtype=torch.int64, device=setting.device))
+        try:
+            if "counts" in inspect.signature(loss).parameters:
+                loss = functools.partial(loss, counts=setting.counts)
+            value = loss(logits, torch.zeros(3, dtype=torch.int64, device=setting.device))
+        except Exception as error:
+            raise InputError(f"loss {self.where!r} failed on 3 images: {failure(error)}") from error
         if not isinstance(value, Tensor) or value.shape != (3,):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InputError(
@@ -234,6 +229,10 @@ class Robust(Added):
     centroid_pass: Literal["natural", "balanced"] = "natural"
     augmented: bool = False
     refresh_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.refresh_steps < 0:
+            raise InputError(f"refresh_steps: {self.refresh_steps} steps; 0 is once an epoch")
 
     def build(self, setting: Setting) -> Objective:
         """The objective."""
