@@ -403,8 +403,8 @@ def _load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int
         identity["imbalance"] if drawn else None,
         root,
         identity["split_seed"] or 0,
-        identity["profile"] or "exponential",
-        identity["validation_share"],
+        identity.get("profile") or "exponential",  # early records have neither of the two
+        identity.get("validation_share", 0.0),
         False,
         image_size,
     )
