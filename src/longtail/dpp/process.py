@@ -92,7 +92,7 @@ def sample_masks(
     """
     _check_size(kernel, k)
     if not isinstance(kernel, DiagonalPlusRankOne):
-        spectrum, eigenvalues = _spectrum(kernel)
+        spectrum, eigenvalues = _spectrum(kernel, k)
         generator = segments.beside(generator, spectrum.values.device)
         chosen = sample_masks(eigenvalues, draws, k=k, generator=generator)
         together = max(1, _ITEMS // max(1, len(kernel) * int(chosen.sum(1).max() if draws else 1)))
@@ -152,7 +152,7 @@ def log_prob(kernel: Kernel, items: Int[Tensor, "*batch k"], *, k: int | None = 
         log_det = normalizer.log_determinant(d[items], u[items])
     else:
         log_det = spectral.log_determinant(kernel, items)
-        d = _spectrum(kernel)[0].values
+        d = _spectrum(kernel, k)[0].values
         u = torch.zeros_like(d)
     if k is None:
         return log_det - torch.log1p(d).sum() - torch.log1p((u * u / (1.0 + d)).sum())
@@ -186,7 +186,7 @@ def inclusion_probabilities(kernel: Kernel, *, k: int | None = None) -> Float[Te
     _check_size(kernel, k)
     if isinstance(kernel, DiagonalPlusRankOne):
         return _inclusion(kernel, k)
-    spectrum, eigenvalues = _spectrum(kernel)
+    spectrum, eigenvalues = _spectrum(kernel, k)
     return spectrum.vectors.square() @ _inclusion(eigenvalues, k)
 
 
@@ -267,7 +267,8 @@ def _draw_unsized(
     total = float(weight.sum())
     special = torch.rand(draws, dtype=d.dtype, device=d.device, generator=generator) * (1.0 + total) >= 1.0
     rows = special.nonzero().squeeze(1)
-    masks[rows, _weighted(weight, len(rows), generator)] = True
+    if total > 0.0:
+        masks[rows, _weighted(weight, len(rows), generator)] = True
     return masks
 
 
@@ -309,19 +310,26 @@ def _prepared(kernel: DiagonalPlusRankOne, k: int | None) -> completion.Prepared
         if k is None:
             return completion.prepare_unsized(d, special)
         least, most = _range(kernel)
+        if not 1e-100 < most < 1e100:
+            # The scale of L does not matter to a k-DPP, and squares of extreme numbers leave the range of float64.
+            d, special = d / most, None if special is None else special / math.sqrt(most)
+            least, most = least / most, 1.0
         return completion.prepare(d, special, k, least=least, most=most)
 
     return _once(kernel, "prepared", k, prepare)
 
 
-def _spectrum(kernel: LowRank | Dense) -> tuple[spectral.Spectrum, DiagonalPlusRankOne]:
-    """The spectrum, and the kernel whose items are the eigenvectors."""
+def _spectrum(kernel: LowRank | Dense, k: int | None) -> tuple[spectral.Spectrum, DiagonalPlusRankOne]:
+    """The spectrum, and the kernel whose items are the eigenvectors; there must be k of them."""
 
     def decompose() -> tuple[spectral.Spectrum, DiagonalPlusRankOne]:
         found = spectral.spectrum(kernel)
         return found, DiagonalPlusRankOne(found.values, torch.zeros_like(found.values))
 
-    return _once(kernel, "spectrum", None, decompose)
+    found = _once(kernel, "spectrum", None, decompose)
+    if k is not None and k > len(found[1]):
+        raise _no_mass(kernel, k)
+    return found
 
 
 def _once(kernel: Kernel, name: str, key: object, make: Callable[[], Result]) -> Result:

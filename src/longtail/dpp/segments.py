@@ -11,6 +11,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from longtail.errors import InputError
 from longtail.shapes import Bool, Float, Int
 
 __all__ = ["Segments", "beside", "draw", "largest", "prepare", "total", "uniform"]
@@ -42,7 +43,10 @@ def prepare(
         d: the diagonals, one segment after another, float64, not negative.
         u2: the squared factors.
         lengths: items of each segment, at least 1.
-        k: the sizes, 0 < k < lengths and k at most the number of positive d, or k equal to lengths.
+        k: the sizes, 0 < k < lengths, at most the number of positive d, and not forced (see ``process``).
+
+    Raises:
+        InputError: no multiple of a kernel has k items on average, within the range of float64.
     """
     segment = torch.repeat_interleave(lengths)
     scale = 1.0 / largest(d, lengths).clamp(min=1e-300)
@@ -61,6 +65,8 @@ def prepare(
         astray = (proposal <= low) | (proposal >= high)
         proposal = torch.where(astray, 0.5 * (low + high), proposal).clamp(-700.0, 700.0)
         log_t = torch.where(done, log_t, proposal)
+    if bool((gap.abs() > 0.5 + 10.0 * variance.clamp(min=0.0).sqrt()).any()):
+        raise InputError("a diagonal spans more orders of magnitude than float64 can even out")
     t = log_t.exp()
     x = t[segment] * d
     absent = 1.0 / (1.0 + x)

@@ -26,7 +26,7 @@ class Spectrum(NamedTuple):
 
 
 def spectrum(kernel: LowRank | Dense) -> Spectrum:
-    """Eigenvalues and eigenvectors, O(N D^2) through the dual matrix when the kernel is of low rank."""
+    """Eigenvalues and eigenvectors, O(N D^2) through the dual when the kernel is of low rank."""
     if isinstance(kernel, Dense):
         values, vectors = torch.linalg.eigh(kernel.matrix)
         least, most = (float(v) for v in torch.aminmax(values)) if len(values) else (0.0, 0.0)
@@ -36,14 +36,12 @@ def spectrum(kernel: LowRank | Dense) -> Spectrum:
         return Spectrum(values[keep], vectors[:, keep])
     features = kernel.features
     wide = features.shape[1] > features.shape[0]
-    values, dual = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
-    keep = values > max(features.shape) * torch.finfo(values.dtype).eps * values.max() if len(values) else values > 0
-    values, dual = values[keep], dual[:, keep]
-    if wide:
-        return Spectrum(values, dual)
-    # Where an eigenvalue is small the dual leaves its vector short of orthogonal, which one QR mends.
-    vectors, triangle = torch.linalg.qr((features @ dual / values.sqrt()).flip(1))
-    return Spectrum(values, (vectors * triangle.diagonal().sign()).flip(1))
+    # The dual problem, of the smaller side, is solved on the triangle: forming B^T B would square the condition number.
+    frame, triangle = torch.linalg.qr(features.T if wide else features)
+    left, singular, _ = torch.linalg.svd(triangle.T if wide else triangle)
+    keep = singular > max(features.shape) * torch.finfo(singular.dtype).eps * singular[:1]
+    vectors = left[:, keep] if wide else frame @ left[:, keep]
+    return Spectrum(singular[keep].square(), vectors)
 
 
 def project(

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from longtail.errors import InputError
+
 __all__ = ["moments", "tilt"]
 
 Floats = npt.NDArray[np.float64]
@@ -38,7 +40,7 @@ def moments(t: float, d: Floats, u2: Floats | None, copies: float = 1.0) -> tupl
     return float(mean), float(variance)
 
 
-def tilt(d: Floats, u: Floats | None, k: float, *, finest: int = 1) -> float:
+def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
     """The t > 0 with E|Y| = k to a tenth of a standard deviation: any t is exact, and nearer is no faster.
 
     A large ground set is solved for every 64th and every 16th item first.
@@ -48,25 +50,32 @@ def tilt(d: Floats, u: Floats | None, k: float, *, finest: int = 1) -> float:
         u: (N,), or None where it is 0.
         k: positive and below the largest possible mean.
         finest: stop at every ``finest``-th item, for a caller that looks at the rest itself.
+
+    Raises:
+        InputError: there is no such t within the range of float64.
     """
     t = k / (len(d) - k + 1.0) / max(float(d[:: max(1, len(d) // 1024)].mean()), 1e-300)
-    for stride in (64, 16, 1) if len(d) > SMALL else (1,):
-        if stride < finest and len(d) > SMALL:
-            break
+    strides = [stride for stride in (64, 16, 1) if stride >= finest] if len(d) > SMALL else [1]
+    for stride in strides:
         part = np.ascontiguousarray(d[::stride])
         u2 = None if u is None else u[::stride] ** 2
-        t = _newton(t, part, u2, k, len(d) / len(part))
+        t, near = _newton(t, part, u2, k, len(d) / len(part))
+    if strides[-1] == 1 and not near:
+        raise InputError(
+            f"the diagonal, from {float(d[d > 0].min()):.3g} to {float(d.max()):.3g}, spans more orders of magnitude"
+            f" than float64 can even out for sets of {k} items"
+        )
     return t
 
 
-def _newton(t: float, d: Floats, u2: Floats | None, k: float, copies: float) -> float:
-    """Newton's method on log t, kept inside the bracket that the signs seen so far allow."""
+def _newton(t: float, d: Floats, u2: Floats | None, k: int, copies: float) -> tuple[float, bool]:
+    """Newton's method on log t, inside the bracket that the signs seen so far allow; and whether it came near."""
     low, high = -math.inf, math.inf
     log_t = math.log(t)
     for _ in range(100):
         mean, variance = moments(math.exp(log_t), d, u2, copies)
-        gap = k - mean
-        if abs(gap) <= 0.1 * math.sqrt(max(variance, 0.0)):
+        gap, deviation = k - mean, math.sqrt(max(variance, 0.0))
+        if abs(gap) <= 0.1 * deviation:
             break
         low, high = (log_t, high) if gap > 0 else (low, log_t)
         step = gap / variance if variance > 0 else math.copysign(8.0, gap)
@@ -76,4 +85,4 @@ def _newton(t: float, d: Floats, u2: Floats | None, k: float, copies: float) -> 
         if not abs(proposal) < 700.0:
             break
         log_t = proposal
-    return math.exp(log_t)
+    return math.exp(log_t), abs(gap) <= 0.5 + 10.0 * deviation
