@@ -8,6 +8,8 @@ import shutil
 import types
 from typing import Any
 
+import torch
+
 from longtail import augment, models
 from longtail.data import Data
 from longtail.errors import InputError
@@ -21,7 +23,12 @@ from longtail.train.loop import load_network
 
 def _descriptions(*modules: types.ModuleType) -> dict[str, type]:
     """The frozen dataclasses of these modules: all that a stored recipe may be made of."""
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    found = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__.startswith(module.__name__)
+    ]
     return {kind.__name__: kind for kind in found if dataclasses.is_dataclass(kind)}
 
 
@@ -44,18 +51,23 @@ def network_of(loaded: Loaded, data: Data) -> Network:
     """The trained network of a run, in eval mode on the CPU.
 
     Raises:
-        InputError: other data than the run's, or no ``model.safetensors`` beside the record.
+        InputError: other data than the run's, a model that this version does not know, or no ``model.safetensors``
+            beside the record.
     """
     check_data(loaded, data)
+    if "model" not in loaded.record.config:
+        raise InputError(f"{loaded.folder}: its config names no model")
     shape = data.train.images.shape
-    network: Network = recipe_of(loaded).model.build(
+    # The model alone: a stage may hold a part of the user's own, and nothing of it is needed here.
+    network: Network = config.revive(loaded.record.config["model"], KINDS).build(
         num_classes=data.num_classes,
         channels=shape[1],
         image_size=shape[2],
         generator=seeds.generator(0, "replaced"),
     )
     load_network(network, state_of(loaded)[0])
-    return network.eval()
+    # The layout it was trained and evaluated in: another one rounds otherwise.
+    return network.to(memory_format=torch.channels_last).eval()
 
 
 def state_of(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any]]:
