@@ -139,11 +139,13 @@ def information_preserving(
     partial = (sizes > 0) & (sizes < left)
     whole = torch.repeat_interleave(sizes == left, left)
     drawn = order[torch.repeat_interleave(partial, left)]
+    if len(drawn) == 0:
+        return order[whole].sort().values
     lengths, k_drawn = left[partial], sizes[partial]
     d, u2 = _odds(miss[drawn], hit[drawn], lengths, k_drawn, strength)
     if features is None:
-        stream = segments.beside(generator, target.device)
-        chosen = segments.draw(segments.prepare(d, u2, lengths, k_drawn), stream) if len(drawn) else drawn.bool()
+        prepared = segments.prepare(d, u2, lengths, k_drawn)
+        chosen = segments.draw(prepared, segments.beside(generator, target.device))
     else:
         chosen = _diverse(features[drawn], d, lengths, k_drawn, partial.nonzero().squeeze(1), generator)
     return torch.cat([order[whole], drawn[chosen]]).sort().values
@@ -329,4 +331,4 @@ def _diverse(
         mask = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         mask[items] = True
         chosen.append(mask)
-    return torch.cat(chosen) if chosen else torch.zeros(0, dtype=torch.bool, device=features.device)
+    return torch.cat(chosen)
