@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ def diagnose(runs: Sequence[Loaded], data: Data, out: pathlib.Path) -> tuple[lis
     Args:
         runs: finished runs on ``data``.
         data: the data set of all of them.
-        out: folder for ``features.svg`` and, where radii were learned, ``radii-<recipe>.svg``.
+        out: folder for ``features.svg`` and, where radii were learned, ``radii-<recipe>-seed-<seed>.svg``.
 
     Returns:
         One row for each run, split and distance with its value in every group, and the files written.
@@ -39,7 +40,7 @@ def diagnose(runs: Sequence[Loaded], data: Data, out: pathlib.Path) -> tuple[lis
     """
     names = [f"{run.record.recipe}, seed {run.record.seed}" for run in runs]
     if len(set(names)) < len(names):
-        raise InputError(f"the same run is given twice: {', '.join(names)}")
+        raise InputError(f"two runs have the same recipe and seed: {', '.join(names)}")
     rows: list[dict[str, Any]] = []
     maps: dict[str, tuple[Points, Points]] = {}
     written = []
@@ -60,7 +61,8 @@ def diagnose(runs: Sequence[Loaded], data: Data, out: pathlib.Path) -> tuple[lis
         train_half, test_half = torch.split(positions, [len(train_target), len(test_target)])
         maps[name] = (Points(train_half, train_target), Points(test_half, test_target))
         if any("radii" in row for row in run.record.history):
-            path = out / f"radii-{run.record.recipe}-seed-{run.record.seed}.svg"
+            recipe = re.sub(r"[^\w.=@,-]", "-", run.record.recipe)  # it may be named by a path
+            path = out / f"radii-{recipe}-seed-{run.record.seed}.svg"
             _save(radii_figure(run.record.history, counts=data.counts), path)
             written.append(path)
     figure = feature_figure(maps, counts=data.counts, many=data.many, few=data.few, class_names=data.class_names)

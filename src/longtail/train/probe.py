@@ -35,7 +35,8 @@ def evaluate_features(
     """Score the features of a trained network; each protocol is named in full, for they are not comparable.
 
     Features are standardised by the mean and deviation of the training features; the linear classifiers are
-    scikit-learn's logistic regression (L2, C = 1), nearest neighbours vote by cosine similarity.
+    scikit-learn's logistic regression (L2, C = 1). Nearest neighbours vote with weight 1 / cosine distance: were votes
+    equal, a class of ten images could hardly win among 20, however good the features.
 
     Args:
         train: features of the training split.
@@ -63,8 +64,8 @@ def evaluate_features(
     classifiers = {
         "linear probe, full training set": (linear(), everything),
         f"linear probe, balanced subset of up to {per_class} a class": (linear(), subset),
-        f"{neighbours} nearest neighbours, cosine": (
-            KNeighborsClassifier(n_neighbors=neighbours, metric="cosine"),
+        f"{neighbours} nearest neighbours, weighted by cosine distance": (
+            KNeighborsClassifier(n_neighbors=neighbours, metric="cosine", weights="distance"),
             everything,
         ),
     }

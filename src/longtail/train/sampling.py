@@ -39,6 +39,14 @@ class Natural:
     batch_size: int = 128
     minimum: int = 1
 
+    def __post_init__(self) -> None:
+        _check_positive(batch_size=self.batch_size, minimum=self.minimum)
+        if self.batch_size % self.minimum:
+            raise InputError(
+                f"batches of {self.batch_size} would part the {self.minimum} images of a class that come together: "
+                "batch_size must be a multiple of minimum"
+            )
+
     def build(self, setting: Setting, target: Tensor) -> Sampler:
         """The sampler over ``target`` (N,)."""
         if self.minimum > 1:
@@ -53,6 +61,11 @@ class Balanced:
     batch_size: int = 128
     square_root: bool = False
     progressive: bool = False
+
+    def __post_init__(self) -> None:
+        _check_positive(batch_size=self.batch_size)
+        if self.square_root and self.progressive:
+            raise InputError("a balanced sampler is square_root or progressive, not both")
 
     def build(self, setting: Setting, target: Tensor) -> Sampler:
         """The sampler over ``target`` (N,)."""
@@ -76,6 +89,9 @@ class Quota:
     classes: int = 32
     images: int = 4
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_positive(classes=self.classes, images=self.images, steps=1 if self.steps is None else self.steps)
 
     @property
     def batch_size(self) -> int:
@@ -125,10 +141,8 @@ class Informative:
     mislabelled: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.k is not None and self.k < 1:
-            raise InputError(f"k: {self.k} images of each class; at least 1 is needed")
-        if self.resample_every < 1:
-            raise InputError(f"resample_every: {self.resample_every} epochs; at least 1 is needed")
+        k = 1 if self.k is None else self.k
+        _check_positive(batch_size=self.batch_size, k=k, resample_every=self.resample_every)
         if self.arm != "ip-dpp" and (self.strength != 1.0 or self.diversity or self.mislabelled):
             raise InputError(f"strength, diversity and mislabelled are options of the arm ip-dpp, not of {self.arm}")
 
@@ -192,3 +206,9 @@ class _Subset:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up the subset of a checkpoint."""
         self.index = state["index"].to(self.index.device)
+
+
+def _check_positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, not {value}")
