@@ -31,6 +31,7 @@ class LogitAdjustment:
 
     def __init__(self, tau: float = 1.0) -> None:
         self.tau = tau
+        self.counts: Tensor | None = None
 
     def fit(self, *, counts: Int[Tensor, " K"]) -> LogitAdjustment:
         """Take the log-prior from the training counts.
@@ -48,7 +49,13 @@ class LogitAdjustment:
         return self
 
     def adjust(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
-        """The adjusted logits."""
+        """The adjusted logits.
+
+        Raises:
+            InputError: before ``fit``.
+        """
+        if self.counts is None:
+            raise InputError("this logit adjustment knows no class counts yet: call fit(counts=...) first")
         return adjust_logits(logits, counts=self.counts.to(logits.device), tau=self.tau)
 
     def predict(self, logits: Float[Tensor, "N K"]) -> Int[Tensor, " N"]:

@@ -85,5 +85,8 @@ def _arguments(name: str, method: Method, given: Mapping[str, str]) -> dict[str,
 
 
 def _takes_protocol(method: Any) -> bool:
-    parameters = list(inspect.signature(method).parameters)
+    try:
+        parameters = list(inspect.signature(method).parameters)
+    except ValueError:  # built in, without a signature
+        return False
     return bool(parameters) and parameters[0] == "protocol"

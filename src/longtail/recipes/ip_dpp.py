@@ -21,7 +21,7 @@ from longtail.train.optimizers import AdamW, Cosine
 from longtail.train.recipe import Recipe, Stage
 from longtail.train.sampling import Arm, Informative
 
-Trains = Literal["all", "backbone", "classifier"]
+Trains = Literal["all", "classifier"]
 
 
 def fine_tune(
