@@ -9,11 +9,15 @@ import pathlib
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 
 from longtail.errors import InputError
+
+WORTH_SHARING = 500_000_000
+"""Multiply-adds of a forward pass from which on several threads pay: the digits network has 2e7, ResNet-32 9e9."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +36,7 @@ class Compute:
 
     def describe(self) -> str:
         """One phrase for the terminal."""
-        return (
-            f"{self.device}, {self.precision}{', compiled' if self.compiled else ''}, {torch.get_num_threads()} threads"
-        )
+        return f"{self.device}, {self.precision}{', compiled' if self.compiled else ''}"
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context of a training step."""
@@ -64,6 +66,23 @@ def choose(device: str = "auto", precision: str = "auto", compiled: bool = False
     if compiled and chosen == "cpu" and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise InputError("--compile needs a C++ compiler on the CPU (g++ or clang++), and none is on the PATH")
     return Compute(device=chosen, precision="float32" if wide else "bfloat16", compiled=compiled)
+
+
+@contextlib.contextmanager
+def threads_for(multiply_adds: int) -> Iterator[None]:
+    """One thread for a step too small to share, for as long as the context lasts; else as many as torch has.
+
+    Sharing a small step costs more than it saves, and many times more when another process has one of the cores.
+
+    Args:
+        multiply_adds: of a forward pass over one batch.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if multiply_adds < WORTH_SHARING else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.cache

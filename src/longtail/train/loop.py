@@ -96,9 +96,12 @@ def train(
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     run = _Run(recipe, _on_device(data, compute.device), seed, store, compute, watch_test, notify or (lambda _: None))
-    state = run.stages()
-    clock = time.perf_counter()
-    record, arrays = run.evaluate(state, started)
+    state, shape = run.initial(), data.train.images.shape
+    work = identity(state.network, channels=shape[1], image_size=shape[2])["multiply_adds"]
+    with computing.threads_for(work * max(stage.sampler.batch_size for stage in recipe.stages)):
+        run.stages(state)
+        clock = time.perf_counter()
+        record, arrays = run.evaluate(state, started)
     record = dataclasses.replace(record, seconds=record.seconds + time.perf_counter() - clock)
     final = run.folder(len(recipe.stages) - 1) / "state.safetensors"
     checkpoint.write_atomically(out / "model.safetensors", lambda file: shutil.copyfile(final, file))
@@ -186,9 +189,8 @@ class _Run:
             network.backbone.compile(dynamic=False)
         return _State(network, None, [])
 
-    def stages(self) -> _State:
-        """Train what is not yet trained and return the final state."""
-        state = self.initial()
+    def stages(self, state: _State) -> None:
+        """Train what is not yet trained; ``state`` becomes the final one."""
         done = next((i for i in reversed(range(len(self.recipe.stages))) if self._finished(i).exists()), None)
         if done is not None:
             self._restore(state, done)
@@ -199,7 +201,6 @@ class _Run:
                     self._restore(state, i)
                 else:
                     _train_stage(self, i, state)
-        return state
 
     def _finished(self, stage: int) -> pathlib.Path:
         return self.folder(stage) / "state.safetensors"
