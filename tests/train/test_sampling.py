@@ -380,3 +380,13 @@ def test_what_a_subset_is_drawn_from_is_what_evaluation_says(digits: Data, tmp_p
     assert torch.equal(torch.cat([part.logits for part in parts]), together.logits)
     assert torch.equal(torch.cat([part.target for part in parts]), digits.train.target)
     assert restore.KINDS["Informative"] is Informative
+
+
+def test_a_pass_is_in_float32_whatever_a_step_is_in(digits: Data) -> None:
+    network = protocol_for(digits).model.build(
+        num_classes=10, channels=1, image_size=8, generator=torch.Generator().manual_seed(0)
+    )
+    outside = evaluate.outputs(network, digits.test, digits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = evaluate.outputs(network, digits.test, digits)
+    assert torch.equal(inside.logits, outside.logits)

@@ -21,9 +21,11 @@ CHUNK = 1000
 def eval_mode(network: Network) -> Iterator[None]:
     """Put the network in eval mode and back as each part was; a compiled backbone runs uncompiled meanwhile."""
     modes = {module: module.training for module in network.modules()}
+    device = next(network.parameters()).device.type
     network.eval()
     try:
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        # A pass may be asked for within a step, which runs under autocast.
+        with torch.no_grad(), torch.autocast(device, enabled=False), torch.compiler.set_stance("force_eager"):
             yield
     finally:
         for module, mode in modes.items():
