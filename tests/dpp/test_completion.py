@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -35,18 +37,37 @@ def test_subset_is_uniform(count: int, k: int) -> None:
     assert p_value(masks_of(draws, count), *uniform_law(count, k)) > 1e-5
 
 
-@pytest.mark.parametrize("block", [2, 12288])
-def test_trying_positions_is_uniform(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In parts, too: what is forgotten is counted across them."""
-    monkeypatch.setattr(completion, "_BLOCK", block)
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("rate", [0.1, 0.35, 0.6])
+def test_tossing_candidates_is_uniform(k: int, rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By positions and by bytes, in parts: what is forgotten is counted across them."""
+    monkeypatch.setattr(completion, "_SMALL", 2)
+    monkeypatch.setattr(completion, "BLOCK", 2)
+    monkeypatch.setattr(completion, "_rate", lambda n, m: rate)
     stream = rng()
-    draws = [completion._try(8, None, 0.5, 3, stream) for _ in range(4000)]
-    assert p_value(masks_of(draws, 8), *uniform_law(8, 3)) > 1e-5
-    allowed = np.array([True, False, True, True, False, True, True, True])
-    draws = [completion._try(8, allowed, 0.5, 2, stream) for _ in range(4000)]
-    masks = masks_of(draws, 8)
-    assert not bool(masks[:, ~allowed].any())
-    assert p_value(masks[:, allowed], *uniform_law(6, 2)) > 1e-5
+    candidates = np.ones(20, dtype=np.bool_)
+    candidates[[1, 4, 5, 6, 10, 11, 12, 13, 14, 17, 18, 19]] = False
+    draws = [completion._choose(candidates, 8, k, stream) for _ in range(1000)]
+    masks = masks_of(draws, 20)
+    assert not bool(masks[:, ~candidates].any())
+    assert p_value(masks[:, candidates], *uniform_law(8, k)) > 1e-5
+    draws = [completion.subset(6, k, stream) for _ in range(1000)]
+    assert p_value(masks_of(draws, 6), *uniform_law(6, k)) > 1e-5
+
+
+@pytest.mark.parametrize(("count", "k"), [(40_000, 400), (40_000, 6000), (40_000, 35_000)])
+def test_large_subsets_are_spread_evenly(count: int, k: int) -> None:
+    stream = rng()
+    candidates = np.arange(count) % 4 != 3
+    for draw in (
+        lambda: completion.subset(count, k, stream),
+        lambda: completion._choose(candidates, count * 3 // 4, k * 3 // 4, stream),
+    ):
+        draws = [draw() for _ in range(30)]
+        assert all((np.diff(items) > 0).all() for items in draws)
+        tenths = np.bincount(np.concatenate(draws) * 10 // count, minlength=10)
+        mean = len(draws[0]) * 3.0
+        assert np.abs(tenths - mean).max() < 5.0 * np.sqrt(mean * (1.0 - len(draws[0]) / (count * 10 / 10)))
 
 
 def test_keeping_the_first_positions_is_a_mutant_that_the_counts_reject() -> None:
@@ -72,7 +93,10 @@ def test_one_byte_and_its_tie_make_the_exact_coin() -> None:
     kernel = dpp.information_kernel(torch.linspace(0.0, 1.0, 16_000))
     prepared = process._prepared(kernel, 1600)
     stream, trials = rng(), 500
-    heads = sum(completion._throw(prepared, stream).astype(np.int64) for _ in range(trials))
+    heads, mask = np.zeros(16_000, dtype=np.int64), np.empty(16_000, dtype=np.bool_)
+    for _ in range(trials):
+        completion._throw(prepared, mask, stream)
+        heads += mask
     x = prepared.t * prepared.d
     coin = x / (1.0 + x) / prepared.bound
     excess = (heads - trials * coin).sum()
@@ -104,7 +128,7 @@ def test_the_path_of_large_sets_follows_the_same_law(
 ) -> None:
     monkeypatch.setattr(completion, "_SMALL", 0)
     monkeypatch.setattr(completion, "_rate", lambda n, m: 0.35)
-    monkeypatch.setattr(completion, "_BLOCK", 3)
+    monkeypatch.setattr(completion, "BLOCK", 3)
     prepared, stream = process._prepared(kernel, k), rng()
     assert len(prepared.weight) > 1  # the mark is found block by block
     draws = [completion.draw(prepared, stream) for _ in range(3000)]
@@ -117,10 +141,10 @@ def test_most_trials_are_accepted(share: float, power: float, monkeypatch: pytes
     trials = 0
     throw = completion._throw
 
-    def counted(prepared: completion.Prepared, stream: np.random.Generator) -> np.ndarray:
+    def counted(prepared: completion.Prepared, heads: np.ndarray, stream: np.random.Generator) -> None:
         nonlocal trials
         trials += 1
-        return throw(prepared, stream)
+        throw(prepared, heads, stream)
 
     monkeypatch.setattr(completion, "_throw", counted)
     p = 1.0 - torch.rand(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** power
@@ -128,6 +152,14 @@ def test_most_trials_are_accepted(share: float, power: float, monkeypatch: pytes
     for _ in range(200):
         completion.draw(prepared, stream)
     assert trials < 200 / (0.8 if power == 1.0 else 0.6)
+
+
+def test_draws_in_several_threads_do_not_meet() -> None:
+    prepared = process._prepared(dpp.information_kernel(torch.linspace(0.0, 1.0, 50_000)), 5000)
+    alone = [completion.draw(prepared, np.random.default_rng(seed)) for seed in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: completion.draw(prepared, np.random.default_rng(seed)), range(16)))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def test_a_misleading_stride_is_noticed() -> None:

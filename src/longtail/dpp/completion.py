@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from longtail.dpp.tilt import tilt
+from longtail.dpp.tilt import BLOCK, tilt
 
 __all__ = ["Prepared", "draw", "prepare", "prepare_unsized", "subset"]
 
@@ -41,9 +41,6 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# Items at a time: what one pass touches stays in the second-level cache, and no temporary is so large that its memory
-# is fetched from the system, and paid for page by page, each time.
-_BLOCK = 3 << 12
 _SMALL = 1 << 14  # ground sets up to here are listed outright
 
 
@@ -60,6 +57,8 @@ class Prepared:
     ceiling: float  # log of the largest Bin(S, b; m)
     threshold: npt.NDArray[np.uint8]  # (N,), floor(256 coin / b), at most 255
     weight: Floats  # cumulative weight of the marks, block by block
+    # Masks to write candidates into: taken out for the time of a draw, so that draws in several threads do not meet.
+    masks: list[Mask] = dataclasses.field(default_factory=list)
 
 
 def prepare(d: Floats, u: Floats | None, k: int, *, least: float, most: float) -> Prepared:
@@ -72,16 +71,19 @@ def prepare(d: Floats, u: Floats | None, k: int, *, least: float, most: float) -
         least: the smallest d.
         most: the largest d.
     """
-    for finest in (16, 1):  # every 16th item almost always tells enough
-        t = tilt(d, u, k, finest=finest)
+    t = tilt(d, u, k, finest=16)
+    for _ in range(3):
         smallest, largest = least * t / (1.0 + least * t), most * t / (1.0 + most * t)
         # A trial is accepted with probability sqrt(m (1 - b) / variance), up to a constant; the complement is worth its
         # longer lists only when it halves the trials.
         outside = 4.0 * k / (1.0 + most * t) < (len(d) - k) * smallest
         bound = 1.0 / (1.0 + least * t) if outside else largest
         scan = _scan(d, u, t, bound, outside)
-        if abs(k - scan.mean) <= 0.7 * math.sqrt(scan.variance):
+        gap = k - scan.mean
+        if abs(gap) <= 0.7 * math.sqrt(scan.variance):
             break
+        # Every 16th item told too little: one step of Newton's method, or all of them.
+        t = t * math.exp(gap / scan.variance) if abs(gap) < 0.1 * scan.variance else tilt(d, u, k)
     sizes = [len(d) - k] if outside else [k] if u is None else [k, k - 1]
     ceiling = max(_log_binomial(min(int(m / bound), len(d)), bound, m) for m in sizes)
     return Prepared(d, u, t, k, outside, bound, ceiling, scan.threshold, scan.weight)
@@ -95,9 +97,19 @@ def prepare_unsized(d: Floats, u: Floats | None) -> Prepared:
 
 def draw(prepared: Prepared, rng: np.random.Generator) -> Indices:
     """One set, in ascending order."""
+    try:
+        candidates = prepared.masks.pop()
+    except IndexError:
+        candidates = np.empty(len(prepared.d), dtype=np.bool_)
+    items = _draw(prepared, candidates, rng)
+    prepared.masks.append(candidates)
+    return items
+
+
+def _draw(prepared: Prepared, candidates: Mask, rng: np.random.Generator) -> Indices:
     while True:
         mark = _mark(prepared, rng)
-        candidates = _throw(prepared, rng)
+        _throw(prepared, candidates, rng)
         if prepared.k is None:
             if mark >= 0:
                 candidates[mark] = True
@@ -110,8 +122,9 @@ def draw(prepared: Prepared, rng: np.random.Generator) -> Indices:
             break
     if prepared.outside:
         # Of the candidates m stay outside, so the others come in, beside all that were no candidates.
-        inside = ~candidates
-        inside[_choose(candidates, size, size - m, rng)] = True
+        enter = _choose(candidates, size, size - m, rng)
+        inside = np.logical_not(candidates, out=candidates)
+        inside[enter] = True
         return np.flatnonzero(inside)
     chosen = _choose(candidates, size, m, rng)
     return chosen if mark < 0 else np.insert(chosen, np.searchsorted(chosen, mark), mark)
@@ -125,9 +138,9 @@ def subset(n: int, m: int, rng: np.random.Generator) -> Indices:
         kept = np.ones(n, dtype=np.bool_)
         kept[subset(n, n - m, rng)] = False
         return np.flatnonzero(kept)
-    if n <= _SMALL or _rate(n, m) > 0.5:
+    if n <= _SMALL:
         return np.sort(rng.choice(n, m, replace=False, shuffle=False))
-    return _try(n, None, _rate(n, m), m, rng)
+    return _tossed(n, None, n, m, rng)
 
 
 def _coin(d: Floats, r: Floats, t: float, bound: float, outside: bool) -> Floats:
@@ -157,23 +170,23 @@ class _Scan(NamedTuple):
 def _scan(d: Floats, u: Floats | None, t: float, bound: float, outside: bool) -> _Scan:
     """What needs one pass over the items."""
     threshold = np.empty(len(d), dtype=np.uint8)
-    weights = np.zeros(-(-len(d) // _BLOCK) if u is not None else 0)
-    buffers = np.empty((2, min(len(d), _BLOCK)))
+    weights = np.zeros(-(-len(d) // BLOCK) if u is not None else 0)
+    buffers = np.empty((2, min(len(d), BLOCK)))
     absent = squares = first = 0.0
-    for block, start in enumerate(range(0, len(d), _BLOCK)):
-        part = d[start : start + _BLOCK]
+    for block, start in enumerate(range(0, len(d), BLOCK)):
+        part = d[start : start + BLOCK]
         r = _absence(part, t, out=buffers[0, : len(part)])
         absent += float(r.sum())
         squares += float(r.dot(r))
         if u is not None:
-            s = u[start : start + _BLOCK]
+            s = u[start : start + BLOCK]
             w = np.multiply(s, s, out=buffers[1, : len(part)])
             w *= r
             weights[block] = t * w.sum()
             first += t * float(w.dot(r))
         coin = _coin(part, r, t, bound, outside)
         np.minimum(coin, 255.0, out=coin)
-        np.copyto(threshold[start : start + _BLOCK], coin, casting="unsafe")
+        np.copyto(threshold[start : start + BLOCK], coin, casting="unsafe")
     mean = len(d) - absent + first / (1.0 + float(weights.sum()))
     return _Scan(threshold, np.cumsum(weights), mean, max(absent - squares, 0.0))
 
@@ -186,12 +199,12 @@ def _mark(prepared: Prepared, rng: np.random.Generator) -> int:
     if place < 0.0:
         return -1
     block = _place(prepared.weight, place)
-    here = slice(block * _BLOCK, (block + 1) * _BLOCK)
+    here = slice(block * BLOCK, (block + 1) * BLOCK)
     w = prepared.u[here] ** 2
     w *= _absence(prepared.d[here], prepared.t)
     w *= prepared.t
     before = prepared.weight[block - 1] if block else 0.0
-    return block * _BLOCK + _place(np.cumsum(w), place - before)
+    return block * BLOCK + _place(np.cumsum(w), place - before)
 
 
 def _place(cumulative: Floats, place: float) -> int:
@@ -200,22 +213,19 @@ def _place(cumulative: Floats, place: float) -> int:
     return int(min(cumulative.searchsorted(place, side="right"), last))
 
 
-def _throw(prepared: Prepared, rng: np.random.Generator) -> Mask:
-    """Every item's coin, (N,): heads with probability coin / b."""
+def _throw(prepared: Prepared, heads: Mask, rng: np.random.Generator) -> None:
+    """Throw every item's coin into ``heads``, (N,): true with probability coin / b."""
     threshold = prepared.threshold
-    heads = np.empty(len(threshold), dtype=np.bool_)
     tied = []
-    for start in range(0, len(threshold), 8 * _BLOCK):
-        here = threshold[start : start + 8 * _BLOCK]
-        words: npt.NDArray[np.uint64] = rng.bit_generator.random_raw(-(-len(here) // 8))
-        coins = words.view(np.uint8)[: len(here)]
+    for start in range(0, len(threshold), 8 * BLOCK):
+        here = threshold[start : start + 8 * BLOCK]
+        coins = _bytes(len(here), rng)
         np.less(coins, here, out=heads[start : start + len(here)])
         tied.append(np.flatnonzero(coins == here) + start)
     ties = np.concatenate(tied)
     d = prepared.d[ties]
     coin = _coin(d, _absence(d, prepared.t), prepared.t, prepared.bound, prepared.outside)
     heads[ties] = rng.random(len(ties)) < coin - threshold[ties]
-    return heads
 
 
 def _log_binomial(n: int, b: float, m: int) -> float:
@@ -232,7 +242,8 @@ def _choose(candidates: Mask, size: int, m: int, rng: np.random.Generator) -> In
     rate = _rate(size, m)
     if len(candidates) <= _SMALL or rate > 0.4:
         return np.flatnonzero(candidates)[subset(size, m, rng)]
-    return _try(len(candidates), candidates, rate, m, rng)
+    # To list all the candidates would take longer than to toss for positions and see which of them are candidates.
+    return _tossed(len(candidates), candidates, size, m, rng)
 
 
 def _rate(n: int, m: int) -> float:
@@ -240,30 +251,43 @@ def _rate(n: int, m: int) -> float:
     return (m + 4.0 * math.sqrt(m) + 8.0) / max(n, 1)
 
 
-def _try(n: int, allowed: Mask | None, rate: float, m: int, rng: np.random.Generator) -> Indices:
-    """A uniformly random m-subset of the allowed positions among n: throw coins until m show heads, forget the rest."""
-    while True:
-        parts = list(_positions(n, rate, rng))
-        if allowed is not None:
-            parts = [part.compress(allowed[part]) for part in parts]
-        ends = np.cumsum([len(part) for part in parts])
-        excess = int(ends[-1]) - m
-        if excess >= 0:
-            break
-    forgotten = np.sort(rng.choice(ends[-1], excess, replace=False, shuffle=False)) if excess else np.empty(0, np.int64)
-    bounds = [0, *forgotten.searchsorted(ends)]
-    for i, part in enumerate(parts):
-        parts[i] = np.delete(part, forgotten[bounds[i] : bounds[i + 1]] - (ends[i] - len(part)))
-    return np.concatenate(parts)
+def _tossed(n: int, candidates: Mask | None, size: int, m: int, rng: np.random.Generator) -> Indices:
+    """A uniformly random m-subset of the candidates among n positions: toss until m show heads, and forget the rest."""
+    rate = _rate(size, m)
+    # The memory for the result is all that is taken; it is taken once.
+    found = np.empty(int(rate * size + 6.0 * math.sqrt(rate * size)) + 8, dtype=np.int64)
+    count = -1
+    while not m <= count <= len(found):
+        count = 0
+        for part in _positions(n, rate, rng):
+            heads = part if candidates is None else part.compress(candidates[part])
+            if count + len(heads) <= len(found):
+                found[count : count + len(heads)] = heads
+            count += len(heads)
+    forgotten = subset(count, count - m, rng)
+    kept = start = 0
+    for block in range(0, count, BLOCK):
+        part = found[block : min(block + BLOCK, count)]
+        stop = int(forgotten.searchsorted(block + len(part)))
+        stays = np.ones(len(part), dtype=np.bool_)
+        stays[forgotten[start:stop] - block] = False
+        found[kept : kept + len(part) - (stop - start)] = part.compress(stays)
+        kept, start = kept + len(part) - (stop - start), stop
+    return found[:m]
+
+
+def _bytes(count: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    words: npt.NDArray[np.uint64] = rng.bit_generator.random_raw(-(-count // 8))
+    return words.view(np.uint8)[:count]
 
 
 def _positions(n: int, rate: float, rng: np.random.Generator) -> Iterator[Indices]:
     """The positions of heads among n coins, in ascending parts, by their gaps, which are geometric."""
-    count = min(_BLOCK, int(n * rate + 5.0 * math.sqrt(n * rate)) + 16)
+    gaps = np.empty(min(BLOCK, int(n * rate + 5.0 * math.sqrt(n * rate)) + 16))
     last = -1
     while True:
-        gaps = rng.random(count)
-        np.log1p(np.negative(gaps, out=gaps), out=gaps)
+        rng.random(out=gaps)
+        np.log(np.subtract(1.0, gaps, out=gaps), out=gaps)  # 1 - u is exact, and never 0
         gaps *= 1.0 / math.log1p(-rate)
         steps = gaps.astype(np.int64)
         steps += 1

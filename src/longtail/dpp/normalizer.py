@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,9 +96,9 @@ class _Circle(NamedTuple):
 
 
 def _circle(d: Float[Tensor, " N"], u2: Float[Tensor, " N"], k: int) -> _Circle:
-    d_array, u2_array = d.detach().cpu().numpy(), u2.detach().cpu().numpy()
-    t = tilt(d_array, np.sqrt(u2_array), k)
-    _, variance = moments(t, d_array, u2_array)
+    d_array, u_array = d.detach().cpu().numpy(), u2.detach().sqrt().cpu().numpy()
+    t = tilt(d_array, u_array, k)
+    _, variance = moments(t, d_array, u_array)
     # P(| |Y| - k | >= reach) < 2 exp(-40) by Bernstein's inequality.
     reach = 40.0 / 3.0 + math.sqrt((40.0 / 3.0) ** 2 + 80.0 * variance)
     # An odd number of nodes leaves out z = -1, where the factor of a coin 1/2 is 0.

@@ -13,31 +13,38 @@ __all__ = ["moments", "tilt"]
 
 Floats = npt.NDArray[np.float64]
 
+# Items at a time: what one pass touches stays in the second-level cache, and no temporary is so large that its memory
+# is fetched from the system, and paid for page by page, each time.
+BLOCK = 15 << 10
 # Up to here Newton's method works on all items at once.
 SMALL = 1 << 14
 
 
-def moments(t: float, d: Floats, u2: Floats | None, copies: float = 1.0) -> tuple[float, float]:
+def moments(t: float, d: Floats, u: Floats | None, copies: float = 1.0) -> tuple[float, float]:
     """Mean and variance of |Y| for the un-sized DPP with kernel t (diag(d) + u u^T), each item standing for ``copies``.
 
     With r_i = 1 / (1 + t d_i), w_i = t u_i^2 r_i, W = sum w and Z(t) = prod(1 + t d_i) (1 + W), the mean is
     d log Z / d log t and the variance its derivative.
     """
-    r = d * t
-    r += 1.0
-    np.divide(1.0, r, out=r)
-    absent = r.sum()
-    mean = copies * (len(d) - absent)
-    variance = copies * (absent - r.dot(r))
-    if u2 is not None:
-        y = u2 * r
-        weight, first = copies * t * y.sum(), copies * t * y.dot(r)
-        r *= r
-        second = 2.0 * copies * t * y.dot(r) - first
-        share = first / (1.0 + weight)
-        mean += share
-        variance += second / (1.0 + weight) - share * share
-    return float(mean), float(variance)
+    absent = squares = weight = first = second = 0.0
+    for start in range(0, len(d), BLOCK):
+        r = d[start : start + BLOCK] * t
+        r += 1.0
+        np.divide(1.0, r, out=r)
+        absent += float(r.sum())
+        squares += float(r.dot(r))
+        if u is not None:
+            w = np.square(u[start : start + BLOCK])
+            w *= r
+            weight += float(w.sum())
+            first += float(w.dot(r))
+            r *= r
+            second += float(w.dot(r))
+    scale = copies * t
+    share = scale * first / (1.0 + scale * weight)
+    mean = copies * (len(d) - absent) + share
+    variance = copies * (absent - squares) + scale * (2.0 * second - first) / (1.0 + scale * weight) - share * share
+    return mean, variance
 
 
 def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
@@ -58,8 +65,7 @@ def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
     strides = [stride for stride in (64, 16, 1) if stride >= finest] if len(d) > SMALL else [1]
     for stride in strides:
         part = np.ascontiguousarray(d[::stride])
-        u2 = None if u is None else u[::stride] ** 2
-        t, near = _newton(t, part, u2, k, len(d) / len(part))
+        t, near = _newton(t, part, None if u is None else np.ascontiguousarray(u[::stride]), k, len(d) / len(part))
     if strides[-1] == 1 and not near:
         raise InputError(
             f"the diagonal, from {float(d[d > 0].min()):.3g} to {float(d.max()):.3g}, spans more orders of magnitude"
@@ -68,12 +74,12 @@ def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
     return t
 
 
-def _newton(t: float, d: Floats, u2: Floats | None, k: int, copies: float) -> tuple[float, bool]:
+def _newton(t: float, d: Floats, u: Floats | None, k: int, copies: float) -> tuple[float, bool]:
     """Newton's method on log t, inside the bracket that the signs seen so far allow; and whether it came near."""
     low, high = -math.inf, math.inf
     log_t = math.log(t)
     for _ in range(100):
-        mean, variance = moments(math.exp(log_t), d, u2, copies)
+        mean, variance = moments(math.exp(log_t), d, u, copies)
         gap, deviation = k - mean, math.sqrt(max(variance, 0.0))
         if abs(gap) <= 0.1 * deviation:
             break
