@@ -265,10 +265,15 @@ def main() -> None:
     result["versions"] = {
         "python": platform.python_version(),
         "longtail": longtail.__version__,
+        "commit": commit(),
         **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "dppy", "scipy")},
     }
     if options.out:
         options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def commit() -> str:
+    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def processor() -> str:
