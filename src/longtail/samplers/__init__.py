@@ -1,6 +1,7 @@
 """Samplers: iterables of indices, drawn a whole epoch at a time, that any ``DataLoader`` takes."""
 
 from longtail.samplers.frequency import ClassBalanced, InstanceBalanced, ProgressivelyBalanced, SquareRoot
+from longtail.samplers.informative import information_preserving
 from longtail.samplers.quota import ClassQuota, MinimumPerClass
 
 __all__ = [
@@ -10,4 +11,5 @@ __all__ = [
     "MinimumPerClass",
     "ProgressivelyBalanced",
     "SquareRoot",
+    "information_preserving",
 ]
