@@ -268,7 +268,7 @@ def _announce(line: str, as_json: bool) -> None:
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    from longtail.train.checkpoint import write_atomically
+    from longtail.results.files import write_atomically
 
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 

@@ -88,7 +88,7 @@ def test_a_write_that_fails_leaves_no_record(tmp_path: pathlib.Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records.os, "fsync", full_disk)
+        patch.setattr("os.fsync", full_disk)
         with pytest.raises(InputError, match="No space left on device"):
             write(run.record, tmp_path / "new", **arrays)
     assert list((tmp_path / "new").iterdir()) == []

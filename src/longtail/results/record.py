@@ -13,10 +13,8 @@ import hashlib
 import io
 import json
 import math
-import os
 import pathlib
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
@@ -27,6 +25,7 @@ from torch import Tensor
 
 from longtail.errors import InputError
 from longtail.metrics import Report
+from longtail.results.files import write_atomically
 from longtail.shapes import Int
 
 SCHEMA = 1
@@ -159,8 +158,8 @@ def write(
     predictions = {"file": PREDICTIONS, "sha256": hashlib.sha256(content).hexdigest()}
     record = Record.from_json({**record.to_json(), "predictions": predictions}, where=str(folder / RECORD))
     _check_arrays(record, index.cpu(), target.cpu(), prediction.cpu(), str(folder / PREDICTIONS))
-    replace_file(folder / PREDICTIONS, content)
-    replace_file(folder / RECORD, _text(record.to_json()).encode())
+    write_atomically(folder / PREDICTIONS, lambda file: file.write_bytes(content))
+    write_atomically(folder / RECORD, lambda file: file.write_bytes(_text(record.to_json()).encode()))
     return record
 
 
@@ -245,31 +244,6 @@ def stage_epochs(record: Record) -> tuple[int, ...]:
             lengths.append(0)
         lengths[-1] = row["epoch"]
     return tuple(lengths)
-
-
-def replace_file(path: pathlib.Path, content: bytes) -> None:
-    """Write a file whole or not at all: a reader sees what was there before, or all of ``content``.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    temporary: pathlib.Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = pathlib.Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner reads; results are for others too.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _text(data: Mapping[str, Any]) -> str:

@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from longtail.errors import InputError
-
-
-def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """Let ``write`` make a temporary file beside ``path``, force it to disk, and move it into place.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-    except OSError as error:
-        raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose another folder with --out") from None
-    temporary = pathlib.Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # a temporary file starts out as its owner's secret
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+from longtail.results.files import write_atomically
 
 
 def save(path: pathlib.Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -107,8 +76,3 @@ def locked(path: pathlib.Path) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def generator_state(generator: torch.Generator) -> Tensor:
-    """The state of a generator as a tensor that safetensors can hold."""
-    return generator.get_state().clone()

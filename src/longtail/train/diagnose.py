@@ -13,9 +13,9 @@ import torch
 from longtail.data import Data
 from longtail.errors import InputError
 from longtail.results import Loaded
+from longtail.results.files import write_atomically
 from longtail.results.geometry import Points, class_distances, feature_figure, projection, radii_figure
 from longtail.train import seeds
-from longtail.train.checkpoint import write_atomically
 from longtail.train.restore import features_of
 
 SHOWN = 2000

@@ -22,6 +22,7 @@ from longtail import metrics
 from longtail.data import Data, Split
 from longtail.errors import InputError
 from longtail.models import Network, identity
+from longtail.results.files import write_atomically
 from longtail.results.record import Record, write
 from longtail.train import checkpoint, config, seeds
 from longtail.train import compute as computing
@@ -104,7 +105,7 @@ def train(
         record, arrays = run.evaluate(state, started)
     record = dataclasses.replace(record, seconds=record.seconds + time.perf_counter() - clock)
     final = run.folder(len(recipe.stages) - 1) / "state.safetensors"
-    checkpoint.write_atomically(out / "model.safetensors", lambda file: shutil.copyfile(final, file))
+    write_atomically(out / "model.safetensors", lambda file: shutil.copyfile(final, file))
     return write(record, out, **arrays)
 
 
@@ -118,7 +119,7 @@ def _claim(out: pathlib.Path, plan: dict[str, Any]) -> Record | None:
     if not marker.exists():
         if out.is_dir() and any(entry.name not in ("stages", ".lock") for entry in out.iterdir()):
             raise InputError(f"{out} is not empty and holds no run of longtail; name a new folder with --out")
-        checkpoint.write_atomically(marker, lambda file: file.write_text(wanted))
+        write_atomically(marker, lambda file: file.write_text(wanted))
     elif marker.read_text() != wanted:
         there = _differences(json.loads(marker.read_text()), plan)
         raise InputError(f"{out} holds another run ({there}); nothing was changed, name another folder with --out")

@@ -15,6 +15,7 @@ from longtail.data import Data
 from longtail.errors import InputError
 from longtail.models import Network, Output
 from longtail.results import Loaded
+from longtail.results.files import write_atomically
 from longtail.train import adjustments, checkpoint, config, objectives, optimizers, sampling, seeds
 from longtail.train import recipe as recipes
 from longtail.train.evaluate import outputs
@@ -139,5 +140,5 @@ def continued(loaded: Loaded, data: Data, second: recipes.Recipe, store: pathlib
     state = store / key[:24] / "state.safetensors"
     if not state.exists():
         source = pathlib.Path(loaded.folder) / "model.safetensors"
-        checkpoint.write_atomically(state, lambda file: shutil.copyfile(source, file))
+        write_atomically(state, lambda file: shutil.copyfile(source, file))
     return recipe

@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+from longtail.errors import InputError
+
+
+def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
+    """Let ``write`` make a temporary file beside ``path``, force it to disk, and move it into place.
+
+    A reader sees what was there before or all of the new file, whenever the process is stopped.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    temporary: pathlib.Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = pathlib.Path(name)
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # a temporary file starts out as its owner's secret
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose another folder with --out") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
