@@ -19,7 +19,6 @@ from longtail.errors import InputError
 
 if TYPE_CHECKING:
     from longtail.data import Data
-    from longtail.train.compute import Compute
     from longtail.train.loop import Progress
 
 app = typer.Typer(
@@ -62,7 +61,9 @@ BatchSize = Annotated[int | None, typer.Option(min=2, help="Images in a step")]
 Augmentation = Annotated[str | None, typer.Option(help="none, plain (crop, flip) or strong (AutoAugment, Cutout too)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16")]
-Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the backbone; pays in long runs")]
+Compile = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="Compile the backbone; default: where the run is long")
+]
 WatchTest = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
 Select = Annotated[str, typer.Option(help="last (epoch) or validation (best epoch on the validation split)")]
 Out = Annotated[pathlib.Path, typer.Option(help="Folder for runs")]
@@ -172,12 +173,6 @@ def _passed_on(arguments: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _compute(device: str, precision: str, compiled: bool) -> Compute:
-    from longtail.train.compute import choose
-
-    return choose(device, precision, compiled)
-
-
 def _selected(recipe: Any, select: str, overrides: dict[str, str]) -> Any:
     """The recipe with its selection rule and the fields that were named by dotted flags."""
     import dataclasses
@@ -210,7 +205,7 @@ def compare(
     report: Annotated[pathlib.Path | None, typer.Option(help="Where to write the HTML report")] = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
-    compiled: Compile = False,
+    compiled: Compile = None,
     watch_test: WatchTest = False,
     select: Select = "last",
     split_seed: SplitSeed = 0,
@@ -231,10 +226,11 @@ def compare(
     from longtail.recipes import by_name, protocol_for
     from longtail.train.compare import compare as run
     from longtail.train.compare import data_label
+    from longtail.train.loop import settle
     from longtail.train.seeds import generator
 
     names = [word for word in recipes if not word.startswith("--")]
-    numbers, chosen = _seeds(seeds), _compute(device, precision, compiled)
+    numbers = _seeds(seeds)
     extra = context.args if len(names) == len(recipes) else recipes[len(names) :] + context.args
     overrides = _passed_on(extra)
     loaded = _load(data, imbalance, root, split_seed, profile, validation, download, image_size)
@@ -244,6 +240,7 @@ def compare(
     asked = [_selected(by_name(name, setting), select, overrides) for name in names]
     if len({recipe.name for recipe in asked}) < len(asked):
         raise InputError(f"a recipe is named twice: {', '.join(recipe.name for recipe in asked)}")
+    chosen = settle(asked[0], loaded, device=device, precision=precision, compiled=compiled)
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
     with _progress(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
         folders = run(asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify)
@@ -293,7 +290,7 @@ def train(
     ] = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
-    compiled: Compile = False,
+    compiled: Compile = None,
     watch_test: WatchTest = False,
     select: Select = "last",
     split_seed: SplitSeed = 0,
@@ -313,11 +310,12 @@ def train(
     """
     from longtail.recipes import by_name, protocol_for
     from longtail.train.compare import data_label, run_folder
+    from longtail.train.loop import settle
     from longtail.train.loop import train as run
 
     if not seed.isdigit():
         raise InputError(f"--seed {seed!r}: give a whole number from 0")
-    number, chosen = int(seed), _compute(device, precision, compiled)
+    number, chosen = int(seed), None
     options = _passed_on(context.args)
     overrides = {key: value for key, value in options.items() if "." in key}
     loaded = _load(data, imbalance, root, split_seed, profile, validation, download, image_size)
@@ -337,6 +335,7 @@ def train(
         shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
         asked = continued(begun, loaded, asked, shared)
     asked = _selected(asked, select, overrides)
+    chosen = chosen or settle(asked, loaded, device=device, precision=precision, compiled=compiled)
     store = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else None
     out = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)

@@ -24,11 +24,12 @@ from longtail.errors import InputError
 from longtail.models import Network, identity
 from longtail.results.files import write_atomically
 from longtail.results.record import Record, write
-from longtail.train import checkpoint, config, seeds
+from longtail.train import capture, checkpoint, config, seeds
 from longtail.train import compute as computing
-from longtail.train.batch import Batch, Chunk, Context, Forward, Objective, Setting
-from longtail.train.evaluate import chunks, images_of, outputs
+from longtail.train.batch import Chunk, Context, Objective, Setting
+from longtail.train.evaluate import chunks, outputs
 from longtail.train.recipe import NUMERICS, Recipe, Stage, address
+from longtail.train.step import Step
 
 CHECKPOINT_SECONDS = 20.0
 """A checkpoint is written at the end of an epoch once this long has passed since the last."""
@@ -72,7 +73,7 @@ def train(
         seed: decides every random draw.
         out: folder of this one run; refused when it holds another.
         store: folder of states that runs share; ``out / "stages"`` if not given.
-        compute: device, precision and compilation; chosen for this machine if not given.
+        compute: device, precision and compilation; ``settle`` decides if not given.
         watch_test: evaluate the test split after every epoch, for curves and for the flagged legacy field. It never
             selects anything.
         notify: called about once a second and after every epoch.
@@ -86,7 +87,7 @@ def train(
     """
     out = pathlib.Path(out)
     store = out / "stages" if store is None else pathlib.Path(store)
-    compute = compute or computing.choose()
+    compute = compute or settle(recipe, data)
     if recipe.selection == "best on validation" and data.validation is None:
         raise InputError("selection 'best on validation' needs a validation split: load the data with validation=0.1")
     facts = {"seed": seed, "fingerprint": data.fingerprint, "compute": dataclasses.asdict(compute)}
@@ -100,13 +101,45 @@ def train(
     state, shape = run.initial(), data.train.images.shape
     work = identity(state.network, channels=shape[1], image_size=shape[2])["multiply_adds"]
     with computing.threads_for(work * max(stage.sampler.batch_size for stage in recipe.stages)):
-        run.stages(state)
+        with capture.apart(compute.device):
+            run.stages(state)
         clock = time.perf_counter()
         record, arrays = run.evaluate(state, started)
     record = dataclasses.replace(record, seconds=record.seconds + time.perf_counter() - clock)
     final = run.folder(len(recipe.stages) - 1) / "state.safetensors"
     write_atomically(out / "model.safetensors", lambda file: shutil.copyfile(final, file))
     return write(record, out, **arrays)
+
+
+def settle(
+    recipe: Recipe, data: Data, *, device: str = "auto", precision: str = "auto", compiled: bool | None = None
+) -> computing.Compute:
+    """What computes a run: ``choose``, with compilation where the first stage is long enough for it to pay.
+
+    The first stage decides, because recipes share it: the same beginning must be computed in the same way.
+
+    Args:
+        recipe: to be trained.
+        data: to train it on.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+        compiled: None to decide here.
+
+    Raises:
+        InputError: as ``choose``.
+    """
+    chosen = computing.choose(device, precision, bool(compiled))
+    if compiled is not None or chosen.device != "cpu" or not computing.has_compiler():
+        return chosen
+    shape = data.train.images.shape
+    worth = computing.worth_compiling(
+        recipe.model,
+        images=recipe.stages[0].epochs * len(data.train),
+        num_classes=data.num_classes,
+        channels=shape[1],
+        image_size=shape[2],
+    )
+    return dataclasses.replace(chosen, compiled=worth)
 
 
 def _claim(out: pathlib.Path, plan: dict[str, Any]) -> Record | None:
@@ -342,7 +375,7 @@ def _train_stage(run: _Run, position: int, state: _State) -> None:
         if facts["address"] != run.address(position):
             raise InputError(f"{progress} belongs to another configuration; remove it to train this one")
         load_network(network, tensors)
-        optimizer.load_state_dict(checkpoint.unflatten(facts["optimizer"], tensors))
+        _load_optimizer(optimizer, checkpoint.unflatten(facts["optimizer"], tensors))
         for name, held in generators.items():
             held.set_state(tensors[f"generator.{name}"])
         _load_part(objective, "objective", tensors, facts)
@@ -362,6 +395,19 @@ def _train_stage(run: _Run, position: int, state: _State) -> None:
             generator=generators["epoch"],
         )
 
+    step = Step(
+        network,
+        objective,
+        optimizer,
+        data,
+        run.compute,
+        stage.augmentation,
+        generators["augment"],
+        size=getattr(sampler, "batch_size", stage.sampler.batch_size),  # a quota shrinks with the number of classes
+        frozen_backbone=stage.trains == "classifier",
+    )
+    record = None if getattr(objective, "eager", False) else capture.recorder(device)
+    recorded = record and capture.Recorded(step, (generators["augment"], generators["parts"]), record)
     saved = time.monotonic()
     for epoch in range(first, stage.epochs):
         clock = time.perf_counter()
@@ -369,13 +415,15 @@ def _train_stage(run: _Run, position: int, state: _State) -> None:
         for part in (objective, sampler):
             if hasattr(part, "start_epoch"):
                 part.start_epoch(context)
-        loss, accuracy = _epoch(run, position, epoch, network, objective, sampler, optimizer, generators["augment"])
-        row = {
+        if recorded and hasattr(objective, "start_epoch"):
+            recorded.forget()
+        loss, accuracy, rate = _epoch(run, position, epoch, step, recorded or step, sampler)
+        row: dict[str, Any] = {
             "stage": stage.name,
             "epoch": epoch + 1,
             "loss": loss,
             "train_accuracy": accuracy,
-            "learning_rate": optimizer.param_groups[0]["lr"],
+            "learning_rate": rate,
             "seconds": time.perf_counter() - clock,
             "validation_accuracy": None,
             "test_accuracy": None,
@@ -431,7 +479,16 @@ def _take_over(optimizer: torch.optim.Optimizer, previous: dict[str, Any]) -> No
     own = optimizer.state_dict()["param_groups"]
     if [len(group["params"]) for group in own] != [len(group["params"]) for group in previous["param_groups"]]:
         raise InputError("keeps_optimizer: the stage trains other parameters than the stage before it")
-    optimizer.load_state_dict({"state": previous["state"], "param_groups": own})
+    _load_optimizer(optimizer, {"state": previous["state"], "param_groups": own})
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take up a state; a file holds every tensor row by row, and a fused update wants its parameter's own layout."""
+    optimizer.load_state_dict(state)
+    for parameter, held in optimizer.state.items():
+        for name, value in held.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                held[name] = torch.empty_like(parameter.detach()).copy_(value)
 
 
 def _save_part(part: Any, name: str, tensors: dict[str, Tensor]) -> Any:
@@ -444,66 +501,43 @@ def _load_part(part: Any, name: str, tensors: dict[str, Tensor], facts: dict[str
 
 
 def _epoch(
-    run: _Run,
-    position: int,
-    epoch: int,
-    network: Network,
-    objective: Objective,
-    sampler: Any,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> tuple[float, float | None]:
-    """One epoch: mean loss, and training accuracy if the objective looked at the logits.
+    run: _Run, position: int, epoch: int, step: Step, take: Callable[[Tensor], None], sampler: Any
+) -> tuple[float, float | None, float]:
+    """One epoch: mean loss, training accuracy if the objective looked at the logits, and its last learning rate.
 
-    Nothing inside waits for the device but the once-a-second report; sums are read at the end.
+    Nothing inside waits for the device but the once-a-second report on a CPU; sums are read at the end.
     """
-    stage, data, device = run.recipe.stages[position], run.data, run.compute.device
-    index = sampler.draw() if hasattr(sampler, "draw") else torch.tensor(list(sampler), device=device)
-    size = getattr(sampler, "batch_size", stage.sampler.batch_size)  # a quota shrinks with the number of classes
-    steps = [
-        part for part in torch.split(index, size) if len(part) > 1 or len(index) == 1
-    ]  # batch norm needs two images
+    stage, device = run.recipe.stages[position], run.compute.device
+    batches = batches_of(sampler, step.size, device)
     before = sum(part.epochs for part in run.recipe.stages[:position]) + epoch
-    total, correct, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    bad = torch.full((), len(steps), device=device)
-    pyramid = getattr(objective, "pyramid", False)
+    sums, seen, rate = step.sums, 0, 0.0
+    sums.reset()
     told = time.monotonic()
-    looked = False
-    for step, chosen in enumerate(steps):
-        factor = stage.schedule.multiplier(epoch, step / len(steps), stage.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = stage.optimizer.lr * factor
-        images = images_of(data.train, chosen, data, operations=stage.augmentation, generator=generator)
-        batch = Batch(images, data.train.target[chosen], chosen)
-        model = Forward(network, pyramid=pyramid, frozen_backbone=stage.trains == "classifier")
-        with run.compute.autocast():
-            loss = objective(model, batch).float().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-        loss = loss.detach()
-        bad = torch.where(torch.isfinite(loss), bad, bad.clamp(max=step))
-        total += loss * len(chosen)
+    for number, chosen in enumerate(batches):
+        rate = stage.optimizer.lr * stage.schedule.multiplier(epoch, number / len(batches), stage.epochs)
+        step.rate(rate)
+        take(chosen)
         seen += len(chosen)
-        if model.logits is not None:
-            looked = True
-            correct += (model.logits.detach().argmax(dim=1) == batch.target).sum()
         if time.monotonic() - told > 1.0:
             told = time.monotonic()
-            running = (float(total) / seen, float(correct) / seen) if device == "cpu" else (None, None)
-            run.notify(
-                _progress(run, stage, before, (step + 1) / len(steps), running[0], running[1] if looked else None)
-            )
-    if int(bad) < len(steps):
+            running = (float(sums.loss) / seen, float(sums.correct) / seen) if device == "cpu" else (None, None)
+            share = (number + 1) / len(batches)
+            run.notify(_progress(run, stage, before, share, running[0], running[1] if sums.looked else None))
+    if int(sums.first_bad) < len(batches):
         raise InputError(
-            f"the loss became {float(total)} in stage {stage.name!r}, epoch {epoch + 1}, step {int(bad) + 1} of "
-            f"{len(steps)}; the last good checkpoint is kept in {run.folder(position)}. A smaller learning rate, or "
-            f"--precision float32, usually helps"
+            f"the loss became {float(sums.loss)} in stage {stage.name!r}, epoch {epoch + 1}, step "
+            f"{int(sums.first_bad) + 1} of {len(batches)}; the last good checkpoint is kept in {run.folder(position)}. "
+            f"A smaller learning rate, or --precision float32, usually helps"
         )
-    loss_mean, accuracy = float(total) / seen, float(correct) / seen if looked else None
-    run.notify(_progress(run, stage, before + 1, 0.0, loss_mean, accuracy))
-    return loss_mean, accuracy
+    loss, accuracy = float(sums.loss) / seen, float(sums.correct) / seen if sums.looked else None
+    run.notify(_progress(run, stage, before + 1, 0.0, loss, accuracy))
+    return loss, accuracy, rate
+
+
+def batches_of(sampler: Any, size: int, device: str) -> list[Tensor]:
+    """The indices of an epoch, batch by batch; a last batch of one image is left out, as batch norm needs two."""
+    index = sampler.draw() if hasattr(sampler, "draw") else torch.tensor(list(sampler), device=device)
+    return [part for part in torch.split(index, size) if len(part) > 1 or len(index) == 1]
 
 
 def _progress(

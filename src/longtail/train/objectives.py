@@ -50,6 +50,7 @@ class _Sum(nn.Module):
         self._parts = parts
         self._modules.update({str(i): part for i, part in enumerate(parts) if isinstance(part, nn.Module)})
         self.pyramid = any(getattr(part, "pyramid", False) for part in parts)
+        self.eager = any(getattr(part, "eager", False) for part in parts)
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
         return torch.stack([part(model, batch) for part in self._parts]).sum(dim=0)
@@ -246,6 +247,7 @@ class _Robust(nn.Module):
         super().__init__()
         self.description = description
         self.pyramid = len(description.layers) > 1
+        self.eager = description.refresh_steps > 0  # what happens in a step then depends on a count kept in Python
         radii = [description.radius.build(setting) for _ in description.layers]
         self._radii = radii
         self._modules.update({f"radii{i}": radius for i, radius in enumerate(radii) if isinstance(radius, nn.Module)})

@@ -12,7 +12,7 @@ from longtail.train import config
 from longtail.train.batch import Objective, Setting
 from longtail.train.optimizers import CONSTANT, Optimizer, Schedule
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
 
 

@@ -1,0 +1,154 @@
+"""Which thread setting survives company: training steps per second alone and beside processes that want the cores.
+
+    python benchmarks/threads.py [--rounds 5] [--out records/benchmarks/threads.json]
+
+Each setting is a process of its own that takes the same training step (ResNet-32, 128 images of 32 x 32, float32,
+channels last) whenever it is its turn. The turns go round all settings with no company, then with one and with two
+other processes that take such steps on one thread each; ratios are taken within a round. "both cores" is what two
+processes of one thread reach together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+SETTINGS: dict[str, tuple[int | None, dict[str, str]]] = {
+    "torch's default": (None, {}),
+    "OMP_WAIT_POLICY=PASSIVE": (None, {"OMP_WAIT_POLICY": "PASSIVE"}),
+    "GOMP_SPINCOUNT=10000": (None, {"GOMP_SPINCOUNT": "10000"}),
+    "one thread": (1, {}),
+}
+LEFT_ALONE = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+BATCH = 128
+
+
+def work() -> None:
+    """A process of its own: for every line "N" on standard input take N steps and answer the seconds of each."""
+    import torch
+
+    from longtail.models import CifarResNet
+
+    if len(sys.argv) > 2:
+        torch.set_num_threads(int(sys.argv[2]))
+    generator = torch.Generator().manual_seed(0)
+    network = CifarResNet(depth=32).build(num_classes=100, channels=3, image_size=32, generator=generator)
+    network.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
+    images = torch.randn(BATCH, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
+    target = torch.randint(0, 100, (BATCH,), generator=generator)
+
+    def step() -> float:
+        started = time.perf_counter()
+        loss = torch.nn.functional.cross_entropy(network(images).logits, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return time.perf_counter() - started
+
+    step()
+    print(torch.get_num_threads(), flush=True)
+    for line in sys.stdin:
+        print(json.dumps([step() for _ in range(int(line))]), flush=True)
+
+
+class Worker:
+    """A started process and its pipes."""
+
+    def __init__(self, threads: int | None, variables: dict[str, str]) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in LEFT_ALONE} | variables
+        command = [sys.executable, __file__, "--worker", *([] if threads is None else [str(threads)])]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.threads = int(self.read())
+
+    def read(self) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def ask(self, steps: int) -> None:
+        """Have it take steps."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+
+    def rate(self) -> float:
+        """Images per second of the steps asked for."""
+        return BATCH / statistics.median(json.loads(self.read()))
+
+
+def measure(rounds: int, steps: int) -> dict[str, Any]:
+    workers = {name: Worker(*setting) for name, setting in SETTINGS.items()}
+    company = [Worker(1, {}) for _ in range(2)]
+    enough = 3 * steps  # the company's turn must outlast the setting's own
+    rates: dict[str, dict[str, list[float]]] = {}
+    for _ in range(rounds):
+        for others in (0, 1, 2):
+            row = rates.setdefault(f"beside {others}", {})
+            for name, worker in workers.items():
+                for other in company[:others]:
+                    other.ask(enough)
+                worker.ask(steps)
+                row.setdefault(name, []).append(worker.rate())
+                for other in company[:others]:
+                    other.rate()
+        for other in company:
+            other.ask(steps)
+        row = rates.setdefault("both cores", {})
+        row.setdefault("two processes of one thread", []).append(sum(other.rate() for other in company))
+    for worker in [*workers.values(), *company]:
+        worker.process.kill()
+
+    default = {load: row.get("torch's default", rates["beside 0"]["torch's default"]) for load, row in rates.items()}
+    return {
+        "work": f"steps of ResNet-32, batch {BATCH}, float32, channels last; {steps} a turn, {rounds} rounds",
+        "times faster than torch's default": {
+            load: {
+                name: {"median": statistics.median(ratio), "lowest": min(ratio), "highest": max(ratio)}
+                for name, values in row.items()
+                for ratio in [[a / b for a, b in zip(values, default[load], strict=True)]]
+            }
+            for load, row in rates.items()
+        },
+        "images per second": {
+            load: {name: statistics.median(values) for name, values in row.items()} for load, row in rates.items()
+        },
+        "threads": {name: worker.threads for name, worker in workers.items()},
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+    }
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--worker"]:
+        work()
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--out", type=pathlib.Path)
+    arguments = parser.parse_args()
+    result = measure(arguments.rounds, arguments.steps)
+    for load, row in result["times faster than torch's default"].items():
+        for name, ratio in row.items():
+            speed = result["images per second"][load][name]
+            print(
+                f"{ratio['median']:5.2f} x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})  {load}: {name}, "
+                f"{speed:.0f} images/s"
+            )
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
