@@ -69,6 +69,8 @@ Select = Annotated[str, typer.Option(help="last (epoch) or validation (best epoc
 Out = Annotated[pathlib.Path, typer.Option(help="Folder for runs")]
 Board = Annotated[pathlib.Path, typer.Option("--root", help="The board's own folder: submissions, scores, imports")]
 BOARD = pathlib.Path("board")
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, by convention 128 and the number of the signal."""
 
 
 @contextmanager
@@ -213,6 +215,7 @@ def compare(
     validation: Validation = 0.0,
     image_size: ImageSize = None,
     download: Download = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once; on a CPU, as many as it has cores")] = 1,
     as_json: Json = False,
 ) -> None:
     """Train recipes from several seeds and compare them with the first.
@@ -243,7 +246,9 @@ def compare(
     chosen = settle(asked[0], loaded, device=device, precision=precision, compiled=compiled)
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
     with _progress(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
-        folders = run(asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify)
+        folders = run(
+            asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
+        )
     records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
     comparison = results.compare_records(records, generator=generator(0, "bootstrap"))
     page = report or out / data_label(loaded) / "report.html"
@@ -355,6 +360,82 @@ def train(
     else:
         _print_report(record.report, f"{record.recipe}, seed {record.seed}, {record.data['name']}, {record.selection}")
         typer.echo(f"Record: {out / 'record.json'}")
+
+
+@app.command(context_settings=PASSED_ON)
+def bench(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="ce, dro-lt, module:recipe, file.py:loss, ...")] = "ce",
+    data: DataName = "digits-lt",
+    imbalance: Imbalance = None,
+    root: Root = None,
+    protocol: ProtocolName = None,
+    model: Model = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    augmentation: Augmentation = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Roughly, for each stage")] = 15.0,
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
+    compiled: Compile = None,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Time a recipe's steps on this machine: what they spend on what, and how near they come to the network alone.
+
+    The ceiling is the forward and backward pass of the same network on one fixed batch. Nothing is stored.
+
+    Example: longtail bench ce --data cifar100-lt --root DATA
+    """
+    from longtail.recipes import by_name, protocol_for
+    from longtail.train.bench import bench as run
+    from longtail.train.loop import settle
+
+    options = _passed_on(context.args)
+    loaded = _load(data, imbalance, root, 0, "exponential", 0.0, False, image_size)
+    setting = protocol_for(
+        loaded, name=protocol, model=model, epochs=epochs, batch_size=batch_size, augmentation=augmentation
+    )
+    asked = by_name(recipe, setting, {key: value for key, value in options.items() if "." not in key})
+    asked = _selected(asked, "last", {key: value for key, value in options.items() if "." in key})
+    chosen = settle(asked, loaded, device=device, precision=precision, compiled=compiled)
+    _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
+    with _turns(quiet=as_json) as notify:
+        speed = run(asked, loaded, compute=chosen, seconds=seconds, notify=notify)
+    if as_json:
+        _print_json({"data": loaded.name, **speed.to_json()})
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{speed.recipe} on {loaded.name}: {chosen.describe()}, threads: {speed.threads}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("stage", "steps/s", "img/s", "data", "forward", "backward", "update", "ceiling"):
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
+    for stage in speed.stages:
+        whole = sum(stage.parts.values())
+        shares = (f"{100 * spent / whole:.1f} %" for spent in stage.parts.values())
+        middle, low, high = (f"{100 * share:.0f}" for share in stage.of_ceiling)
+        rates = (f"{stage.steps_per_second:.3g}", f"{stage.images_per_second:.0f}")
+        table.add_row(stage.stage, *rates, *shares, f"{middle} % ({low}-{high})")
+    Console().print(table)
+    typer.echo(
+        "The ceiling is the forward and backward pass of the same network on one fixed batch.\n"
+        f"Peak memory: {speed.peak_memory / 1e6:.0f} MB."
+    )
+
+
+@contextmanager
+def _turns(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while turns are timed."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("warming up", total=None)
+        yield lambda done, total: bar.update(task, description="timing", completed=done, total=total)
 
 
 def _print_report(report: dict[str, Any], title: str) -> None:
@@ -713,14 +794,15 @@ def main() -> None:
     except InputError as error:
         sys.exit(_complain(str(error)))
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command continues from the last checkpoint", err=True)
-        sys.exit(130)
+        status = INTERRUPTED
     except Exception as error:
         # Usage errors of the command line library, whose own class has moved between its versions.
         message = getattr(error, "format_message", None)
         if message is None:
             raise
         sys.exit(_complain(message()))
+    if status == INTERRUPTED:  # the command line library itself may have caught the signal
+        typer.echo("interrupted; the same command continues from the last checkpoint", err=True)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -231,3 +231,66 @@ def test_a_record_is_json_with_what_a_reader_needs(digits: Data, tmp_path: pathl
     assert {"torch", "python", "longtail"} <= set(record["packages"])
     assert record["numerics"]["precision"] == "float32"
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_runs_at_once_are_the_runs(digits: Data, tmp_path: pathlib.Path) -> None:
+    """Two processes share beginnings and their folder, news of both arrives, the records are those of one process."""
+    recipes = [recipe(digits, name) for name in ("ce", "logit-adjustment-post-hoc")]
+    heard: set[tuple[str, int]] = set()
+
+    def hear(progress: loop.Progress) -> None:
+        heard.add((progress.recipe, progress.seed))
+
+    one = compare(recipes, digits, seeds=[0, 1], out=tmp_path / "one", compute=CPU)
+    two = compare(recipes, digits, seeds=[0, 1], out=tmp_path / "two", compute=CPU, jobs=2, notify=hear)
+    assert heard == {("ce", 0), ("ce", 1)}
+    for name, folders in one.items():
+        for mine, theirs in zip(folders, two[name], strict=True):
+            assert mine.name == theirs.name
+            left, right = (untimed(results.read(folder).record) for folder in (mine, theirs))
+            for record in (left, right):
+                record["numerics"].pop("threads")
+            assert left == right
+
+
+def children(parent: int) -> list[int]:
+    """Processes that train for ``parent``."""
+    found = []
+    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and fields[0] != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_the_command(end: signal.Signals, tmp_path: pathlib.Path) -> None:
+    flags = "compare ce --data digits-lt --seeds 2 --jobs 2 --epochs 100000 --out"
+    command = [sys.executable, "-m", "longtail.cli", *flags.split(" "), str(tmp_path)]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.rglob("run.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    working = children(started.pid)
+    assert len(working) >= 2
+    started.send_signal(end)
+    _, said = started.communicate(timeout=60)
+    while any(pathlib.Path(f"/proc/{process}").exists() for process in working) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(pathlib.Path(f"/proc/{process}").exists() for process in working)
+    if end is signal.SIGINT:
+        assert started.returncode == 130
+        assert said.splitlines()[-1].startswith("interrupted; the same command continues")
+
+
+def test_a_failure_in_one_of_several_runs_is_told_as_it_is(digits: Data, tmp_path: pathlib.Path) -> None:
+    bad = dataclasses.replace(recipe(digits), selection="best on validation")
+    without = dataclasses.replace(digits, validation=None)
+    with pytest.raises(InputError, match="needs a validation split"):
+        compare([bad], without, seeds=[0, 1], out=tmp_path, compute=CPU, jobs=2)
+    with pytest.raises(InputError, match="jobs must be at least 1, not 0"):
+        compare([bad], without, seeds=[0], out=tmp_path, compute=CPU, jobs=0)

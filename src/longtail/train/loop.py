@@ -97,7 +97,7 @@ def train(
         return finished
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    run = _Run(recipe, _on_device(data, compute.device), seed, store, compute, watch_test, notify or (lambda _: None))
+    run = Run(recipe, on_device(data, compute.device), seed, store, compute, watch_test, notify or (lambda _: None))
     state, shape = run.initial(), data.train.images.shape
     work = identity(state.network, channels=shape[1], image_size=shape[2])["multiply_adds"]
     with computing.threads_for(work * max(stage.sampler.batch_size for stage in recipe.stages)):
@@ -173,7 +173,9 @@ def _differences(there: Any, here: Any, path: str = "") -> str:
     return f"{path}: {there!r} there, {here!r} here" if len(f"{there}{here}") < 100 else f"{path} differs"
 
 
-def _on_device(data: Data, device: str) -> Data:
+def on_device(data: Data, device: str) -> Data:
+    """The data with images and labels of all splits on a device."""
+
     def moved(split: Split) -> Split:
         return Split(split.images.to(device), split.target.to(device), split.index)
 
@@ -191,7 +193,9 @@ class _State:
 
 
 @dataclasses.dataclass
-class _Run:
+class Run:
+    """A recipe being trained on a data set from a seed."""
+
     recipe: Recipe
     data: Data
     seed: int
@@ -201,13 +205,16 @@ class _Run:
     notify: Notify
 
     def address(self, stage: int) -> str:
+        """What the state after a stage is known by."""
         compute = dataclasses.asdict(self.compute)
         return address(self.recipe, stage, fingerprint=self.data.fingerprint, seed=self.seed, compute=compute)
 
     def folder(self, stage: int) -> pathlib.Path:
+        """Where it is stored."""
         return self.store / self.address(stage)[:24]
 
     def generator(self, *purpose: str | int) -> torch.Generator:
+        """A stream of the run's own, on its device."""
         return seeds.generator(self.seed, *purpose, device=self.compute.device)
 
     def initial(self) -> _State:
@@ -344,9 +351,28 @@ def _legacy(history: list[dict[str, Any]]) -> dict[str, Any]:
     return {"best_on_test": best["test_accuracy"], "stage": best["stage"], "epoch": best["epoch"], "note": note}
 
 
-def _train_stage(run: _Run, position: int, state: _State) -> None:
-    """Train one stage from its beginning or from its checkpoint; ``state`` is updated and stored."""
-    stage, network, data, device = run.recipe.stages[position], state.network, run.data, run.compute.device
+@dataclasses.dataclass
+class Prepared:
+    """A stage ready to be trained: its parts built, nothing done yet."""
+
+    objective: Objective
+    sampler: Any
+    optimizer: torch.optim.Optimizer
+    step: Step
+    generators: dict[str, torch.Generator]
+    context: Callable[[int], Context]
+
+    def start_epoch(self, epoch: int) -> bool:
+        """Let the parts look at the training set; whether the objective did."""
+        for part in (self.objective, self.sampler):
+            if hasattr(part, "start_epoch"):
+                part.start_epoch(self.context(epoch))
+        return hasattr(self.objective, "start_epoch")
+
+
+def prepare(run: Run, position: int, network: Network) -> Prepared:
+    """Build the parts of a stage for a network, whose head is drawn anew if the stage says so."""
+    stage, data, device = run.recipe.stages[position], run.data, run.compute.device
     generators = {
         purpose: run.generator("stage", position, purpose) for purpose in ("parts", "sampler", "augment", "epoch")
     }
@@ -363,6 +389,44 @@ def _train_stage(run: _Run, position: int, state: _State) -> None:
     sampler = stage.sampler.build(dataclasses.replace(setting, generator=generators["sampler"]), data.train.target)
     _freeze(network, stage)
     optimizer = stage.optimizer.build(parameters)
+    step = Step(
+        network,
+        objective,
+        optimizer,
+        data,
+        run.compute,
+        stage.augmentation,
+        generators["augment"],
+        size=getattr(sampler, "batch_size", stage.sampler.batch_size),  # a quota shrinks with the number of classes
+        frozen_backbone=stage.trains == "classifier",
+    )
+
+    def stream(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
+        operations = stage.augmentation if augmented else ()
+        generator = generators["epoch"]
+        return chunks(network, data.train, data, index, levels=levels, operations=operations, generator=generator)
+
+    def context(epoch: int) -> Context:
+        return Context(epoch, stage.epochs, data.train.target, setting.counts, generators["epoch"], stream)
+
+    return Prepared(objective, sampler, optimizer, step, generators, context)
+
+
+def advance(prepared: Prepared, device: str) -> Step | capture.Recorded:
+    """What takes the steps of a stage: the step itself, or on a GPU its recording."""
+    record = capture.recorder(device)
+    if record is None or getattr(prepared.objective, "eager", False):
+        return prepared.step
+    generators = prepared.generators
+    return capture.Recorded(prepared.step, (generators["augment"], generators["parts"]), record)
+
+
+def _train_stage(run: Run, position: int, state: _State) -> None:
+    """Train one stage from its beginning or from its checkpoint; ``state`` is updated and stored."""
+    stage, network, data = run.recipe.stages[position], state.network, run.data
+    prepared = prepare(run, position, network)
+    objective, sampler, optimizer = prepared.objective, prepared.sampler, prepared.optimizer
+    generators = prepared.generators
     if stage.keeps_optimizer:
         if state.optimizer is None:
             raise InputError(f"stage {stage.name!r} keeps the optimiser of a stage before it, and there is none")
@@ -383,41 +447,13 @@ def _train_stage(run: _Run, position: int, state: _State) -> None:
         state.history, first = facts["history"], facts["epoch"]
         best = -math.inf if facts["best"] is None else facts["best"]
 
-    def stream(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
-        operations = stage.augmentation if augmented else ()
-        return chunks(
-            network,
-            data.train,
-            data,
-            index,
-            levels=levels,
-            operations=operations,
-            generator=generators["epoch"],
-        )
-
-    step = Step(
-        network,
-        objective,
-        optimizer,
-        data,
-        run.compute,
-        stage.augmentation,
-        generators["augment"],
-        size=getattr(sampler, "batch_size", stage.sampler.batch_size),  # a quota shrinks with the number of classes
-        frozen_backbone=stage.trains == "classifier",
-    )
-    record = None if getattr(objective, "eager", False) else capture.recorder(device)
-    recorded = record and capture.Recorded(step, (generators["augment"], generators["parts"]), record)
+    take = advance(prepared, run.compute.device)
     saved = time.monotonic()
     for epoch in range(first, stage.epochs):
         clock = time.perf_counter()
-        context = Context(epoch, stage.epochs, data.train.target, setting.counts, generators["epoch"], stream)
-        for part in (objective, sampler):
-            if hasattr(part, "start_epoch"):
-                part.start_epoch(context)
-        if recorded and hasattr(objective, "start_epoch"):
-            recorded.forget()
-        loss, accuracy, rate = _epoch(run, position, epoch, step, recorded or step, sampler)
+        if prepared.start_epoch(epoch) and isinstance(take, capture.Recorded):
+            take.forget()
+        loss, accuracy, rate = _epoch(run, position, epoch, prepared.step, take, sampler)
         row: dict[str, Any] = {
             "stage": stage.name,
             "epoch": epoch + 1,
@@ -484,7 +520,10 @@ def _take_over(optimizer: torch.optim.Optimizer, previous: dict[str, Any]) -> No
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Take up a state; a file holds every tensor row by row, and a fused update wants its parameter's own layout."""
+    rates = [group["lr"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate  # where the step sets it, on the device
     for parameter, held in optimizer.state.items():
         for name, value in held.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
@@ -501,7 +540,7 @@ def _load_part(part: Any, name: str, tensors: dict[str, Tensor], facts: dict[str
 
 
 def _epoch(
-    run: _Run, position: int, epoch: int, step: Step, take: Callable[[Tensor], None], sampler: Any
+    run: Run, position: int, epoch: int, step: Step, take: Callable[[Tensor], None], sampler: Any
 ) -> tuple[float, float | None, float]:
     """One epoch: mean loss, training accuracy if the objective looked at the logits, and its last learning rate.
 
@@ -540,7 +579,5 @@ def batches_of(sampler: Any, size: int, device: str) -> list[Tensor]:
     return [part for part in torch.split(index, size) if len(part) > 1 or len(index) == 1]
 
 
-def _progress(
-    run: _Run, stage: Stage, epoch: int, share: float, loss: float | None, accuracy: float | None
-) -> Progress:
+def _progress(run: Run, stage: Stage, epoch: int, share: float, loss: float | None, accuracy: float | None) -> Progress:
     return Progress(run.recipe.name, run.seed, stage.name, epoch, run.recipe.epochs, share, loss, accuracy)

@@ -1,0 +1,238 @@
+"""Training CIFAR-100-LT with longtail against the script that a user would otherwise write.
+
+    python benchmarks/conventional.py --root DATA [--rounds 7] [--out records/benchmarks/conventional.json]
+
+The script (``conventional`` below): torchvision's data set, Pillow transforms, a DataLoader with two workers, float32,
+the same ResNet-32 and optimiser, PyTorch's own settings. Ours: ``longtail train ce`` as it is started from the command
+line, with what it chooses on this machine for a run of 200 epochs. Third, two such runs at once on one thread each, as
+``longtail compare --jobs 2`` starts them.
+
+Each is a process of its own. They take turns in every round, each first some steps that are not timed, so that the
+workers of the script have no batches laid by; ratios are taken within a round. Once with crop and flip, once with
+AutoAugment and Cutout as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+BATCH, WARM_UP = 128, 5
+SETTINGS = {"plain": "crop, flip", "strong": "crop, flip, AutoAugment, Cutout"}
+
+
+def conventional(root: str, strong: bool) -> Callable[[], int]:
+    """One step of the usual script; returns the images of the step."""
+    import torch
+    import torchvision
+    from torchvision import transforms
+
+    from longtail.data import load
+    from longtail.models import CifarResNet
+
+    class Cutout:
+        """The per-image Cutout of the published code bases: one square of 16 pixels, its centre anywhere."""
+
+        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+            height, width = image.shape[1:]
+            row, column = int(torch.randint(height, (1,))), int(torch.randint(width, (1,)))
+            image[:, max(row - 8, 0) : row + 8, max(column - 8, 0) : column + 8] = 0.0
+            return image
+
+    policy = [transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)] if strong else []
+    normalize = transforms.Normalize((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            *policy,
+            transforms.ToTensor(),
+            normalize,
+            *([Cutout()] if strong else []),
+        ]
+    )
+    whole = torchvision.datasets.CIFAR100(root, train=True, transform=transform)
+    subset = torch.utils.data.Subset(whole, load("cifar100-lt", imbalance=100, root=root).train.index.tolist())
+    loader = torch.utils.data.DataLoader(subset, BATCH, shuffle=True, num_workers=2, drop_last=True)
+    generator = torch.Generator().manual_seed(0)
+    network = CifarResNet(depth=32).build(num_classes=100, channels=3, image_size=32, generator=generator).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
+    loss_of = torch.nn.CrossEntropyLoss()
+
+    def epochs() -> Iterator[Any]:
+        while True:
+            yield from loader
+
+    batches = epochs()
+
+    def step() -> int:
+        images, target = next(batches)
+        loss = loss_of(network(images).logits, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return len(images)
+
+    return step
+
+
+def ours(root: str, strong: bool, report: dict[str, Any]) -> Callable[[], int]:
+    """One step of ``longtail train ce``, with what it chooses for a run of 200 epochs."""
+    from longtail.data import load
+    from longtail.recipes import by_name, protocol_for
+    from longtail.train.bench import full_batches
+    from longtail.train.loop import Run, advance, on_device, prepare, settle
+
+    data = load("cifar100-lt", imbalance=100, root=root)
+    recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
+    compute = settle(recipe, data)
+    run = Run(recipe, on_device(data, compute.device), 0, pathlib.Path(), compute, False, lambda _: None)
+    prepared = prepare(run, 0, run.initial().network)
+    prepared.step.rate(0.1)
+    take, batches = advance(prepared, compute.device), full_batches(prepared, compute.device)
+    report["compute"] = compute.describe()
+
+    def step() -> int:
+        index = next(batches)
+        take(index)
+        return len(index)
+
+    return step
+
+
+def work(arm: str, root: str, strong: bool, threads: int) -> None:
+    """A process of its own: for every line "N" take some steps untimed, then N, and answer images per second."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    report: dict[str, Any] = {}
+    step = conventional(root, strong) if arm == "conventional" else ours(root, strong, report)
+    for _ in range(WARM_UP):
+        step()
+    print(json.dumps(report), flush=True)
+    for line in sys.stdin:
+        if line.strip() == "parts":
+            from longtail.data import load
+            from longtail.recipes import by_name, protocol_for
+            from longtail.train.bench import bench
+            from longtail.train.loop import settle
+
+            data = load("cifar100-lt", imbalance=100, root=root)
+            recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
+            print(json.dumps(bench(recipe, data, compute=settle(recipe, data), seconds=40).to_json()), flush=True)
+            continue
+        for _ in range(WARM_UP):
+            step()
+        started, images = time.perf_counter(), 0
+        for _ in range(int(line)):
+            images += step()
+        print(images / (time.perf_counter() - started), flush=True)
+
+
+class Worker:
+    """A started process and its pipes."""
+
+    def __init__(self, arm: str, root: str, strong: bool, threads: int = 0) -> None:
+        passive = {"OMP_WAIT_POLICY": "PASSIVE"} if arm == "ours" else {}  # as the command line sets it
+        command = [sys.executable, __file__, "--root", root, "--worker", arm, str(int(strong)), str(threads)]
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **passive}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.report = json.loads(self.read())
+
+    def read(self) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def ask(self, what: object) -> None:
+        """Have it do something."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+
+
+def measure(root: str, strong: bool, rounds: int, steps: int) -> dict[str, Any]:
+    arms = {
+        "conventional script": [Worker("conventional", root, strong)],
+        "longtail": [Worker("ours", root, strong)],
+        "longtail, two runs at once": [Worker("ours", root, strong, 1) for _ in range(2)],
+    }
+    rates: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(rounds):
+        for name, workers in arms.items():
+            for worker in workers:
+                worker.ask(steps)
+            rates[name].append(sum(float(worker.read()) for worker in workers))
+    single = arms["longtail"][0]
+    single.ask("parts")
+    speed = json.loads(single.read())
+    for workers in arms.values():
+        for worker in workers:
+            worker.process.kill()
+    stage = speed["stages"][0]
+    return {
+        "times faster than the conventional script": {
+            name: {"median": statistics.median(ratio), "lowest": min(ratio), "highest": max(ratio)}
+            for name, values in rates.items()
+            if name != "conventional script"
+            for ratio in [[a / b for a, b in zip(values, rates["conventional script"], strict=True)]]
+        },
+        "images per second": {name: statistics.median(values) for name, values in rates.items()},
+        "share of data and augmentation in a step": stage["parts"]["data"] / sum(stage["parts"].values()),
+        "share of the ceiling": stage["of_ceiling"],
+        "peak resident bytes of the process": speed["peak_memory"],
+        "ours": single.report["compute"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, help="folder that holds cifar-100-python/, the original files")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        arm, strong, threads = arguments.worker
+        work(arm, arguments.root, strong == "1", int(threads))
+        return
+    import torch
+    import torchvision
+
+    result: dict[str, Any] = {
+        "work": f"CIFAR-100-LT, imbalance 100, ResNet-32, batch {BATCH}; {arguments.steps} steps a turn, "
+        f"{arguments.rounds} rounds",
+        "settings": {},
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+    }
+    for setting, label in SETTINGS.items():
+        pair = measure(arguments.root, setting == "strong", arguments.rounds, arguments.steps)
+        result["settings"][label] = pair
+        for name, ratio in pair["times faster than the conventional script"].items():
+            speeds = pair["images per second"]
+            print(
+                f"{ratio['median']:5.2f} x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})  {label}: {name} "
+                f"({pair['ours']}), {speeds[name]:.0f} against {speeds['conventional script']:.0f} images/s"
+            )
+        share, reached = pair["share of data and augmentation in a step"], pair["share of the ceiling"]
+        print(f"        data and augmentation {100 * share:.1f} % of a step, {100 * reached[0]:.0f} % of the ceiling")
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

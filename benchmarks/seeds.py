@@ -1,0 +1,218 @@
+"""Several seeds of one run: one after the other, at once in processes, in streams of one process, or fused by ``vmap``.
+
+    python benchmarks/seeds.py [--seeds 2] [--device auto] [--rounds 7] [--out records/benchmarks/seeds.json]
+
+The work is the training step of ResNet-32 on 128 images of 32 x 32 for every seed, crop and flip. "one after the other"
+is a single run with all threads, "processes" one run each with its share of the threads, "streams" (GPU only) recorded
+steps that one process replays on a stream each, "vmap" the networks stacked and differentiated as one, on a fixed batch
+each. Each way is a process or a few of its own; they take turns in every round and ratios are taken within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+BATCH = 128
+
+
+def runs(device: str, number: int) -> list[Callable[[], None]]:
+    """The steps of that many runs, as training takes them."""
+    import torch
+
+    from longtail.data import Data, Split
+    from longtail.recipes import by_name, protocol_for
+    from longtail.train.bench import full_batches
+    from longtail.train.capture import apart
+    from longtail.train.loop import Run, advance, on_device, prepare, settle
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (50 * BATCH, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    target = torch.arange(50 * BATCH) % 100
+    split = Split(images, target, torch.arange(50 * BATCH))
+    counts = torch.bincount(target)
+    names = tuple(map(str, range(100)))
+    channel = (0.5, 0.5, 0.5)
+    data = Data(
+        name="random",
+        train=split,
+        test=split,
+        validation=None,
+        counts=counts,
+        class_names=names,
+        fingerprint="random",
+        imbalance=1.0,
+        profile=None,
+        split_seed=None,
+        validation_share=0.0,
+        many=100,
+        few=20,
+        mean=channel,
+        std=channel,
+    )
+    recipe = by_name("ce", protocol_for(data))
+    compute = settle(recipe, data, device=device, compiled=False)
+
+    def start(seed: int) -> Callable[[], None]:
+        run = Run(recipe, on_device(data, compute.device), seed, pathlib.Path(), compute, False, lambda _: None)
+        prepared = prepare(run, 0, run.initial().network)
+        take, batches = advance(prepared, compute.device), full_batches(prepared, compute.device)
+        if compute.device != "cuda":
+            return lambda: take(next(batches))
+        stream = torch.cuda.Stream()
+
+        def step() -> None:
+            with torch.cuda.stream(stream):
+                take(next(batches))
+
+        return step
+
+    with apart(compute.device):
+        return [start(seed) for seed in range(number)]
+
+
+def fused(device: str, number: int) -> Callable[[], None]:
+    """One step of all networks, stacked."""
+    import torch
+    from torch.func import functional_call, grad, stack_module_state, vmap
+
+    from longtail.models import CifarResNet
+    from longtail.train.compute import choose
+
+    compute = choose(device)
+    shape = {"num_classes": 100, "channels": 3, "image_size": 32}
+    networks = [CifarResNet(32).build(**shape, generator=torch.Generator().manual_seed(i)) for i in range(number)]
+    weights, buffers = stack_module_state([network.to(compute.device).train() for network in networks])
+    skeleton = copy.deepcopy(networks[0]).to("meta")
+    images = torch.randn(number, BATCH, 3, 32, 32, device=compute.device)
+    target = torch.randint(100, (number, BATCH), device=compute.device)
+    optimizer = torch.optim.SGD(list(weights.values()), lr=0.1, momentum=0.9, weight_decay=2e-4, fused=True)
+
+    def loss(weights: Any, buffers: Any, images: Any, target: Any) -> Any:
+        logits = functional_call(skeleton, (weights, buffers), (images,)).logits
+        return torch.nn.functional.cross_entropy(logits.float(), target)
+
+    gradient = vmap(grad(loss))
+
+    def step() -> None:
+        with compute.autocast():
+            gradients = gradient(weights, buffers, images, target)
+        for name, weight in weights.items():
+            weight.grad = gradients[name]
+        optimizer.step()
+
+    return step
+
+
+def work(way: str, device: str, number: int, threads: int) -> None:
+    """A process of its own: for every line "N" take N rounds of steps and answer images per second."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    steps = [fused(device, number)] if way == "vmap" else runs(device, number)
+    each = number * BATCH if way == "vmap" else BATCH
+
+    def timed(times: int) -> float:
+        started = time.perf_counter()
+        for _ in range(times):
+            for step in steps:
+                step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return times * len(steps) * each / (time.perf_counter() - started)
+
+    timed(4)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(timed(int(line)), flush=True)
+
+
+class Worker:
+    """A started process and its pipes."""
+
+    def __init__(self, way: str, device: str, number: int, threads: int = 0) -> None:
+        command = [sys.executable, __file__, "--worker", way, device, str(number), str(threads)]
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as the command line sets it
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
+        self.read()
+
+    def read(self) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def ask(self, steps: int) -> None:
+        """Have it take steps."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        way, device, number, threads = arguments.worker
+        work(way, device, int(number), int(threads))
+        return
+    from longtail.train.compute import choose, hardware
+
+    number, device = arguments.seeds, choose(arguments.device).device
+    share = max(1, (os.cpu_count() or 1) // number)
+    ways = {
+        "one after the other": [Worker("run", device, 1)],
+        "processes": [Worker("run", device, 1, share) for _ in range(number)],
+        **({"streams": [Worker("run", device, number)]} if device == "cuda" else {}),
+        "vmap": [Worker("vmap", device, number)],
+    }
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(arguments.rounds):
+        for way, workers in ways.items():
+            for worker in workers:
+                worker.ask(arguments.steps)
+            rates[way].append(sum(float(worker.read()) for worker in workers))
+    for workers in ways.values():
+        for worker in workers:
+            worker.process.kill()
+    base = rates["one after the other"]
+    result = {
+        "work": f"{number} seeds, ResNet-32, batch {BATCH}, {arguments.steps} steps a turn, {arguments.rounds} rounds",
+        "times the images of one run after the other": {
+            way: {"median": statistics.median(ratio), "lowest": min(ratio), "highest": max(ratio)}
+            for way, values in rates.items()
+            for ratio in [[a / b for a, b in zip(values, base, strict=True)]]
+        },
+        "images per second, all seeds": {way: statistics.median(values) for way, values in rates.items()},
+        "compute": choose(arguments.device).describe(),
+        "hardware": {**hardware(device), "machine": platform.machine()},
+    }
+    for way, ratio in result["times the images of one run after the other"].items():
+        speed = result["images per second, all seeds"][way]
+        print(
+            f"{ratio['median']:5.2f} x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})  {way}, {speed:.0f} images/s"
+        )
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
