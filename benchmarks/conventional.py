@@ -20,11 +20,11 @@ import os
 import pathlib
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from turns import Worker, ratio, serve, together
 
 BATCH, WARM_UP = 128, 5
 SETTINGS = {"plain": "crop, flip", "strong": "crop, flip, AutoAugment, Cutout"}
@@ -119,80 +119,64 @@ def work(arm: str, root: str, strong: bool, threads: int) -> None:
     step = conventional(root, strong) if arm == "conventional" else ours(root, strong, report)
     for _ in range(WARM_UP):
         step()
-    print(json.dumps(report), flush=True)
-    for line in sys.stdin:
-        if line.strip() == "parts":
-            from longtail.data import load
-            from longtail.recipes import by_name, protocol_for
-            from longtail.train.bench import bench
-            from longtail.train.loop import settle
 
-            data = load("cifar100-lt", imbalance=100, root=root)
-            recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
-            print(json.dumps(bench(recipe, data, compute=settle(recipe, data), seconds=40).to_json()), flush=True)
-            continue
+    def answer(line: str) -> Any:
+        if line == "parts":
+            return parts(root, strong)
         for _ in range(WARM_UP):
             step()
         started, images = time.perf_counter(), 0
         for _ in range(int(line)):
             images += step()
-        print(images / (time.perf_counter() - started), flush=True)
+        return images / (time.perf_counter() - started)
+
+    serve(answer, report)
 
 
-class Worker:
-    """A started process and its pipes."""
+def parts(root: str, strong: bool) -> dict[str, Any]:
+    """What ``longtail bench`` says."""
+    from longtail.data import load
+    from longtail.recipes import by_name, protocol_for
+    from longtail.train.bench import bench
+    from longtail.train.loop import settle
 
-    def __init__(self, arm: str, root: str, strong: bool, threads: int = 0) -> None:
-        passive = {"OMP_WAIT_POLICY": "PASSIVE"} if arm == "ours" else {}  # as the command line sets it
-        command = [sys.executable, __file__, "--root", root, "--worker", arm, str(int(strong)), str(threads)]
-        self.process = subprocess.Popen(
-            command, env={**os.environ, **passive}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.report = json.loads(self.read())
-
-    def read(self) -> str:
-        """Its next line."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def ask(self, what: object) -> None:
-        """Have it do something."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
+    data = load("cifar100-lt", imbalance=100, root=root)
+    recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
+    return bench(recipe, data, compute=settle(recipe, data), seconds=40).to_json()
 
 
 def measure(root: str, strong: bool, rounds: int, steps: int) -> dict[str, Any]:
+    def worker(arm: str, threads: int = 0) -> Worker:
+        passive = {"OMP_WAIT_POLICY": "PASSIVE"} if arm == "ours" else {}  # as the command line sets it
+        return Worker("--root", root, "--worker", arm, int(strong), threads, variables=passive)
+
     arms = {
-        "conventional script": [Worker("conventional", root, strong)],
-        "longtail": [Worker("ours", root, strong)],
-        "longtail, two runs at once": [Worker("ours", root, strong, 1) for _ in range(2)],
+        "conventional script": [worker("conventional")],
+        "longtail": [worker("ours")],
+        "longtail, two runs at once": [worker("ours", 1) for _ in range(2)],
     }
     rates: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(rounds):
         for name, workers in arms.items():
-            for worker in workers:
-                worker.ask(steps)
-            rates[name].append(sum(float(worker.read()) for worker in workers))
+            rates[name].append(together(workers, steps))
     single = arms["longtail"][0]
     single.ask("parts")
-    speed = json.loads(single.read())
+    speed = single.answer()
     for workers in arms.values():
-        for worker in workers:
-            worker.process.kill()
+        for held in workers:
+            held.process.kill()
     stage = speed["stages"][0]
     return {
         "times faster than the conventional script": {
-            name: {"median": statistics.median(ratio), "lowest": min(ratio), "highest": max(ratio)}
+            name: ratio(values, rates["conventional script"])
             for name, values in rates.items()
             if name != "conventional script"
-            for ratio in [[a / b for a, b in zip(values, rates["conventional script"], strict=True)]]
         },
         "images per second": {name: statistics.median(values) for name, values in rates.items()},
         "share of data and augmentation in a step": stage["parts"]["data"] / sum(stage["parts"].values()),
         "share of the ceiling": stage["of_ceiling"],
         "peak resident bytes of the process": speed["peak_memory"],
-        "ours": single.report["compute"],
+        "ours": single.ready["compute"],
     }
 
 
@@ -221,10 +205,10 @@ def main() -> None:
     for setting, label in SETTINGS.items():
         pair = measure(arguments.root, setting == "strong", arguments.rounds, arguments.steps)
         result["settings"][label] = pair
-        for name, ratio in pair["times faster than the conventional script"].items():
+        for name, times in pair["times faster than the conventional script"].items():
             speeds = pair["images per second"]
             print(
-                f"{ratio['median']:5.2f} x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})  {label}: {name} "
+                f"{times['median']:5.2f} x  ({times['lowest']:.2f} to {times['highest']:.2f})  {label}: {name} "
                 f"({pair['ours']}), {speeds[name]:.0f} against {speeds['conventional script']:.0f} images/s"
             )
         share, reached = pair["share of data and augmentation in a step"], pair["share of the ceiling"]

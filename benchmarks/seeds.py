@@ -17,16 +17,16 @@ import os
 import pathlib
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+from turns import Worker, ratio, serve, together
+
 BATCH = 128
 
 
-def runs(device: str, number: int) -> list[Callable[[], None]]:
+def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[], None]]:
     """The steps of that many runs, as training takes them."""
     import torch
 
@@ -61,7 +61,7 @@ def runs(device: str, number: int) -> list[Callable[[], None]]:
         std=channel,
     )
     recipe = by_name("ce", protocol_for(data))
-    compute = settle(recipe, data, device=device, compiled=False)
+    compute = settle(recipe, data, device=device, compiled=compiled)
 
     def start(seed: int) -> Callable[[], None]:
         run = Run(recipe, on_device(data, compute.device), seed, pathlib.Path(), compute, False, lambda _: None)
@@ -133,31 +133,7 @@ def work(way: str, device: str, number: int, threads: int) -> None:
         return times * len(steps) * each / (time.perf_counter() - started)
 
     timed(4)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(timed(int(line)), flush=True)
-
-
-class Worker:
-    """A started process and its pipes."""
-
-    def __init__(self, way: str, device: str, number: int, threads: int = 0) -> None:
-        command = [sys.executable, __file__, "--worker", way, device, str(number), str(threads)]
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as the command line sets it
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
-        self.read()
-
-    def read(self) -> str:
-        """Its next line."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def ask(self, steps: int) -> None:
-        """Have it take steps."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
+    serve(lambda line: timed(int(line)))
 
 
 def main() -> None:
@@ -177,37 +153,36 @@ def main() -> None:
 
     number, device = arguments.seeds, choose(arguments.device).device
     share = max(1, (os.cpu_count() or 1) // number)
+    passive = {"OMP_WAIT_POLICY": "PASSIVE"}  # as the command line sets it
+
+    def worker(way: str, seeds: int, threads: int = 0) -> Worker:
+        return Worker("--worker", way, device, seeds, threads, variables=passive)
+
     ways = {
-        "one after the other": [Worker("run", device, 1)],
-        "processes": [Worker("run", device, 1, share) for _ in range(number)],
-        **({"streams": [Worker("run", device, number)]} if device == "cuda" else {}),
-        "vmap": [Worker("vmap", device, number)],
+        "one after the other": [worker("run", 1)],
+        "processes": [worker("run", 1, share) for _ in range(number)],
+        **({"streams": [worker("run", number)]} if device == "cuda" else {}),
+        "vmap": [worker("vmap", number)],
     }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(arguments.rounds):
         for way, workers in ways.items():
-            for worker in workers:
-                worker.ask(arguments.steps)
-            rates[way].append(sum(float(worker.read()) for worker in workers))
+            rates[way].append(together(workers, arguments.steps))
     for workers in ways.values():
-        for worker in workers:
-            worker.process.kill()
+        for held in workers:
+            held.process.kill()
     base = rates["one after the other"]
     result = {
         "work": f"{number} seeds, ResNet-32, batch {BATCH}, {arguments.steps} steps a turn, {arguments.rounds} rounds",
-        "times the images of one run after the other": {
-            way: {"median": statistics.median(ratio), "lowest": min(ratio), "highest": max(ratio)}
-            for way, values in rates.items()
-            for ratio in [[a / b for a, b in zip(values, base, strict=True)]]
-        },
+        "times the images of one run after the other": {way: ratio(values, base) for way, values in rates.items()},
         "images per second, all seeds": {way: statistics.median(values) for way, values in rates.items()},
         "compute": choose(arguments.device).describe(),
         "hardware": {**hardware(device), "machine": platform.machine()},
     }
-    for way, ratio in result["times the images of one run after the other"].items():
+    for way, times in result["times the images of one run after the other"].items():
         speed = result["images per second, all seeds"][way]
         print(
-            f"{ratio['median']:5.2f} x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})  {way}, {speed:.0f} images/s"
+            f"{times['median']:5.2f} x  ({times['lowest']:.2f} to {times['highest']:.2f})  {way}, {speed:.0f} images/s"
         )
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,10 +16,11 @@ import os
 import pathlib
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from typing import Any
+
+from turns import Worker, ratio, serve, together
 
 SETTINGS: dict[str, tuple[int | None, dict[str, str]]] = {
     "torch's default": (None, {}),
@@ -27,12 +28,11 @@ SETTINGS: dict[str, tuple[int | None, dict[str, str]]] = {
     "GOMP_SPINCOUNT=10000": (None, {"GOMP_SPINCOUNT": "10000"}),
     "one thread": (1, {}),
 }
-LEFT_ALONE = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 BATCH = 128
 
 
 def work() -> None:
-    """A process of its own: for every line "N" on standard input take N steps and answer the seconds of each."""
+    """A process of its own: for every line "N" take N steps and answer images per second."""
     import torch
 
     from longtail.models import CifarResNet
@@ -55,41 +55,15 @@ def work() -> None:
         return time.perf_counter() - started
 
     step()
-    print(torch.get_num_threads(), flush=True)
-    for line in sys.stdin:
-        print(json.dumps([step() for _ in range(int(line))]), flush=True)
-
-
-class Worker:
-    """A started process and its pipes."""
-
-    def __init__(self, threads: int | None, variables: dict[str, str]) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in LEFT_ALONE} | variables
-        command = [sys.executable, __file__, "--worker", *([] if threads is None else [str(threads)])]
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.threads = int(self.read())
-
-    def read(self) -> str:
-        """Its next line."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def ask(self, steps: int) -> None:
-        """Have it take steps."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{steps}\n")
-        self.process.stdin.flush()
-
-    def rate(self) -> float:
-        """Images per second of the steps asked for."""
-        return BATCH / statistics.median(json.loads(self.read()))
+    serve(lambda line: BATCH / statistics.median(step() for _ in range(int(line))), torch.get_num_threads())
 
 
 def measure(rounds: int, steps: int) -> dict[str, Any]:
-    workers = {name: Worker(*setting) for name, setting in SETTINGS.items()}
-    company = [Worker(1, {}) for _ in range(2)]
+    workers = {
+        name: Worker("--worker", *([] if threads is None else [threads]), variables=variables)
+        for name, (threads, variables) in SETTINGS.items()
+    }
+    company = [Worker("--worker", 1) for _ in range(2)]
     enough = 3 * steps  # the company's turn must outlast the setting's own
     rates: dict[str, dict[str, list[float]]] = {}
     for _ in range(rounds):
@@ -98,14 +72,11 @@ def measure(rounds: int, steps: int) -> dict[str, Any]:
             for name, worker in workers.items():
                 for other in company[:others]:
                     other.ask(enough)
-                worker.ask(steps)
-                row.setdefault(name, []).append(worker.rate())
+                row.setdefault(name, []).append(together([worker], steps))
                 for other in company[:others]:
-                    other.rate()
-        for other in company:
-            other.ask(steps)
+                    other.answer()
         row = rates.setdefault("both cores", {})
-        row.setdefault("two processes of one thread", []).append(sum(other.rate() for other in company))
+        row.setdefault("two processes of one thread", []).append(together(company, steps))
     for worker in [*workers.values(), *company]:
         worker.process.kill()
 
@@ -113,17 +84,12 @@ def measure(rounds: int, steps: int) -> dict[str, Any]:
     return {
         "work": f"steps of ResNet-32, batch {BATCH}, float32, channels last; {steps} a turn, {rounds} rounds",
         "times faster than torch's default": {
-            load: {
-                name: {"median": statistics.median(ratio), "lowest": min(ratio), "highest": max(ratio)}
-                for name, values in row.items()
-                for ratio in [[a / b for a, b in zip(values, default[load], strict=True)]]
-            }
-            for load, row in rates.items()
+            load: {name: ratio(values, default[load]) for name, values in row.items()} for load, row in rates.items()
         },
         "images per second": {
             load: {name: statistics.median(values) for name, values in row.items()} for load, row in rates.items()
         },
-        "threads": {name: worker.threads for name, worker in workers.items()},
+        "threads": {name: worker.ready for name, worker in workers.items()},
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
 
@@ -139,10 +105,10 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure(arguments.rounds, arguments.steps)
     for load, row in result["times faster than torch's default"].items():
-        for name, ratio in row.items():
+        for name, times in row.items():
             speed = result["images per second"][load][name]
             print(
-                f"{ratio['median']:5.2f} x  ({ratio['lowest']:.2f} to {ratio['highest']:.2f})  {load}: {name}, "
+                f"{times['median']:5.2f} x  ({times['lowest']:.2f} to {times['highest']:.2f})  {load}: {name}, "
                 f"{speed:.0f} images/s"
             )
     if arguments.out:

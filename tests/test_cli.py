@@ -8,7 +8,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -30,22 +29,22 @@ def in_a_fresh_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_help_answers_within_a_second() -> None:
-    def once() -> float:
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "longtail.cli", "--help"], capture_output=True, text=True, check=True
-        )
-        assert "compare" in done.stdout
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(5)) < 1.0
+def test_help_answers_at_once() -> None:
+    """It loads none of the heavy libraries; seconds would depend on what else the machine does."""
+    script = (
+        "import sys; from longtail import cli; sys.argv = ['longtail', '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'rich.progress'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "compare" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        *("compare", "train", "evaluate", "probe", "features"),
+        *("compare", "train", "evaluate", "probe", "features", "bench"),
         *("data list", "data describe", "data verify", "data fingerprint"),
         *("board build", "board serve", "board submit", "board verify", "board import", "board export"),
     ],
@@ -111,7 +110,25 @@ def test_a_users_own_loss_is_one_more_row(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert run("train mine.py:reduced --epochs 2 --out other", monkeypatch) == 2
 
 
+def test_bench_prints_where_a_step_spends_its_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    assert run("bench dro-lt --seconds 0.2 --epochs 2 --radius shared", monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "10 classes; cpu" in said.err
+    for word in ("classify", "represent", "rebalance", "backward", "ceiling", "Peak memory"):
+        assert word in said.out
+    assert run("bench ce --seconds 0.2 --json", monkeypatch) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["stages"][0]["parts"].keys() == {"data", "forward", "backward", "optimizer"}
+    assert list(tmp_path.iterdir()) == []
+
+
 BAD = [
+    ("bench cee", "unknown recipe 'cee': did you mean 'ce'?"),
+    ("bench ce --seconds 0", "--seconds"),
+    ("bench ce --stages.0.epoks 3", "did you mean 'epochs'?"),
+    ("compare ce --jobs 0", "--jobs"),
     ("compare cee", "unknown recipe 'cee': did you mean 'ce'?"),
     ("train ce --data digits-lr", "unknown data set 'digits-lr': did you mean 'digits-lt'?"),
     ("train ce --model resnet31", "did you mean 'resnet32'?"),

@@ -130,7 +130,7 @@ def test_an_upload_waits_for_review(
     assert "submitted already" in again.text
     # Once somebody has looked, it is shown without a restart.
     submit([waiting], root=root)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while client.get(f"/submissions/{waiting.name}.html").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -17,7 +17,7 @@ import torch
 from longtail.errors import InputError
 from longtail.models import CifarResNet, CifarStemResNet, identity
 
-WORTH_COMPILING = 3_000_000_000_000
+WORTH_COMPILING = 10_000_000_000_000
 """Multiply-adds of all forward passes of a run from which on compilation pays on the CPU (docs/speed.md)."""
 
 WORTH_SHARING = 500_000_000

@@ -227,6 +227,9 @@ class Run:
             generator=seeds.generator(self.seed, "model"),
         ).to(self.compute.device, memory_format=torch.channels_last)
         if self.compute.compiled:
+            # Each kind of stage compiles its own variant. Past its limit the compiler would quietly run the rest as it
+            # is, and a run's numbers would depend on what the process had trained before.
+            torch._dynamo.config.recompile_limit = 64
             network.backbone.compile(dynamic=False)
         return _State(network, None, [])
 

@@ -1,0 +1,48 @@
+"""Peak resident memory of a CIFAR run, beside that of Python with PyTorch loaded and nothing done.
+
+    python benchmarks/memory.py --root DATA [--out records/benchmarks/memory.json]
+
+One epoch of ``longtail train ce`` on CIFAR-100-LT and the evaluation of its 10,000 test images, as it is and compiled;
+no epoch holds more than the first. Each is a process of its own, and the system says how much it held at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+
+
+def peak_bytes(command: list[str]) -> int:
+    """The most that a process held; the children it started count for themselves and are not added."""
+    process = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, 1, 0)])
+    _, status, usage = os.wait4(process, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", required=True, help="folder that holds cifar-100-python/, the original files")
+    parser.add_argument("--out", type=pathlib.Path)
+    arguments = parser.parse_args()
+    result: dict[str, object] = {"import torch": peak_bytes([sys.executable, "-c", "import torch"])}
+    with tempfile.TemporaryDirectory() as folder:
+        for flag in ("--no-compile", "--compile"):
+            words = f"-m longtail.cli train ce --data cifar100-lt --root {arguments.root} --epochs 1 {flag} --out"
+            result[f"one epoch, {flag}"] = peak_bytes([sys.executable, *words.split(), f"{folder}/{flag}"])
+    for name, held in result.items():
+        print(f"{held / 1e6:8.0f} MB  {name}")
+    result["hardware"] = {"machine": platform.machine(), "cores": os.cpu_count()}
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps({"peak resident bytes": result}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

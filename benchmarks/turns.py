@@ -1,0 +1,69 @@
+"""Processes that take turns, so that what slows the machine slows all that is compared; imported by other benchmarks.
+
+A worker is the calling script started again with ``--worker``. It prints one line of JSON when it is ready, and one for
+every line that it is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+LEFT_ALONE = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+"""Not handed on: each worker says itself how its threads wait."""
+
+
+class Worker:
+    """A started process.
+
+    Args:
+        arguments: of the script, ``--worker`` among them.
+        variables: of its environment.
+    """
+
+    def __init__(self, *arguments: object, variables: Mapping[str, str] | None = None) -> None:
+        kept = {name: value for name, value in os.environ.items() if name not in LEFT_ALONE}
+        command = [sys.executable, sys.argv[0], *map(str, arguments)]
+        pipe = subprocess.PIPE
+        environment = {**kept, **(variables or {})}
+        self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
+        self.ready = self.answer()
+
+    def ask(self, what: object) -> None:
+        """Have it do something."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> Any:
+        """What it says next."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a process of {sys.argv[0]} ended early: {self.process.args}")
+        return json.loads(line)
+
+
+def serve(answer: Callable[[str], Any], ready: Any = None) -> None:
+    """Be a worker: answer every line of standard input until there are no more."""
+    print(json.dumps(ready), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(line.strip())), flush=True)
+
+
+def together(workers: Sequence[Worker], what: object) -> float:
+    """The sum of what the workers answer, asked at once."""
+    for worker in workers:
+        worker.ask(what)
+    return float(sum(worker.answer() for worker in workers))
+
+
+def ratio(values: Sequence[float], base: Sequence[float]) -> dict[str, float]:
+    """Of two rates measured in the same rounds: median, lowest and highest."""
+    found = [a / b for a, b in zip(values, base, strict=True)]
+    return {"median": statistics.median(found), "lowest": min(found), "highest": max(found)}
