@@ -1,10 +1,10 @@
 """Training CIFAR-100-LT with longtail against the script that a user would otherwise write.
 
-    python benchmarks/conventional.py --root DATA [--rounds 7] [--out records/benchmarks/conventional.json]
+    python benchmarks/conventional.py --root DATA [--rounds 7] [--compile] [--out records/benchmarks/conventional.json]
 
 The script (``conventional`` below): torchvision's data set, Pillow transforms, a DataLoader with two workers, float32,
 the same ResNet-32 and optimiser, PyTorch's own settings. Ours: ``longtail train ce`` as it is started from the command
-line, with what it chooses on this machine for a run of 200 epochs. Third, two such runs at once on one thread each, as
+line, with what it chooses on this machine. Third, two such runs at once on one thread each, as
 ``longtail compare --jobs 2`` starts them.
 
 Each is a process of its own. They take turns in every round, each first some steps that are not timed, so that the
@@ -85,16 +85,17 @@ def conventional(root: str, strong: bool) -> Callable[[], int]:
     return step
 
 
-def ours(root: str, strong: bool, report: dict[str, Any]) -> Callable[[], int]:
-    """One step of ``longtail train ce``, with what it chooses for a run of 200 epochs."""
+def ours(root: str, strong: bool, compiled: bool, report: dict[str, Any]) -> Callable[[], int]:
+    """One step of ``longtail train ce``, with what it chooses on this machine."""
     from longtail.data import load
     from longtail.recipes import by_name, protocol_for
     from longtail.train.bench import full_batches
-    from longtail.train.loop import Run, advance, on_device, prepare, settle
+    from longtail.train.compute import choose
+    from longtail.train.loop import Run, advance, on_device, prepare
 
     data = load("cifar100-lt", imbalance=100, root=root)
     recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
-    compute = settle(recipe, data)
+    compute = choose(compiled=compiled)
     run = Run(recipe, on_device(data, compute.device), 0, pathlib.Path(), compute, False, lambda _: None)
     prepared = prepare(run, 0, run.initial().network)
     prepared.step.rate(0.1)
@@ -109,20 +110,20 @@ def ours(root: str, strong: bool, report: dict[str, Any]) -> Callable[[], int]:
     return step
 
 
-def work(arm: str, root: str, strong: bool, threads: int) -> None:
+def work(arm: str, root: str, strong: bool, threads: int, compiled: bool) -> None:
     """A process of its own: for every line "N" take some steps untimed, then N, and answer images per second."""
     import torch
 
     if threads:
         torch.set_num_threads(threads)
     report: dict[str, Any] = {}
-    step = conventional(root, strong) if arm == "conventional" else ours(root, strong, report)
+    step = conventional(root, strong) if arm == "conventional" else ours(root, strong, compiled, report)
     for _ in range(WARM_UP):
         step()
 
     def answer(line: str) -> Any:
         if line == "parts":
-            return parts(root, strong)
+            return parts(root, strong, compiled)
         for _ in range(WARM_UP):
             step()
         started, images = time.perf_counter(), 0
@@ -133,22 +134,23 @@ def work(arm: str, root: str, strong: bool, threads: int) -> None:
     serve(answer, report)
 
 
-def parts(root: str, strong: bool) -> dict[str, Any]:
+def parts(root: str, strong: bool, compiled: bool) -> dict[str, Any]:
     """What ``longtail bench`` says."""
     from longtail.data import load
     from longtail.recipes import by_name, protocol_for
     from longtail.train.bench import bench
-    from longtail.train.loop import settle
+    from longtail.train.compute import choose
 
     data = load("cifar100-lt", imbalance=100, root=root)
     recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
-    return bench(recipe, data, compute=settle(recipe, data), seconds=40).to_json()
+    return bench(recipe, data, compute=choose(compiled=compiled), seconds=40).to_json()
 
 
-def measure(root: str, strong: bool, rounds: int, steps: int) -> dict[str, Any]:
+def measure(root: str, strong: bool, compiled: bool, rounds: int, steps: int) -> dict[str, Any]:
     def worker(arm: str, threads: int = 0) -> Worker:
         passive = {"OMP_WAIT_POLICY": "PASSIVE"} if arm == "ours" else {}  # as the command line sets it
-        return Worker("--root", root, "--worker", arm, int(strong), threads, variables=passive)
+        flags = ["--compile"] if compiled else []
+        return Worker("--root", root, *flags, "--worker", arm, int(strong), threads, variables=passive)
 
     arms = {
         "conventional script": [worker("conventional")],
@@ -185,12 +187,13 @@ def main() -> None:
     parser.add_argument("--root", required=True, help="folder that holds cifar-100-python/, the original files")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--compile", action="store_true", help="compile ours")
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         arm, strong, threads = arguments.worker
-        work(arm, arguments.root, strong == "1", int(threads))
+        work(arm, arguments.root, strong == "1", int(threads), arguments.compile)
         return
     import torch
     import torchvision
@@ -203,7 +206,7 @@ def main() -> None:
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
     for setting, label in SETTINGS.items():
-        pair = measure(arguments.root, setting == "strong", arguments.rounds, arguments.steps)
+        pair = measure(arguments.root, setting == "strong", arguments.compile, arguments.rounds, arguments.steps)
         result["settings"][label] = pair
         for name, times in pair["times faster than the conventional script"].items():
             speeds = pair["images per second"]

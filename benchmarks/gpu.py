@@ -27,8 +27,8 @@ from longtail.recipes import by_name, protocol_for
 from longtail.train.bench import full_batches, peak_memory
 from longtail.train.capture import apart
 from longtail.train.compare import compare
-from longtail.train.compute import hardware
-from longtail.train.loop import Run, advance, on_device, prepare, settle, train
+from longtail.train.compute import choose, hardware
+from longtail.train.loop import Run, advance, on_device, prepare, train
 
 
 def seconds(function: Callable[[], object], times: int) -> float:
@@ -90,7 +90,7 @@ def main() -> None:
 
     data = load("cifar100-lt", imbalance=100, root=arguments.root)
     recipe = by_name("ce", protocol_for(data, epochs=arguments.epochs))
-    compute = settle(recipe, data, device=arguments.device)
+    compute = choose(arguments.device)
     run = Run(recipe, on_device(data, compute.device), 0, pathlib.Path(), compute, False, lambda _: None)
     rates: dict[str, list[float]] = {"recorded": [], "eager": []}
     with apart(compute.device):

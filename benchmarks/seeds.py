@@ -34,7 +34,8 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
     from longtail.recipes import by_name, protocol_for
     from longtail.train.bench import full_batches
     from longtail.train.capture import apart
-    from longtail.train.loop import Run, advance, on_device, prepare, settle
+    from longtail.train.compute import choose
+    from longtail.train.loop import Run, advance, on_device, prepare
 
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (50 * BATCH, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -61,7 +62,7 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
         std=channel,
     )
     recipe = by_name("ce", protocol_for(data))
-    compute = settle(recipe, data, device=device, compiled=compiled)
+    compute = choose(device, compiled=compiled)
 
     def start(seed: int) -> Callable[[], None]:
         run = Run(recipe, on_device(data, compute.device), seed, pathlib.Path(), compute, False, lambda _: None)

@@ -61,9 +61,7 @@ BatchSize = Annotated[int | None, typer.Option(min=2, help="Images in a step")]
 Augmentation = Annotated[str | None, typer.Option(help="none, plain (crop, flip) or strong (AutoAugment, Cutout too)")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 PrecisionName = Annotated[str, typer.Option("--precision", help="auto, float32 or bfloat16")]
-Compile = Annotated[
-    bool | None, typer.Option("--compile/--no-compile", help="Compile the backbone; default: where the run is long")
-]
+Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the backbone (docs/speed.md)")]
 WatchTest = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
 Select = Annotated[str, typer.Option(help="last (epoch) or validation (best epoch on the validation split)")]
 Out = Annotated[pathlib.Path, typer.Option(help="Folder for runs")]
@@ -207,7 +205,7 @@ def compare(
     report: Annotated[pathlib.Path | None, typer.Option(help="Where to write the HTML report")] = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
-    compiled: Compile = None,
+    compiled: Compile = False,
     watch_test: WatchTest = False,
     select: Select = "last",
     split_seed: SplitSeed = 0,
@@ -229,11 +227,11 @@ def compare(
     from longtail.recipes import by_name, protocol_for
     from longtail.train.compare import compare as run
     from longtail.train.compare import data_label
-    from longtail.train.loop import settle
+    from longtail.train.compute import choose
     from longtail.train.seeds import generator
 
     names = [word for word in recipes if not word.startswith("--")]
-    numbers = _seeds(seeds)
+    numbers, chosen = _seeds(seeds), choose(device, precision, compiled)
     extra = context.args if len(names) == len(recipes) else recipes[len(names) :] + context.args
     overrides = _passed_on(extra)
     loaded = _load(data, imbalance, root, split_seed, profile, validation, download, image_size)
@@ -243,7 +241,6 @@ def compare(
     asked = [_selected(by_name(name, setting), select, overrides) for name in names]
     if len({recipe.name for recipe in asked}) < len(asked):
         raise InputError(f"a recipe is named twice: {', '.join(recipe.name for recipe in asked)}")
-    chosen = settle(asked[0], loaded, device=device, precision=precision, compiled=compiled)
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
     with _progress(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
         folders = run(
@@ -295,7 +292,7 @@ def train(
     ] = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
-    compiled: Compile = None,
+    compiled: Compile = False,
     watch_test: WatchTest = False,
     select: Select = "last",
     split_seed: SplitSeed = 0,
@@ -315,12 +312,12 @@ def train(
     """
     from longtail.recipes import by_name, protocol_for
     from longtail.train.compare import data_label, run_folder
-    from longtail.train.loop import settle
+    from longtail.train.compute import choose
     from longtail.train.loop import train as run
 
     if not seed.isdigit():
         raise InputError(f"--seed {seed!r}: give a whole number from 0")
-    number, chosen = int(seed), None
+    number, chosen = int(seed), choose(device, precision, compiled)
     options = _passed_on(context.args)
     overrides = {key: value for key, value in options.items() if "." in key}
     loaded = _load(data, imbalance, root, split_seed, profile, validation, download, image_size)
@@ -340,7 +337,6 @@ def train(
         shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
         asked = continued(begun, loaded, asked, shared)
     asked = _selected(asked, select, overrides)
-    chosen = chosen or settle(asked, loaded, device=device, precision=precision, compiled=compiled)
     store = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else None
     out = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
@@ -377,7 +373,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.1, help="Roughly, for each stage")] = 15.0,
     device: Device = "auto",
     precision: PrecisionName = "auto",
-    compiled: Compile = None,
+    compiled: Compile = False,
     image_size: ImageSize = None,
     as_json: Json = False,
 ) -> None:
@@ -389,7 +385,7 @@ def bench(
     """
     from longtail.recipes import by_name, protocol_for
     from longtail.train.bench import bench as run
-    from longtail.train.loop import settle
+    from longtail.train.compute import choose
 
     options = _passed_on(context.args)
     loaded = _load(data, imbalance, root, 0, "exponential", 0.0, False, image_size)
@@ -398,7 +394,7 @@ def bench(
     )
     asked = by_name(recipe, setting, {key: value for key, value in options.items() if "." not in key})
     asked = _selected(asked, "last", {key: value for key, value in options.items() if "." in key})
-    chosen = settle(asked, loaded, device=device, precision=precision, compiled=compiled)
+    chosen = choose(device, precision, compiled)
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
     with _turns(quiet=as_json) as notify:
         speed = run(asked, loaded, compute=chosen, seconds=seconds, notify=notify)

@@ -24,6 +24,7 @@ from longtail.recipes import by_name, protocol_for
 from longtail.train import capture, loop, seeds
 from longtail.train.batch import Batch, Chunk, Context, Forward, Setting
 from longtail.train.compute import Compute
+from longtail.train.evaluate import outputs
 from longtail.train.optimizers import SGD, AdamW
 from longtail.train.recipe import Recipe
 from longtail.train.step import Step, Sums
@@ -76,13 +77,13 @@ def step_of(data: Data, stage: Any, *, device: str = "cpu") -> tuple[Step, tuple
     if frozen:
         network.backbone.eval()
 
-    def outputs(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
+    def scored(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
         shape = (len(index), data.num_classes)
         features = tuple(torch.randn(len(index), width, generator=generators["epoch"]) for width in widths)
         logits = torch.randn(shape, generator=generators["epoch"])
         yield Chunk(features if levels else features[-1:], logits, data.train.target[index])
 
-    context = Context(0, 2, data.train.target, data.counts, generators["epoch"], outputs)
+    context = Context(0, 2, data.train.target, data.counts, generators["epoch"], scored)
     for part in (sampler,) if device == "meta" else (sampler, objective):
         if hasattr(part, "start_epoch"):
             part.start_epoch(context)
@@ -282,13 +283,40 @@ def trace_all() -> None:
         sys.stdout.write(f"{parameters.id}\n")
 
 
-def test_losses_and_gradients_trace_whole() -> None:
-    """In a process of its own: the shape checks of the other tests are Python that no trace takes."""
+def compile_once() -> None:
+    """A compiled backbone is compiled for full batches alone; others, and evaluation, run as they are."""
+    digits = load("digits-lt", imbalance=20)
+    step, _, batches = step_of(digits, by_name("ce", protocol_for(digits)).stages[0])
+    compiled: list[int] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(len(graph.graph.nodes))
+        return graph.forward
+
+    torch.compiler.reset()
+    step.network.backbone.compile(backend=backend, dynamic=False)
+    for index in (batches[0][:9], batches[0], batches[1], batches[2][:5], batches[3]):
+        step(index)
+        outputs(step.network, digits.test, digits)
+    assert len(compiled) == 1, compiled
+
+
+def in_a_process_of_its_own(function: str) -> str:
+    """What a function of this file prints; the shape checks of the other tests are Python that no trace takes."""
     tests = pathlib.Path(__file__).parents[1]
-    script = f"import runpy, sys; sys.path.insert(0, {str(tests)!r}); runpy.run_path({__file__!r})['trace_all']()"
+    script = f"import runpy, sys; sys.path.insert(0, {str(tests)!r}); runpy.run_path({__file__!r})[{function!r}]()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(done.stdout.splitlines()) == len(stages(load("digits-lt", imbalance=20), RECIPES))
+    return done.stdout
+
+
+def test_losses_and_gradients_trace_whole() -> None:
+    stated = in_a_process_of_its_own("trace_all").splitlines()
+    assert len(stated) == len(stages(load("digits-lt", imbalance=20), RECIPES))
+
+
+def test_a_backbone_is_compiled_for_full_batches_alone() -> None:
+    in_a_process_of_its_own("compile_once")
 
 
 @pytest.mark.parametrize("kind", [SGD(lr=0.1, nesterov=True), AdamW(lr=0.1)], ids=["SGD", "AdamW"])

@@ -85,7 +85,7 @@ def bench(
     Args:
         recipe: whose stages are timed, each on an untrained network.
         data: to take batches from.
-        compute: as training would use it, from ``longtail.train.loop.settle``.
+        compute: as training would use it, from ``longtail.train.compute.choose``.
         seconds: roughly, for each stage; compilation comes on top.
         seed: of network, sampling and augmentation.
         notify: called with the turns done and their number.

@@ -15,10 +15,6 @@ from typing import Any, Literal
 import torch
 
 from longtail.errors import InputError
-from longtail.models import CifarResNet, CifarStemResNet, identity
-
-WORTH_COMPILING = 10_000_000_000_000
-"""Multiply-adds of all forward passes of a run from which on compilation pays on the CPU (docs/speed.md)."""
 
 WORTH_SHARING = 500_000_000
 """Multiply-adds of a forward pass from which on several threads pay: the digits network has 2e7, ResNet-32 9e9."""
@@ -53,7 +49,8 @@ def choose(device: str = "auto", precision: str = "auto", compiled: bool = False
     """Settle what was left to choice.
 
     bfloat16 is chosen where the processor has instructions for it (AVX-512 BF16 or AMX on x86; any CUDA device from
-    compute capability 8.0), because without them it is slower than float32.
+    compute capability 8.0), because without them it is slower than float32. Compilation is never chosen: where it was
+    measured it did not pay (docs/speed.md).
 
     Raises:
         InputError: CUDA asked for and absent, or compilation without a C++ compiler.
@@ -67,33 +64,9 @@ def choose(device: str = "auto", precision: str = "auto", compiled: bool = False
         raise InputError("--device cuda: torch finds no CUDA device here; use --device cpu")
     chosen = "cuda" if cuda and device != "cpu" else "cpu"
     wide = precision == "float32" or (precision == "auto" and not has_bfloat16(chosen))
-    if compiled and chosen == "cpu" and not has_compiler():
+    if compiled and chosen == "cpu" and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise InputError("--compile needs a C++ compiler on the CPU (g++ or clang++), and none is on the PATH")
     return Compute(device=chosen, precision="float32" if wide else "bfloat16", compiled=compiled)
-
-
-def worth_compiling(model: Any, *, images: int, num_classes: int, channels: int, image_size: int) -> bool:
-    """Whether a run on the CPU is long enough for compilation to pay, for the residual networks it was measured on.
-
-    The answer depends on the work alone, not on how busy the machine is: it is part of what a run is.
-
-    Args:
-        model: description of the network.
-        images: that training will see, all epochs together.
-        num_classes: K.
-        channels: C.
-        image_size: H = W in pixels.
-    """
-    if not isinstance(model, (CifarResNet, CifarStemResNet)):
-        return False
-    shape = {"channels": channels, "image_size": image_size}
-    network = model.build(num_classes=num_classes, generator=torch.Generator().manual_seed(0), **shape)
-    return images * int(identity(network, **shape)["multiply_adds"]) >= WORTH_COMPILING
-
-
-def has_compiler() -> bool:
-    """Whether there is a C++ compiler, which ``torch.compile`` needs on the CPU."""
-    return shutil.which("g++") is not None or shutil.which("clang++") is not None
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def train(
         seed: decides every random draw.
         out: folder of this one run; refused when it holds another.
         store: folder of states that runs share; ``out / "stages"`` if not given.
-        compute: device, precision and compilation; ``settle`` decides if not given.
+        compute: device, precision and compilation; chosen for this machine if not given.
         watch_test: evaluate the test split after every epoch, for curves and for the flagged legacy field. It never
             selects anything.
         notify: called about once a second and after every epoch.
@@ -87,7 +87,7 @@ def train(
     """
     out = pathlib.Path(out)
     store = out / "stages" if store is None else pathlib.Path(store)
-    compute = compute or settle(recipe, data)
+    compute = compute or computing.choose()
     if recipe.selection == "best on validation" and data.validation is None:
         raise InputError("selection 'best on validation' needs a validation split: load the data with validation=0.1")
     facts = {"seed": seed, "fingerprint": data.fingerprint, "compute": dataclasses.asdict(compute)}
@@ -109,37 +109,6 @@ def train(
     final = run.folder(len(recipe.stages) - 1) / "state.safetensors"
     write_atomically(out / "model.safetensors", lambda file: shutil.copyfile(final, file))
     return write(record, out, **arrays)
-
-
-def settle(
-    recipe: Recipe, data: Data, *, device: str = "auto", precision: str = "auto", compiled: bool | None = None
-) -> computing.Compute:
-    """What computes a run: ``choose``, with compilation where the first stage is long enough for it to pay.
-
-    The first stage decides, because recipes share it: the same beginning must be computed in the same way.
-
-    Args:
-        recipe: to be trained.
-        data: to train it on.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        precision: ``auto``, ``float32`` or ``bfloat16``.
-        compiled: None to decide here.
-
-    Raises:
-        InputError: as ``choose``.
-    """
-    chosen = computing.choose(device, precision, bool(compiled))
-    if compiled is not None or chosen.device != "cpu" or not computing.has_compiler():
-        return chosen
-    shape = data.train.images.shape
-    worth = computing.worth_compiling(
-        recipe.model,
-        images=recipe.stages[0].epochs * len(data.train),
-        num_classes=data.num_classes,
-        channels=shape[1],
-        image_size=shape[2],
-    )
-    return dataclasses.replace(chosen, compiled=worth)
 
 
 def _claim(out: pathlib.Path, plan: dict[str, Any]) -> Record | None:
