@@ -2,11 +2,11 @@
 
     python benchmarks/accuracy.py --root DATA [--out runs/accuracy] [--result records/benchmarks/accuracy.json]
 
-``ce`` on CIFAR-100-LT, imbalance 100, ResNet-32, crop and flip. Fast is bfloat16, which ``longtail train`` takes where
+``ce`` on CIFAR-100-LT, imbalance 100, crop and flip. Fast is bfloat16, which ``longtail train`` takes where
 the processor has instructions for it. Where it has none, the products of the operands rounded to bfloat16 are summed in
 float32 and the sum is rounded, as those instructions do; PyTorch would emulate them to the same end, but at half the
 speed. Each seed has the same first weights, batches and augmentation in both. The difference is paired over seeds and
-test images, with its 95 % interval. Runs resume; those that are done are read.
+test images, with its 95 % interval; the predictions are kept beside the result. Runs resume; those that are done are read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import pathlib
 import statistics
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -46,6 +47,7 @@ def rounded_products(self: torch.nn.Conv2d, images: Tensor, weight: Tensor, bias
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", required=True, help="folder that holds cifar-100-python/, the original files")
+    parser.add_argument("--model", default="resnet32")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/accuracy"))
@@ -54,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     data = load("cifar100-lt", imbalance=100, root=arguments.root)
-    recipe = by_name("ce", protocol_for(data, epochs=arguments.epochs))
+    recipe = by_name("ce", protocol_for(data, model=arguments.model, epochs=arguments.epochs))
     device = choose().device
     settings: dict[str, Compute] = {
         "full": Compute(device, "float32", compiled=False),
@@ -75,7 +77,7 @@ def main() -> None:
     paired = results.to_json(comparison)
     accuracy = {name: [loaded.record.report["accuracy"] for loaded in held] for name, held in records.items()}
     result = {
-        "work": f"ce, CIFAR-100-LT, imbalance 100, ResNet-32, {arguments.epochs} epochs, seeds 0 to {numbers[-1]}",
+        "work": f"ce, CIFAR-100-LT, imbalance 100, {arguments.model}, {arguments.epochs} epochs, seeds 0 to {numbers[-1]}",
         "settings": {name: compute.describe() for name, compute in settings.items()},
         "accuracy": accuracy,
         "fast minus full, by seed": [b - a for a, b in zip(accuracy["full"], accuracy["fast"], strict=True)],
@@ -89,6 +91,13 @@ def main() -> None:
     if arguments.result:
         arguments.result.parent.mkdir(parents=True, exist_ok=True)
         arguments.result.write_text(json.dumps(result, indent=2) + "\n")
+        predictions = {
+            f"{name}_{seed}": run.prediction.to(torch.int16).numpy()
+            for name, held in records.items()
+            for seed, run in zip(numbers, held, strict=True)
+        }
+        target = records["full"][0].target.to(torch.int16).numpy()
+        numpy.savez_compressed(arguments.result.with_suffix(".npz"), target=target, **predictions)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py --root DATA [--out records/benchmarks/memory.json]
 
-One epoch of ``longtail train ce`` on CIFAR-100-LT and the evaluation of the 10,000 test images; no epoch holds more than
-the first. Each is a process of its own, and the system says how much it held at most.
+One epoch of ``longtail train ce`` on CIFAR-100-LT with the evaluation of the test images; no epoch holds more than the
+first. Each is a process of its own, and the system says how much it held at most.
 """
 
 from __future__ import annotations

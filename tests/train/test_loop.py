@@ -279,8 +279,10 @@ def children(parent: int) -> list[int]:
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_command(end: signal.Signals, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "whom"), [(signal.SIGINT, "command"), (signal.SIGKILL, "command"), (signal.SIGKILL, "job")]
+)
+def test_no_process_outlives_the_command(end: signal.Signals, whom: str, tmp_path: pathlib.Path) -> None:
     flags = "compare ce --data digits-lt --seeds 2 --jobs 2 --epochs 100000 --out"
     command = [sys.executable, "-m", "longtail.cli", *flags.split(" "), str(tmp_path)]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -289,7 +291,10 @@ def test_no_process_outlives_the_command(end: signal.Signals, tmp_path: pathlib.
         time.sleep(0.1)
     working = children(started.pid)
     assert len(working) >= 2
-    started.send_signal(end)
+    training = [
+        process for process in working if b"spawn_main" in pathlib.Path(f"/proc/{process}/cmdline").read_bytes()
+    ]
+    os.kill(started.pid if whom == "command" else training[0], end)
     _, said = started.communicate(timeout=240)
     while any(pathlib.Path(f"/proc/{process}").exists() for process in working) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -297,6 +302,9 @@ def test_no_process_outlives_the_command(end: signal.Signals, tmp_path: pathlib.
     if end is signal.SIGINT:
         assert started.returncode == 130
         assert said.splitlines()[-1].startswith("interrupted; the same command continues")
+    if whom == "job":
+        assert started.returncode == 2
+        assert said.splitlines()[-1].startswith("longtail: one of 2 jobs was killed")
 
 
 def test_a_failure_in_one_of_several_runs_is_told_as_it_is(digits: Data, tmp_path: pathlib.Path) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def compare(
             ``if __name__ == "__main__":``.
 
     Raises:
-        InputError: fewer than one job, and as ``train``.
+        InputError: fewer than one job, a job that was killed, and as ``train``.
     """
     if jobs < 1:
         raise InputError(f"jobs must be at least 1, not {jobs}")
@@ -122,6 +123,11 @@ def _at_once(tasks: Sequence[Task], data: Data, jobs: int, notify: Notify) -> No
                     notify(news.get())
                 for future in done:
                     future.result()
+        except BrokenProcessPool:
+            raise InputError(
+                f"one of {jobs} jobs was killed, perhaps for memory, of which each takes its own; what was trained is "
+                "kept, and the same command with fewer jobs goes on"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
