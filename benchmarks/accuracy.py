@@ -2,11 +2,11 @@
 
     python benchmarks/accuracy.py --root DATA [--out runs/accuracy] [--result records/benchmarks/accuracy.json]
 
-``ce`` on CIFAR-100-LT, imbalance 100, crop and flip. Fast is bfloat16, which ``longtail train`` takes where
-the processor has instructions for it. Where it has none, the products of the operands rounded to bfloat16 are summed in
-float32 and the sum is rounded, as those instructions do; PyTorch would emulate them to the same end, but at half the
-speed. Each seed has the same first weights, batches and augmentation in both. The difference is paired over seeds and
-test images, with its 95 % interval; the predictions are kept beside the result. Runs resume; those that are done are read.
+``ce`` on CIFAR-100-LT, imbalance 100, crop and flip. Fast is bfloat16, which ``longtail train`` takes if the processor
+has instructions for it. Where it has none, the products of the operands rounded to bfloat16 are summed in float32 and
+the sum is rounded, as those instructions do; PyTorch would emulate them to the same end, but at half the speed. Each
+seed has the same first weights, batches and augmentation in both. The difference is paired over seeds and test images,
+with its 95 % interval; the predictions are kept beside the result. Runs resume; those that are done are read.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def main() -> None:
     paired = results.to_json(comparison)
     accuracy = {name: [loaded.record.report["accuracy"] for loaded in held] for name, held in records.items()}
     result = {
-        "work": f"ce, CIFAR-100-LT, imbalance 100, {arguments.model}, {arguments.epochs} epochs, seeds 0 to {numbers[-1]}",
+        "work": f"ce, CIFAR-100-LT, imbalance 100, {arguments.model}, {arguments.epochs} epochs",
         "settings": {name: compute.describe() for name, compute in settings.items()},
         "accuracy": accuracy,
         "fast minus full, by seed": [b - a for a, b in zip(accuracy["full"], accuracy["fast"], strict=True)],
