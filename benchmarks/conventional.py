@@ -91,13 +91,14 @@ def ours(root: str, strong: bool, compiled: bool, report: dict[str, Any]) -> Cal
     from longtail.recipes import by_name, protocol_for
     from longtail.train.bench import full_batches
     from longtail.train.compute import choose
-    from longtail.train.loop import Run, advance, on_device, prepare
+    from longtail.train.prepare import advance, on_device, prepare, untrained
 
     data = load("cifar100-lt", imbalance=100, root=root)
     recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
     compute = choose(compiled=compiled)
-    run = Run(recipe, on_device(data, compute.device), 0, pathlib.Path(), compute, False, lambda _: None)
-    prepared = prepare(run, 0, run.initial().network)
+    data = on_device(data, compute.device)
+    network = untrained(recipe, data, seed=0, compute=compute)
+    prepared = prepare(recipe, 0, network, data, seed=0, compute=compute)
     prepared.step.rate(0.1)
     take, batches = advance(prepared, compute.device), full_batches(prepared, compute.device)
     report["compute"] = compute.describe()

@@ -28,7 +28,8 @@ from longtail.train.bench import full_batches, peak_memory
 from longtail.train.capture import apart
 from longtail.train.compare import compare
 from longtail.train.compute import choose, hardware
-from longtail.train.loop import Run, advance, on_device, prepare, train
+from longtail.train.loop import train
+from longtail.train.prepare import advance, on_device, prepare, untrained
 
 
 def seconds(function: Callable[[], object], times: int) -> float:
@@ -91,11 +92,11 @@ def main() -> None:
     data = load("cifar100-lt", imbalance=100, root=arguments.root)
     recipe = by_name("ce", protocol_for(data, epochs=arguments.epochs))
     compute = choose(arguments.device)
-    run = Run(recipe, on_device(data, compute.device), 0, pathlib.Path(), compute, False, lambda _: None)
+    held = on_device(data, compute.device)
     rates: dict[str, list[float]] = {"recorded": [], "eager": []}
     with apart(compute.device):
-        network = run.initial().network
-        prepared = prepare(run, 0, network)
+        network = untrained(recipe, held, seed=0, compute=compute)
+        prepared = prepare(recipe, 0, network, held, seed=0, compute=compute)
         batches = full_batches(prepared, compute.device)
         recorded = advance(prepared, compute.device)
         ways: dict[str, Callable[[torch.Tensor], None]] = {"recorded": recorded, "eager": prepared.step}

@@ -35,7 +35,7 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
     from longtail.train.bench import full_batches
     from longtail.train.capture import apart
     from longtail.train.compute import choose
-    from longtail.train.loop import Run, advance, on_device, prepare
+    from longtail.train.prepare import advance, on_device, prepare, untrained
 
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (50 * BATCH, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -65,8 +65,9 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
     compute = choose(device, compiled=compiled)
 
     def start(seed: int) -> Callable[[], None]:
-        run = Run(recipe, on_device(data, compute.device), seed, pathlib.Path(), compute, False, lambda _: None)
-        prepared = prepare(run, 0, run.initial().network)
+        held = on_device(data, compute.device)
+        network = untrained(recipe, held, seed=seed, compute=compute)
+        prepared = prepare(recipe, 0, network, held, seed=seed, compute=compute)
         take, batches = advance(prepared, compute.device), full_batches(prepared, compute.device)
         if compute.device != "cuda":
             return lambda: take(next(batches))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import pathlib
 import time
+from typing import Any
 
 import pytest
 import torch
 
 from longtail.data import Data, load
+from longtail.models import Network
 from longtail.recipes import by_name, protocol_for
 from longtail.train import bench as benching
 from longtail.train.compute import Compute
@@ -80,15 +82,15 @@ def test_a_batch_larger_than_the_data_is_all_of_it(digits: Data) -> None:
 def test_the_network_is_left_where_it_was(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     """Timed at a learning rate of zero, so that how long it is timed does not change what is timed."""
     seen: list[dict[str, torch.Tensor]] = []
-    initial = benching.Run.initial
+    untrained = benching.untrained
 
-    def kept(self: benching.Run) -> object:
-        state = initial(self)
-        seen.append(dict(state.network.named_parameters()))
-        seen.append({name: value.detach().clone() for name, value in state.network.named_parameters()})
-        return state
+    def kept(*arguments: Any, **options: Any) -> Network:
+        network = untrained(*arguments, **options)
+        seen.append(dict(network.named_parameters()))
+        seen.append({name: value.detach().clone() for name, value in network.named_parameters()})
+        return network
 
-    monkeypatch.setattr(benching.Run, "initial", kept)
+    monkeypatch.setattr(benching, "untrained", kept)
     benching.bench(by_name("ce", protocol_for(digits)), digits, compute=CPU, seconds=0.1)
     after, before = seen
     assert all(torch.equal(after[name], before[name]) for name in before)

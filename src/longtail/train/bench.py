@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 import statistics
 import sys
 import time
@@ -17,7 +16,7 @@ from longtail.data import Data
 from longtail.models import identity
 from longtail.train import capture
 from longtail.train import compute as computing
-from longtail.train.loop import Prepared, Run, advance, batches_of, on_device, prepare
+from longtail.train.prepare import Prepared, advance, batches_of, on_device, prepare, untrained
 from longtail.train.recipe import Recipe
 
 PARTS = ("data", "forward", "backward", "optimizer")
@@ -90,18 +89,18 @@ def bench(
         seed: of network, sampling and augmentation.
         notify: called with the turns done and their number.
     """
-    run = Run(recipe, on_device(data, compute.device), seed, pathlib.Path(), compute, False, lambda _: None)
+    data = on_device(data, compute.device)
     shape = data.train.images.shape
     speeds = []
     for position in range(len(recipe.stages)):
-        network = run.initial().network
+        network = untrained(recipe, data, seed=seed, compute=compute)
         each = int(identity(network, channels=shape[1], image_size=shape[2])["multiply_adds"])
         largest = max(stage.sampler.batch_size for stage in recipe.stages)
         with computing.threads_for(each * largest), capture.apart(compute.device):
             threads = torch.get_num_threads()
-            prepared = prepare(run, position, network)
+            prepared = prepare(recipe, position, network, data, seed=seed, compute=compute)
             prepared.start_epoch(0)
-            speeds.append(_stage(run, position, prepared, seconds, each, notify))
+            speeds.append(_stage(recipe, position, prepared, seconds, each, notify))
     return Speed(
         recipe=recipe.name,
         stages=tuple(speeds),
@@ -113,15 +112,15 @@ def bench(
 
 
 def _stage(
-    run: Run,
+    recipe: Recipe,
     position: int,
     prepared: Prepared,
     seconds: float,
     multiply_adds: int,
     notify: Callable[[int, int], object],
 ) -> StageSpeed:
-    step, device = prepared.step, run.compute.device
-    stage = run.recipe.stages[position]
+    step, device = prepared.step, prepared.step.compute.device
+    stage = recipe.stages[position]
     step.rate(0.0)  # what is measured must not depend on where training would have gone
     step.sums.reset()
     stream = full_batches(prepared, device)
@@ -132,7 +131,7 @@ def _stage(
 
     def ceiling(index: Tensor) -> None:
         del index
-        with run.compute.autocast():
+        with step.compute.autocast():
             with torch.set_grad_enabled(not step.frozen_backbone):
                 features = step.network.backbone(fixed)
             loss = step.network.head(features).float().mean()
@@ -170,7 +169,7 @@ def _stage(
             held.append(_timed(take, stream, steps, device))
         for part in PARTS:
             parts[part].append(spent[part] / steps)
-        notify(position * ROUNDS + turn + 1, len(run.recipe.stages) * ROUNDS)
+        notify(position * ROUNDS + turn + 1, len(recipe.stages) * ROUNDS)
     shares = [least / all_of_it for all_of_it, least in zip(times[0], times[2], strict=True)]
     rate = 1.0 / statistics.median(times[0])
     return StageSpeed(

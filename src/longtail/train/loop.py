@@ -12,11 +12,11 @@ import math
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longtail import metrics
 from longtail.data import Data, Split
@@ -24,10 +24,10 @@ from longtail.errors import InputError
 from longtail.models import Network, identity
 from longtail.results.files import write_atomically
 from longtail.results.record import Record, write
-from longtail.train import capture, checkpoint, config, seeds
+from longtail.train import capture, checkpoint, config
 from longtail.train import compute as computing
-from longtail.train.batch import Chunk, Context, Objective, Setting
-from longtail.train.evaluate import chunks, outputs
+from longtail.train.evaluate import outputs
+from longtail.train.prepare import advance, batches_of, on_device, prepare, untrained
 from longtail.train.recipe import NUMERICS, Recipe, Stage, address
 from longtail.train.step import Step
 
@@ -97,8 +97,10 @@ def train(
         return finished
 
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    run = Run(recipe, on_device(data, compute.device), seed, store, compute, watch_test, notify or (lambda _: None))
-    state, shape = run.initial(), data.train.images.shape
+    data = on_device(data, compute.device)
+    run = _Run(recipe, data, seed, store, compute, watch_test, notify or (lambda _: None))
+    state = _State(untrained(recipe, data, seed=seed, compute=compute), None, [])
+    shape = data.train.images.shape
     work = identity(state.network, channels=shape[1], image_size=shape[2])["multiply_adds"]
     with computing.threads_for(work * max(stage.sampler.batch_size for stage in recipe.stages)):
         with capture.apart(compute.device):
@@ -142,16 +144,6 @@ def _differences(there: Any, here: Any, path: str = "") -> str:
     return f"{path}: {there!r} there, {here!r} here" if len(f"{there}{here}") < 100 else f"{path} differs"
 
 
-def on_device(data: Data, device: str) -> Data:
-    """The data with images and labels of all splits on a device."""
-
-    def moved(split: Split) -> Split:
-        return Split(split.images.to(device), split.target.to(device), split.index)
-
-    validation = None if data.validation is None else moved(data.validation)
-    return dataclasses.replace(data, train=moved(data.train), test=moved(data.test), validation=validation)
-
-
 @dataclasses.dataclass
 class _State:
     """A network part-way through a recipe, with what the next stage may take over."""
@@ -162,7 +154,7 @@ class _State:
 
 
 @dataclasses.dataclass
-class Run:
+class _Run:
     """A recipe being trained on a data set from a seed."""
 
     recipe: Recipe
@@ -181,26 +173,6 @@ class Run:
     def folder(self, stage: int) -> pathlib.Path:
         """Where it is stored."""
         return self.store / self.address(stage)[:24]
-
-    def generator(self, *purpose: str | int) -> torch.Generator:
-        """A stream of the run's own, on its device."""
-        return seeds.generator(self.seed, *purpose, device=self.compute.device)
-
-    def initial(self) -> _State:
-        """The network before any training."""
-        shape = self.data.train.images.shape
-        network = self.recipe.model.build(
-            num_classes=self.data.num_classes,
-            channels=shape[1],
-            image_size=shape[2],
-            generator=seeds.generator(self.seed, "model"),
-        ).to(self.compute.device, memory_format=torch.channels_last)
-        if self.compute.compiled:
-            # Each kind of stage compiles its own variant. Past its limit the compiler would quietly run the rest as it
-            # is, and a run's numbers would depend on what the process had trained before.
-            torch._dynamo.config.recompile_limit = 64
-            network.backbone.compile(dynamic=False)
-        return _State(network, None, [])
 
     def stages(self, state: _State) -> None:
         """Train what is not yet trained; ``state`` becomes the final one."""
@@ -323,80 +295,10 @@ def _legacy(history: list[dict[str, Any]]) -> dict[str, Any]:
     return {"best_on_test": best["test_accuracy"], "stage": best["stage"], "epoch": best["epoch"], "note": note}
 
 
-@dataclasses.dataclass
-class Prepared:
-    """A stage ready to be trained: its parts built, nothing done yet."""
-
-    objective: Objective
-    sampler: Any
-    optimizer: torch.optim.Optimizer
-    step: Step
-    generators: dict[str, torch.Generator]
-    context: Callable[[int], Context]
-
-    def start_epoch(self, epoch: int) -> bool:
-        """Let the parts look at the training set; whether the objective did."""
-        for part in (self.objective, self.sampler):
-            if hasattr(part, "start_epoch"):
-                part.start_epoch(self.context(epoch))
-        return hasattr(self.objective, "start_epoch")
-
-
-def prepare(run: Run, position: int, network: Network) -> Prepared:
-    """Build the parts of a stage for a network, whose head is drawn anew if the stage says so."""
-    stage, data, device = run.recipe.stages[position], run.data, run.compute.device
-    generators = {
-        purpose: run.generator("stage", position, purpose) for purpose in ("parts", "sampler", "augment", "epoch")
-    }
-    if stage.fresh_head:
-        head: Any = network.head
-        head.reset(seeds.generator(run.seed, "stage", position, "head", device=device))
-    shape = data.train.images.shape
-    widths = tuple(identity(network, channels=shape[1], image_size=shape[2])["widths"])
-    setting = Setting(data.counts.to(device), widths, torch.device(device), generators["parts"])
-    objective: Objective = stage.objective.build(setting)
-    parameters: list[nn.Module] = [network]
-    if isinstance(objective, nn.Module):
-        parameters.append(objective.to(device))
-    sampler = stage.sampler.build(dataclasses.replace(setting, generator=generators["sampler"]), data.train.target)
-    _freeze(network, stage)
-    optimizer = stage.optimizer.build(parameters)
-    step = Step(
-        network,
-        objective,
-        optimizer,
-        data,
-        run.compute,
-        stage.augmentation,
-        generators["augment"],
-        size=getattr(sampler, "batch_size", stage.sampler.batch_size),  # a quota shrinks with the number of classes
-        frozen_backbone=stage.trains == "classifier",
-    )
-
-    def stream(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
-        operations = stage.augmentation if augmented else ()
-        generator = generators["epoch"]
-        return chunks(network, data.train, data, index, levels=levels, operations=operations, generator=generator)
-
-    def context(epoch: int) -> Context:
-        return Context(epoch, stage.epochs, data.train.target, setting.counts, generators["epoch"], stream)
-
-    return Prepared(objective, sampler, optimizer, step, generators, context)
-
-
-def advance(prepared: Prepared, device: str) -> Step | capture.Recorded:
-    """What takes the steps of a stage: the step itself, or on a GPU its recording."""
-    record = capture.recorder(device)
-    if record is None or getattr(prepared.objective, "eager", False):
-        return prepared.step
-    generators = prepared.generators
-    return capture.Recorded(prepared.step, (generators["augment"], generators["parts"]), record)
-
-
-def _train_stage(run: Run, position: int, state: _State) -> None:
+def _train_stage(run: _Run, position: int, state: _State) -> None:
     """Train one stage from its beginning or from its checkpoint; ``state`` is updated and stored."""
     stage, network, data = run.recipe.stages[position], state.network, run.data
-    prepared = prepare(run, position, network)
+    prepared = prepare(run.recipe, position, network, data, seed=run.seed, compute=run.compute)
     objective, sampler, optimizer = prepared.objective, prepared.sampler, prepared.optimizer
     generators = prepared.generators
     if stage.keeps_optimizer:
@@ -473,15 +375,6 @@ def _train_stage(run: Run, position: int, state: _State) -> None:
     run.finish(position, state, network.state_dict())
 
 
-def _freeze(network: Network, stage: Stage) -> None:
-    """Let only the stage's own part of the network move; a frozen backbone keeps its running statistics too."""
-    network.train()
-    network.backbone.requires_grad_(stage.trains != "classifier")
-    network.head.requires_grad_(stage.trains != "backbone")
-    if stage.trains == "classifier":
-        network.backbone.eval()
-
-
 def _take_over(optimizer: torch.optim.Optimizer, previous: dict[str, Any]) -> None:
     """Continue with the previous stage's momentum, at this stage's own learning rate and decay."""
     own = optimizer.state_dict()["param_groups"]
@@ -512,7 +405,7 @@ def _load_part(part: Any, name: str, tensors: dict[str, Tensor], facts: dict[str
 
 
 def _epoch(
-    run: Run, position: int, epoch: int, step: Step, take: Callable[[Tensor], None], sampler: Any
+    run: _Run, position: int, epoch: int, step: Step, take: Callable[[Tensor], None], sampler: Any
 ) -> tuple[float, float | None, float]:
     """One epoch: mean loss, training accuracy if the objective looked at the logits, and its last learning rate.
 
@@ -545,11 +438,7 @@ def _epoch(
     return loss, accuracy, rate
 
 
-def batches_of(sampler: Any, size: int, device: str) -> list[Tensor]:
-    """The indices of an epoch, batch by batch; a last batch of one image is left out, as batch norm needs two."""
-    index = sampler.draw() if hasattr(sampler, "draw") else torch.tensor(list(sampler), device=device)
-    return [part for part in torch.split(index, size) if len(part) > 1 or len(index) == 1]
-
-
-def _progress(run: Run, stage: Stage, epoch: int, share: float, loss: float | None, accuracy: float | None) -> Progress:
+def _progress(
+    run: _Run, stage: Stage, epoch: int, share: float, loss: float | None, accuracy: float | None
+) -> Progress:
     return Progress(run.recipe.name, run.seed, stage.name, epoch, run.recipe.epochs, share, loss, accuracy)
