@@ -26,6 +26,7 @@ from longtail.recipes import by_name, protocol_for
 from longtail.train.compute import Compute, choose, hardware, has_bfloat16, packages
 from longtail.train.loop import train
 from longtail.train.seeds import generator
+from record import keep
 
 
 def rounded_products(self: torch.nn.Conv2d, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -88,8 +89,7 @@ def main() -> None:
     }
     print(json.dumps({key: value for key, value in result.items() if key != "comparison"}, indent=2))
     if arguments.result:
-        arguments.result.parent.mkdir(parents=True, exist_ok=True)
-        arguments.result.write_text(json.dumps(result, indent=2) + "\n")
+        keep(result, arguments.result)
         predictions = {
             f"{name}_{seed}": run.prediction.to(torch.int16).numpy()
             for name, held in records.items()

@@ -15,7 +15,6 @@ freed memory for the next batch and does not fetch it from the system page by pa
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import platform
@@ -47,6 +46,7 @@ from longtail.augment import (
     normalize,
     simclr,
 )
+from record import keep, ratio
 
 BATCH, SIZE = 128, 32
 
@@ -129,13 +129,10 @@ def measure(rounds: int) -> dict[str, Any]:
         turns = [{arm: timed(*call) for arm, call in arms.items()} for _ in range(rounds)]
         pairs[name] = {
             **{
-                f"times faster than torchvision on {arm}": {
-                    "median": statistics.median(ratios),
-                    "lowest": min(ratios),
-                    "highest": max(ratios),
-                }
+                f"times faster than torchvision on {arm}": ratio(
+                    [turn[arm][0] for turn in turns], [turn["ours"][0] for turn in turns]
+                )
                 for arm in ("Pillow", "tensors")
-                for ratios in [[turn[arm][0] / turn["ours"][0] for turn in turns]]
             },
             "processor milliseconds": {arm: statistics.median(turn[arm][0] for turn in turns) for arm in arms},
             "wall milliseconds": {arm: statistics.median(turn[arm][1] for turn in turns) for arm in arms},
@@ -169,17 +166,15 @@ def main() -> None:
     result = measure(arguments.rounds)
     for name, pair in result["pipelines"].items():
         for arm in ("Pillow", "tensors"):
-            ratio = pair[f"times faster than torchvision on {arm}"]
+            times = pair[f"times faster than torchvision on {arm}"]
             cpu = pair["processor milliseconds"]
             print(
-                f"{ratio['median']:6.1f} x  ({ratio['lowest']:.1f} to {ratio['highest']:.1f})  {name}: "
+                f"{times['median']:6.1f} x  ({times['lowest']:.1f} to {times['highest']:.1f})  {name}: "
                 f"{cpu['ours']:.2f} ms, torchvision on {arm} {cpu[arm]:.1f} ms"
             )
     for name, milliseconds in result["each operation, processor milliseconds"].items():
         print(f"{milliseconds:8.3f} ms  {name}")
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import time
 from typing import Any
 
 from longtail.train.compute import choose
-from turns import Worker, ratio, serve
+from record import keep, ratio
+from turns import Worker, end, rounds_of, serve
 
 
 def work(compiled: bool, threads: int) -> None:
@@ -61,13 +62,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         variables = {"OMP_WAIT_POLICY": "PASSIVE", "TORCHINDUCTOR_CACHE_DIR": cache}
         workers = {way: Worker("--worker", way, "--threads", arguments.threads, variables=variables) for way in ways}
-        rates: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(arguments.rounds):
-            for way, worker in workers.items():
-                worker.ask(arguments.steps)
-                rates[way].append(float(worker.answer()))
-        for worker in workers.values():
-            worker.process.kill()
+        rates = rounds_of({way: [worker] for way, worker in workers.items()}, arguments.steps, arguments.rounds)
+        end(workers.values())
     speed = {way: statistics.median(values) for way, values in rates.items()}
     cost = workers["compiled"].ready - workers["as it is"].ready
     saved = 1 / speed["as it is"] - 1 / speed["compiled"]  # seconds an image
@@ -82,9 +78,7 @@ def main() -> None:
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
     print(json.dumps(result, indent=2))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ AutoAugment and Cutout as well.
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
 import pathlib
 import platform
@@ -24,7 +24,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from turns import Worker, ratio, serve, together
+from record import keep, ratio, shown
+from turns import Worker, end, rounds_of, serve
 
 BATCH, WARM_UP = 128, 5
 SETTINGS = {"plain": "crop, flip", "strong": "crop, flip, AutoAugment, Cutout"}
@@ -100,7 +101,7 @@ def ours(root: str, strong: bool, compiled: bool, report: dict[str, Any]) -> Cal
     network = untrained(recipe, data, seed=0, compute=compute)
     prepared = prepare(recipe, 0, network, data, seed=0, compute=compute)
     prepared.step.rate(0.1)
-    take, batches = advance(prepared, compute.device), full_batches(prepared, compute.device)
+    take, batches = advance(prepared), full_batches(prepared)
     report["compute"] = compute.describe()
 
     def step() -> int:
@@ -158,16 +159,11 @@ def measure(root: str, strong: bool, compiled: bool, rounds: int, steps: int) ->
         "longtail": [worker("ours")],
         "longtail, two runs at once": [worker("ours", 1) for _ in range(2)],
     }
-    rates: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
-        for name, workers in arms.items():
-            rates[name].append(together(workers, steps))
+    rates = rounds_of(arms, steps, rounds)
     single = arms["longtail"][0]
     single.ask("parts")
     speed = single.answer()
-    for workers in arms.values():
-        for held in workers:
-            held.process.kill()
+    end(itertools.chain(*arms.values()))
     stage = speed["stages"][0]
     return {
         "times faster than the conventional script": {
@@ -212,14 +208,12 @@ def main() -> None:
         for name, times in pair["times faster than the conventional script"].items():
             speeds = pair["images per second"]
             print(
-                f"{times['median']:5.2f} x  ({times['lowest']:.2f} to {times['highest']:.2f})  {label}: {name} "
+                f"{shown(times)}  {label}: {name} "
                 f"({pair['ours']}), {speeds[name]:.0f} against {speeds['conventional script']:.0f} images/s"
             )
         share, reached = pair["share of data and augmentation in a step"], pair["share of the ceiling"]
         print(f"        data and augmentation {100 * share:.1f} % of a step, {100 * reached[0]:.0f} % of the ceiling")
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from longtail.train.compare import compare
 from longtail.train.compute import choose, hardware
 from longtail.train.loop import train
 from longtail.train.prepare import advance, on_device, prepare, untrained
+from record import keep, ratio
 
 
 def seconds(function: Callable[[], object], times: int) -> float:
@@ -97,8 +98,8 @@ def main() -> None:
     with apart(compute.device):
         network = untrained(recipe, held, seed=0, compute=compute)
         prepared = prepare(recipe, 0, network, held, seed=0, compute=compute)
-        batches = full_batches(prepared, compute.device)
-        recorded = advance(prepared, compute.device)
+        batches = full_batches(prepared)
+        recorded = advance(prepared)
         ways: dict[str, Callable[[torch.Tensor], None]] = {"recorded": recorded, "eager": prepared.step}
         for take in ways.values():
             seconds(lambda take=take: take(next(batches)), 5)
@@ -110,7 +111,6 @@ def main() -> None:
     operations, copied = roofs(compute.device)
     each = int(identity(network, channels=3, image_size=32)["multiply_adds"])
     bound = max(6 * each * prepared.step.size / operations, moved / copied)
-    ratios = [a / b for a, b in zip(rates["recorded"], rates["eager"], strict=True)]
 
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder)
@@ -120,7 +120,7 @@ def main() -> None:
         all_seeds = seconds(lambda: compare([recipe], data, out=out / "all", **options), 1)
     result = {
         "work": f"ce, CIFAR-100-LT, imbalance 100, ResNet-32, batch {prepared.step.size}, {compute.describe()}",
-        "recorded over eager": {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)},
+        "recorded over eager": ratio(rates["recorded"], rates["eager"]),
         "steps per second": {way: statistics.median(values) for way, values in rates.items()},
         "roofline": {
             "steps per second": 1 / bound,
@@ -135,9 +135,7 @@ def main() -> None:
         "versions": {"torch": torch.__version__},
     }
     print(json.dumps(result, indent=2))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ first. Each is a process of its own, and the system says how much it held at mos
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import platform
 import sys
 import tempfile
+
+from record import keep
 
 
 def peak_bytes(command: list[str]) -> int:
@@ -38,9 +39,7 @@ def main() -> None:
     for name, held in result.items():
         print(f"{held / 1e6:8.0f} MB  {name}")
     result["hardware"] = {"machine": platform.machine(), "cores": os.cpu_count()}
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps({"peak resident bytes": result}, indent=2) + "\n")
+    keep({"peak resident bytes": result}, arguments.out)
 
 
 if __name__ == "__main__":

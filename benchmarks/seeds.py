@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
+import itertools
 import os
 import pathlib
 import platform
@@ -21,7 +21,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from turns import Worker, ratio, serve, together
+from record import keep, ratio, shown
+from turns import Worker, end, rounds_of, serve
 
 BATCH = 128
 
@@ -68,7 +69,7 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
         held = on_device(data, compute.device)
         network = untrained(recipe, held, seed=seed, compute=compute)
         prepared = prepare(recipe, 0, network, held, seed=seed, compute=compute)
-        take, batches = advance(prepared, compute.device), full_batches(prepared, compute.device)
+        take, batches = advance(prepared), full_batches(prepared)
         if compute.device != "cuda":
             return lambda: take(next(batches))
         stream = torch.cuda.Stream()
@@ -166,13 +167,8 @@ def main() -> None:
         **({"streams": [worker("run", number)]} if device == "cuda" else {}),
         "vmap": [worker("vmap", number)],
     }
-    rates: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(arguments.rounds):
-        for way, workers in ways.items():
-            rates[way].append(together(workers, arguments.steps))
-    for workers in ways.values():
-        for held in workers:
-            held.process.kill()
+    rates = rounds_of(ways, arguments.steps, arguments.rounds)
+    end(itertools.chain(*ways.values()))
     base = rates["one after the other"]
     result = {
         "work": f"{number} seeds, ResNet-32, batch {BATCH}, {arguments.steps} steps a turn, {arguments.rounds} rounds",
@@ -183,12 +179,8 @@ def main() -> None:
     }
     for way, times in result["times the images of one run after the other"].items():
         speed = result["images per second, all seeds"][way]
-        print(
-            f"{times['median']:5.2f} x  ({times['lowest']:.2f} to {times['highest']:.2f})  {way}, {speed:.0f} images/s"
-        )
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"{shown(times)}  {way}, {speed:.0f} images/s")
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ processes of one thread reach together.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 import platform
@@ -20,7 +19,8 @@ import sys
 import time
 from typing import Any
 
-from turns import Worker, ratio, serve, together
+from record import keep, ratio, shown
+from turns import Worker, end, serve, together
 
 SETTINGS: dict[str, tuple[int | None, dict[str, str]]] = {
     "torch's default": (None, {}),
@@ -77,8 +77,7 @@ def measure(rounds: int, steps: int) -> dict[str, Any]:
                     other.answer()
         row = rates.setdefault("both cores", {})
         row.setdefault("two processes of one thread", []).append(together(company, steps))
-    for worker in [*workers.values(), *company]:
-        worker.process.kill()
+    end([*workers.values(), *company])
 
     default = {load: row.get("torch's default", rates["beside 0"]["torch's default"]) for load, row in rates.items()}
     return {
@@ -107,13 +106,8 @@ def main() -> None:
     for load, row in result["times faster than torch's default"].items():
         for name, times in row.items():
             speed = result["images per second"][load][name]
-            print(
-                f"{times['median']:5.2f} x  ({times['lowest']:.2f} to {times['highest']:.2f})  {load}: {name}, "
-                f"{speed:.0f} images/s"
-            )
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+            print(f"{shown(times)}  {load}: {name}, {speed:.0f} images/s")
+    keep(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 LEFT_ALONE = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -63,7 +62,16 @@ def together(workers: Sequence[Worker], what: object) -> float:
     return float(sum(worker.answer() for worker in workers))
 
 
-def ratio(values: Sequence[float], base: Sequence[float]) -> dict[str, float]:
-    """Of two rates measured in the same rounds: median, lowest and highest."""
-    found = [a / b for a, b in zip(values, base, strict=True)]
-    return {"median": statistics.median(found), "lowest": min(found), "highest": max(found)}
+def rounds_of(arms: Mapping[str, Sequence[Worker]], what: object, rounds: int) -> dict[str, list[float]]:
+    """What the workers of each arm answer together, arm after arm in every round."""
+    rates: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(rounds):
+        for name, workers in arms.items():
+            rates[name].append(together(workers, what))
+    return rates
+
+
+def end(workers: Iterable[Worker]) -> None:
+    """Stop them."""
+    for worker in workers:
+        worker.process.kill()

@@ -103,15 +103,15 @@ def _progress(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress]
 
 
 @contextmanager
-def _reading() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error while pictures are decoded."""
+def _counting(what: str, *, before: str | None = None, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while something is counted; until then it says ``before``, or nothing."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    with Bar(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("reading pictures", visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+    with Bar(console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(before or what, total=None, visible=before is not None)
+        yield lambda done, total: bar.update(task, description=what, completed=done, total=total, visible=True)
 
 
 def _print_json(value: Any) -> None:
@@ -130,7 +130,7 @@ def _load(
 ) -> Data:
     from longtail.data import load
 
-    with _reading() as notify:
+    with _counting("reading pictures") as notify:
         return load(
             name,
             imbalance=imbalance,
@@ -396,7 +396,7 @@ def bench(
     asked = _selected(asked, "last", {key: value for key, value in options.items() if "." in key})
     chosen = choose(device, precision, compiled)
     _announce(f"{loaded.name}: {len(loaded.train)} images, {loaded.num_classes} classes; {chosen.describe()}", as_json)
-    with _turns(quiet=as_json) as notify:
+    with _counting("timing", before="warming up", quiet=as_json) as notify:
         speed = run(asked, loaded, compute=chosen, seconds=seconds, notify=notify)
     if as_json:
         _print_json({"data": loaded.name, **speed.to_json()})
@@ -420,18 +420,6 @@ def bench(
         "The ceiling is the forward and backward pass of the same network on one fixed batch.\n"
         f"Peak memory: {speed.peak_memory / 1e6:.0f} MB."
     )
-
-
-@contextmanager
-def _turns(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error while turns are timed."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("warming up", total=None)
-        yield lambda done, total: bar.update(task, description="timing", completed=done, total=total)
 
 
 def _print_report(report: dict[str, Any], title: str) -> None:
@@ -619,7 +607,7 @@ def data_verify(
     """
     from longtail.data.verify import verify
 
-    with _reading() as notify:
+    with _counting("reading pictures") as notify:
         findings = verify(name, root=root, imbalance=imbalance, image_size=image_size, notify=notify)
     if as_json:
         _print_json([finding.to_json() for finding in findings])

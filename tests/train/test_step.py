@@ -35,6 +35,7 @@ RECIPES = (
     "ce",
     "balanced-softmax",
     "logit-adjustment",
+    "logit-adjustment-post-hoc",
     "crt",
     "dro-lt",
     "dro-lt@radius=shared",
@@ -42,8 +43,14 @@ RECIPES = (
     "bns-ipdpp@positives=none,negatives=none",
     "bns-ipdpp@loss=supcon",
     "bns-ipdpp@loss=ns",
+    "ip-dpp",
+    "supcon-probe",
 )
-DRAWING = ("bns-ipdpp", "bns-ipdpp@negatives=8")  # draw pairs within the step, and no trace holds a generator
+DRAWING = (
+    "bns-ipdpp",
+    "bns-ipdpp@negatives=8",
+    "bns-probe",
+)  # draw pairs in a step; no trace holds a generator
 
 
 @pytest.fixture(scope="module")

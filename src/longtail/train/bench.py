@@ -25,7 +25,7 @@ ROUNDS = 5
 
 @dataclasses.dataclass(frozen=True)
 class StageSpeed:
-    """Speed of one stage; every rate is the median of ``ROUNDS`` turns, each of at least ``steps`` steps.
+    """Speed of one stage; every rate is the median of ``ROUNDS`` turns of ``steps`` steps.
 
     Attributes:
         stage: its name.
@@ -123,7 +123,7 @@ def _stage(
     stage = recipe.stages[position]
     step.rate(0.0)  # what is measured must not depend on where training would have gone
     step.sums.reset()
-    stream = full_batches(prepared, device)
+    stream = full_batches(prepared)
     batch = step.batch(next(stream))
     views = batch.images.shape[0] if batch.images.ndim == 5 else 1
     fixed = batch.images.flatten(0, 1) if views > 1 else batch.images
@@ -153,7 +153,7 @@ def _stage(
         for part, before, after in zip(PARTS, marks, marks[1:], strict=False):
             spent[part] += after - before
 
-    whole = advance(prepared, device)
+    whole = advance(prepared)
     turns: tuple[Callable[[Tensor], None], ...] = (whole, apart, ceiling)
     for take in turns:  # compiles, records, and brings momentum into being
         for _ in range(capture.WARM_UP + 1 if take is whole else 1):
@@ -185,11 +185,11 @@ def _stage(
     )
 
 
-def full_batches(prepared: Prepared, device: str) -> Iterator[Tensor]:
+def full_batches(prepared: Prepared) -> Iterator[Tensor]:
     """Batches without end, all of the same size."""
     size = prepared.step.size
     while True:
-        batches = batches_of(prepared.sampler, size, device)
+        batches = batches_of(prepared.sampler, size, prepared.step.compute.device)
         full = [part for part in batches if len(part) == size]
         if not full:  # fewer images than a batch: the one that there is
             prepared.step.size = len(batches[0])

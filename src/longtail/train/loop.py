@@ -321,7 +321,7 @@ def _train_stage(run: _Run, position: int, state: _State) -> None:
         state.history, first = facts["history"], facts["epoch"]
         best = -math.inf if facts["best"] is None else facts["best"]
 
-    take = advance(prepared, run.compute.device)
+    take = advance(prepared)
     saved = time.monotonic()
     for epoch in range(first, stage.epochs):
         clock = time.perf_counter()

@@ -119,9 +119,9 @@ def prepare(
     return Prepared(objective, sampler, optimizer, step, generators, context)
 
 
-def advance(prepared: Prepared, device: str) -> Step | capture.Recorded:
+def advance(prepared: Prepared) -> Step | capture.Recorded:
     """What takes the steps of a stage: the step itself, or on a GPU its recording."""
-    record = capture.recorder(device)
+    record = capture.recorder(prepared.step.compute.device)
     if record is None or getattr(prepared.objective, "eager", False):
         return prepared.step
     generators = prepared.generators
