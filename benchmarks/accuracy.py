@@ -22,10 +22,10 @@ from torch import Tensor
 
 from longtail import results
 from longtail.data import load
-from longtail.recipes import by_name, protocol_for
-from longtail.train.compute import Compute, choose, hardware, has_bfloat16, packages
-from longtail.train.loop import train
-from longtail.train.seeds import generator
+from longtail.methods import by_name, protocol_for
+from longtail.training.compute import Compute, choose, hardware, has_bfloat16, packages
+from longtail.training.loop import train
+from longtail.training.seeds import generator
 from record import keep
 
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from typing import Any
 
-from longtail.train.compute import choose
+from longtail.training.compute import choose
 from record import keep, ratio
 from turns import Worker, end, rounds_of, serve
 

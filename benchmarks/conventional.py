@@ -88,11 +88,11 @@ def conventional(root: str, strong: bool) -> Callable[[], int]:
 
 def ours(root: str, strong: bool, compiled: bool, report: dict[str, Any]) -> Callable[[], int]:
     """One step of ``longtail train ce``, with what it chooses on this machine."""
+    from longtail.analysis.bench import full_batches
     from longtail.data import load
-    from longtail.recipes import by_name, protocol_for
-    from longtail.train.bench import full_batches
-    from longtail.train.compute import choose
-    from longtail.train.prepare import advance, on_device, prepare, untrained
+    from longtail.methods import by_name, protocol_for
+    from longtail.training.compute import choose
+    from longtail.training.prepare import advance, on_device, prepare, untrained
 
     data = load("cifar100-lt", imbalance=100, root=root)
     recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
@@ -138,10 +138,10 @@ def work(arm: str, root: str, strong: bool, threads: int, compiled: bool) -> Non
 
 def parts(root: str, strong: bool, compiled: bool) -> dict[str, Any]:
     """What ``longtail bench`` says."""
+    from longtail.analysis.bench import bench
     from longtail.data import load
-    from longtail.recipes import by_name, protocol_for
-    from longtail.train.bench import bench
-    from longtail.train.compute import choose
+    from longtail.methods import by_name, protocol_for
+    from longtail.training.compute import choose
 
     data = load("cifar100-lt", imbalance=100, root=root)
     recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))

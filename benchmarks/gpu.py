@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
+from longtail.analysis.bench import full_batches, peak_memory
 from longtail.data import load
+from longtail.methods import by_name, protocol_for
 from longtail.models import identity
-from longtail.recipes import by_name, protocol_for
-from longtail.train.bench import full_batches, peak_memory
-from longtail.train.capture import apart
-from longtail.train.compare import compare
-from longtail.train.compute import choose, hardware
-from longtail.train.loop import train
-from longtail.train.prepare import advance, on_device, prepare, untrained
+from longtail.training.capture import apart
+from longtail.training.compute import choose, hardware
+from longtail.training.loop import train
+from longtail.training.many import compare
+from longtail.training.prepare import advance, on_device, prepare, untrained
 from record import keep, ratio
 
 

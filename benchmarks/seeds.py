@@ -31,12 +31,12 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
     """The steps of that many runs, as training takes them."""
     import torch
 
+    from longtail.analysis.bench import full_batches
     from longtail.data import Data, Split
-    from longtail.recipes import by_name, protocol_for
-    from longtail.train.bench import full_batches
-    from longtail.train.capture import apart
-    from longtail.train.compute import choose
-    from longtail.train.prepare import advance, on_device, prepare, untrained
+    from longtail.methods import by_name, protocol_for
+    from longtail.training.capture import apart
+    from longtail.training.compute import choose
+    from longtail.training.prepare import advance, on_device, prepare, untrained
 
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (50 * BATCH, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -90,7 +90,7 @@ def fused(device: str, number: int) -> Callable[[], None]:
     from torch.func import functional_call, grad, stack_module_state, vmap
 
     from longtail.models import CifarResNet
-    from longtail.train.compute import choose
+    from longtail.training.compute import choose
 
     compute = choose(device)
     shape = {"num_classes": 100, "channels": 3, "image_size": 32}
@@ -152,7 +152,7 @@ def main() -> None:
         way, device, number, threads = arguments.worker
         work(way, device, int(number), int(threads))
         return
-    from longtail.train.compute import choose, hardware
+    from longtail.training.compute import choose, hardware
 
     number, device = arguments.seeds, choose(arguments.device).device
     share = max(1, (os.cpu_count() or 1) // number)

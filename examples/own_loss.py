@@ -14,10 +14,10 @@ from rich.console import Console
 from longtail import results
 from longtail.data import load
 from longtail.losses import adjust_logits, focal
-from longtail.recipes import by_name, protocol_for
+from longtail.methods import by_name, protocol_for
 from longtail.testing import check_loss
-from longtail.train.compare import compare
-from longtail.train.compute import choose
+from longtail.training.compute import choose
+from longtail.training.many import compare
 
 
 def prior_focal(logits: torch.Tensor, target: torch.Tensor, *, counts: torch.Tensor) -> torch.Tensor:

@@ -15,12 +15,12 @@ from longtail import results
 from longtail.data import load
 from longtail.errors import InputError
 from longtail.losses import balanced_softmax, cross_entropy
+from longtail.methods import by_name, protocol_for
 from longtail.rebalance import LogitAdjustment
-from longtail.recipes import by_name, protocol_for
-from longtail.train import loop, restore
-from longtail.train.adjustments import SubtractLogPrior
-from longtail.train.compute import Compute
-from longtail.train.evaluate import outputs
+from longtail.recipes.adjustments import SubtractLogPrior
+from longtail.training import loop, restore
+from longtail.training.compute import Compute
+from longtail.training.passes import outputs
 
 COUNTS = torch.tensor([900, 90, 10])
 

@@ -9,8 +9,8 @@ import sys
 import torch
 
 from longtail import results
-from longtail.results.figures import frequency_figure
-from longtail.results.series import frequency_bins
+from longtail.results.report.figures import frequency_figure
+from longtail.results.report.series import frequency_bins
 
 STYLE = """<style>
 svg { --ink: #1f2328; --faint: #b8bfc6; --series-0: #1763a6; --series-1: #d0650f; --series-2: #1b8a6b;

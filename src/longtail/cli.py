@@ -19,7 +19,7 @@ from longtail.errors import InputError
 
 if TYPE_CHECKING:
     from longtail.data import Data
-    from longtail.train.loop import Progress
+    from longtail.training.loop import Progress
 
 app = typer.Typer(
     name="longtail",
@@ -177,7 +177,7 @@ def _selected(recipe: Any, select: str, overrides: dict[str, str]) -> Any:
     """The recipe with its selection rule and the fields that were named by dotted flags."""
     import dataclasses
 
-    from longtail.train.config import override
+    from longtail.recipes.config import override
 
     rules = {"last": "last epoch", "validation": "best on validation"}
     if select not in rules:
@@ -224,11 +224,11 @@ def compare(
     Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3
     """
     from longtail import results
-    from longtail.recipes import by_name, protocol_for
-    from longtail.train.compare import compare as run
-    from longtail.train.compare import data_label
-    from longtail.train.compute import choose
-    from longtail.train.seeds import generator
+    from longtail.methods import by_name, protocol_for
+    from longtail.training.compute import choose
+    from longtail.training.many import compare as run
+    from longtail.training.many import data_label
+    from longtail.training.seeds import generator
 
     names = [word for word in recipes if not word.startswith("--")]
     numbers, chosen = _seeds(seeds), choose(device, precision, compiled)
@@ -267,7 +267,7 @@ def _announce(line: str, as_json: bool) -> None:
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    from longtail.results.files import write_atomically
+    from longtail.files import write_atomically
 
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
@@ -310,10 +310,10 @@ def train(
 
     Example: longtail train balanced-softmax --data digits-lt --seed 1
     """
-    from longtail.recipes import by_name, protocol_for
-    from longtail.train.compare import data_label, run_folder
-    from longtail.train.compute import choose
-    from longtail.train.loop import train as run
+    from longtail.methods import by_name, protocol_for
+    from longtail.training.compute import choose
+    from longtail.training.loop import train as run
+    from longtail.training.many import data_label, run_folder
 
     if not seed.isdigit():
         raise InputError(f"--seed {seed!r}: give a whole number from 0")
@@ -328,8 +328,8 @@ def train(
     asked = by_name(recipe, setting, own)
     if beginning is not None:
         from longtail import results
-        from longtail.train.compute import Compute
-        from longtail.train.restore import continued
+        from longtail.training.compute import Compute
+        from longtail.training.restore import continued
 
         begun = results.read(beginning)
         numerics, number = begun.record.numerics, begun.record.seed
@@ -383,9 +383,9 @@ def bench(
 
     Example: longtail bench ce --data cifar100-lt --root DATA
     """
-    from longtail.recipes import by_name, protocol_for
-    from longtail.train.bench import bench as run
-    from longtail.train.compute import choose
+    from longtail.analysis.bench import bench as run
+    from longtail.methods import by_name, protocol_for
+    from longtail.training.compute import choose
 
     options = _passed_on(context.args)
     loaded = _load(data, imbalance, root, 0, "exponential", 0.0, False, image_size)
@@ -488,8 +488,8 @@ def probe(
     Example: longtail probe runs/digits-lt-if100/ce/seed-0-1a2b3c4d --data digits-lt
     """
     from longtail import results
-    from longtail.train.probe import evaluate_features
-    from longtail.train.restore import features_of
+    from longtail.analysis.probe import evaluate_features
+    from longtail.training.restore import features_of
 
     loaded = results.read(record)
     held = _load_for(loaded.record, data, root, image_size)
@@ -522,7 +522,7 @@ def features(
     Example: longtail features runs/digits-lt-if100/*/seed-0-* --data digits-lt --out figures
     """
     from longtail import results
-    from longtail.train.diagnose import diagnose
+    from longtail.analysis.diagnose import diagnose
 
     loaded = [results.read(record) for record in records]
     held = _load_for(loaded[0].record, data, root, image_size)

@@ -8,7 +8,7 @@ import pytest
 
 from longtail.errors import InputError
 from longtail.models import CifarResNet, CifarStemResNet, SmallConvNet, TimmModel, by_name, names
-from longtail.train.config import override, plain, revive
+from longtail.recipes.config import override, plain, revive
 
 KINDS = {kind.__name__: kind for kind in (CifarResNet, CifarStemResNet, SmallConvNet, TimmModel)}
 

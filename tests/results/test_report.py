@@ -12,7 +12,7 @@ import torch
 from longtail.results.comparison import compare_records
 from longtail.results.record import Loaded
 from longtail.results.report import configurations, report_html
-from longtail.results.series import MOST, curves, frequency_bins
+from longtail.results.report.series import MOST, curves, frequency_bins
 from oracles.runs import made_up_run
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}

@@ -1,6 +1,1 @@
-"""Published methods, one file each: a function from a protocol to a recipe."""
-
-from longtail.recipes.catalogue import CATALOGUE, by_name
-from longtail.recipes.protocol import PROTOCOLS, Protocol, protocol_for
-
-__all__ = ["CATALOGUE", "PROTOCOLS", "Protocol", "by_name", "protocol_for"]
+"""What a recipe is made of: parts, stages, objectives; nothing here trains."""

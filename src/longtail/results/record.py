@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from longtail.errors import InputError
+from longtail.files import write_atomically
 from longtail.metrics import Report
-from longtail.results.files import write_atomically
 from longtail.shapes import Int
 
 SCHEMA = 1

@@ -1,0 +1,1 @@
+"""What one looks at after training: probes, distances, maps, speed."""

@@ -1,0 +1,152 @@
+"""Protocols: everything about training that is not the method, so that methods are compared on equal terms.
+
+A recipe is a method applied to a protocol. ``plain-200`` is LDAM's setting, ``strong-400`` PaCo's (facts in
+docs/protocols.md); ``digits`` is a small one for scikit-learn's digits, chosen here so that a comparison with seeds
+ends within a minute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from longtail.augment import (
+    AutoAugment,
+    ColorJitter,
+    Cutout,
+    HorizontalFlip,
+    RandomCrop,
+    RandomResizedCrop,
+    Views,
+    simclr,
+)
+from longtail.data import Data
+from longtail.errors import unknown
+from longtail.models import CifarResNet, SmallConvNet, by_name
+from longtail.recipes.optimizers import SGD, Optimizer, Schedule, Steps
+
+PLAIN = (RandomCrop(padding=4), HorizontalFlip())
+STRONG = (*PLAIN, AutoAugment(), Cutout(size=16))
+SIMCLR = simclr()
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """The setting in which a method is trained.
+
+    Args:
+        name: how it is listed.
+        model: description of the network.
+        epochs: of the first stage, passes over the training set; later stages scale with it.
+        batch_size: images in a step of natural sampling.
+        optimizer: of supervised training.
+        schedule: of supervised training.
+        augmentation: of supervised training.
+        quota_classes: classes in a class-aware batch.
+        quota_images: images of each.
+        contrastive_epochs: of a contrastive first stage, as a multiple of ``epochs``.
+        contrastive_batch_size: images in a step of contrastive pre-training.
+        views: the two views of contrastive pre-training.
+        fine_tune_lr: of AdamW after pre-training.
+        fine_tune_batch_size: images in a step after pre-training.
+    """
+
+    name: str
+    model: Any
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    schedule: Schedule
+    augmentation: tuple[Any, ...]
+    quota_classes: int = 32
+    quota_images: int = 4
+    contrastive_epochs: float = 5.0
+    contrastive_batch_size: int = 512
+    views: Views = SIMCLR
+    fine_tune_lr: float = 2.5e-4
+    fine_tune_batch_size: int = 64
+
+    def share(self, share: float) -> int:
+        """That share of ``epochs``, at least one."""
+        return max(1, round(share * self.epochs))
+
+
+PROTOCOLS = {
+    "plain-200": Protocol(
+        name="plain-200",
+        model=CifarResNet(depth=32),
+        epochs=200,
+        batch_size=128,
+        optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=2e-4),
+        schedule=Steps(warmup=0.025, at=(0.8, 0.9), factor=0.01),
+        augmentation=PLAIN,
+    ),
+    "strong-400": Protocol(
+        name="strong-400",
+        model=CifarResNet(depth=32),
+        epochs=400,
+        batch_size=128,
+        optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
+        schedule=Steps(warmup=0.025, at=(0.8, 0.9), factor=0.1),
+        augmentation=STRONG,
+    ),
+    "digits": Protocol(
+        name="digits",
+        model=SmallConvNet(),
+        epochs=60,
+        batch_size=32,
+        optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
+        schedule=Steps(warmup=0.025, at=(0.8, 0.9), factor=0.1),
+        augmentation=(RandomCrop(padding=1),),
+        quota_classes=10,
+        quota_images=4,
+        contrastive_epochs=2.0,
+        contrastive_batch_size=128,
+        # A flipped digit is another sign, and a small part of one could be any: milder views than for photographs.
+        views=Views((RandomResizedCrop(scale=(0.6, 1.0)), ColorJitter(brightness=0.4, contrast=0.4))),
+        # A few steps an epoch instead of a hundred.
+        fine_tune_lr=5e-3,
+        fine_tune_batch_size=16,
+    ),
+}
+
+
+def protocol_for(
+    data: Data,
+    *,
+    name: str | None = None,
+    model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    augmentation: str | None = None,
+) -> Protocol:
+    """The protocol for a data set, with the few things changed that a user changes.
+
+    Args:
+        data: decides the default: ``digits`` for images of 8 pixels, else ``plain-200``.
+        name: a protocol by its name instead.
+        model: a model by its name.
+        epochs: another number of epochs; schedules and later stages scale with it.
+        batch_size: another batch size; the learning rate is left as it is.
+        augmentation: ``none``, ``plain`` (crop and flip) or ``strong`` (and AutoAugment and Cutout).
+
+    Raises:
+        InputError: a name that is not known.
+    """
+    size = data.train.images.shape[-1]
+    name = name or ("digits" if size == 8 else "plain-200")
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    changes: dict[str, Any] = {}
+    if model is not None:
+        changes["model"] = by_name(model)
+    if epochs is not None:
+        changes["epochs"] = epochs
+    if batch_size is not None:
+        changes["batch_size"] = batch_size
+    if augmentation is not None:
+        choices: dict[str, tuple[Any, ...]] = {"none": (), "plain": PLAIN, "strong": STRONG}
+        if augmentation not in choices:
+            raise unknown("augmentation", augmentation, choices)
+        changes["augmentation"] = choices[augmentation]
+    return dataclasses.replace(PROTOCOLS[name], **changes)
