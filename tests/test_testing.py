@@ -43,7 +43,10 @@ OWN_LOSSES = {
     ),
     "class_balanced": (functools.partial(losses.class_balanced, counts=COUNTS, beta=0.999), {}),
     "focal": (losses.focal, {}),
-    "focal with counts": (functools.partial(losses.focal, counts=COUNTS), {}),
+    "class_weighted_cross_entropy": (
+        functools.partial(losses.class_weighted_cross_entropy, counts=COUNTS),
+        {"per_sample": False},
+    ),
     "ldam": (functools.partial(losses.ldam, counts=COUNTS), {}),
     "robustness_loss": (
         functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5)),

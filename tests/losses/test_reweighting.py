@@ -13,6 +13,7 @@ from longtail.errors import InputError
 from longtail.losses.cross_entropy import cross_entropy
 from longtail.losses.reweighting import (
     class_balanced,
+    class_weighted_cross_entropy,
     effective_number_weights,
     focal,
     inverse_frequency_weights,
@@ -91,9 +92,56 @@ def test_focal_propositions() -> None:
     assert all(bool((high > low).all()) for high, low in itertools.pairwise(ladder))
 
 
-def test_focal_ignores_counts() -> None:
+CHOICES = {
+    "inverse": inverse_frequency_weights(COUNTS),
+    "effective": effective_number_weights(COUNTS, beta=0.99),
+    "prior": relative_frequency_weights(COUNTS),
+}
+
+
+def check_class_weighted(loss: Loss) -> None:
+    """The mean over the batch is PyTorch's reduced loss, and samples cost what the weights of their classes say."""
     logits, target = batch()
-    assert torch.equal(focal(logits, target, counts=COUNTS), focal(logits, target))
+    for name, weights in CHOICES.items():
+        values = loss(logits, target, counts=COUNTS, weight=name, beta=0.99)
+        expected = torch.nn.functional.cross_entropy(logits, target, weight=weights.double())
+        assert torch.allclose(values.mean(), expected, rtol=1e-6)
+        cost = values / cross_entropy(logits, target)
+        assert torch.allclose(cost / cost[0], (weights[target] / weights[target[0]]).double(), rtol=1e-6)
+        scaled = loss(logits, target, counts=7 * COUNTS, weight=name, beta=0.99)
+        assert name == "effective" or torch.allclose(scaled, values, rtol=1e-6)
+
+
+def class_weighted_without_the_mean(logits: Tensor, target: Tensor, *, counts: Tensor, weight: str, beta: float):
+    weights = inverse_frequency_weights(counts) if weight == "inverse" else CHOICES[weight]
+    return cross_entropy(logits, target, class_weights=weights)
+
+
+def class_weighted_by_the_mean_of_all_classes(
+    logits: Tensor, target: Tensor, *, counts: Tensor, weight: str, beta: float
+) -> Tensor:
+    return cross_entropy(logits, target, class_weights=CHOICES[weight] / CHOICES[weight].mean())
+
+
+def class_weighted_mean_for_everyone(logits: Tensor, target: Tensor, *, counts: Tensor, weight: str, beta: float):
+    value = torch.nn.functional.cross_entropy(logits, target, weight=CHOICES[weight].double())
+    return value.expand(len(target))
+
+
+def test_class_weighted_cross_entropy() -> None:
+    check_class_weighted(class_weighted_cross_entropy)
+    for mutant in (
+        class_weighted_without_the_mean,
+        class_weighted_by_the_mean_of_all_classes,
+        class_weighted_mean_for_everyone,
+    ):
+        with pytest.raises(AssertionError):
+            check_class_weighted(mutant)
+    logits, target = batch()
+    equal = torch.full((4,), 37)
+    for name in CHOICES:
+        values = class_weighted_cross_entropy(logits, target, counts=equal, weight=name)
+        assert torch.allclose(values, cross_entropy(logits, target))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])

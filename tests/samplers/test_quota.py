@@ -235,25 +235,49 @@ def test_inaturalist_sized_quota_is_drawn_at_once():
     rank = torch.arange(1, 8143, dtype=torch.float64)
     counts = (1000 / rank**0.45).long().clamp(min=2)
     target = torch.arange(8142).repeat_interleave(counts)
-    index = ClassQuota(target, classes=64, images=4, generator=seeded()).draw()
+    index = ClassQuota(target, classes=64, images=4, num_samples=len(target), generator=seeded()).draw()
     assert len(index) == -(-len(target) // 256) * 256
     seen = torch.bincount(target[index])
     assert int(seen.max()) <= int(seen.min()) + 3 * 4
 
 
-@pytest.mark.parametrize(("classes", "images", "message"), [
-    (7, 1, r"cannot have 7 different classes: 6 have images \(1 to 6\)"),
-    (0, 1, "cannot have 0 different classes"),
-    (2, 0, "at least 1 image of each of its classes, not 0"),
+@pytest.mark.parametrize(("options", "message"), [
+    ({"classes": 0}, "at least 1 class, not 0"),
+    ({"images": 0}, "at least 1 image of each of its classes, not 0"),
+    ({"steps": 0}, "at least 1 batch, not 0"),
+    ({"steps": 2, "num_samples": 9}, "num_samples is 9 and steps is 2: give the length of an epoch by one of them"),
 ])  # fmt: skip
-def test_impossible_quotas_are_refused(classes, images, message):
+def test_impossible_quotas_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        ClassQuota(mixed(COUNTS), classes=classes, images=images, generator=seeded())
+        ClassQuota(mixed(COUNTS), **options, generator=seeded())
+
+
+def test_a_batch_has_no_more_classes_than_there_are():
+    sampler = ClassQuota(mixed(COUNTS), classes=32, images=2, generator=seeded())
+    target = mixed(COUNTS)
+    assert sampler.batch_size == 6 * 2
+    for batch in target[sampler.draw()].view(-1, 12):
+        assert len(batch.unique()) == 6
+
+
+def test_an_epoch_is_as_long_as_the_largest_class_needs():
+    """All classes drawn alike until the largest has been seen once: K * max(counts) images, in whole batches."""
+    assert len(ClassQuota(mixed(COUNTS), classes=3, images=2, generator=seeded())) == -(-6 * 40 // 6) * 6
+    assert len(ClassQuota(mixed(COUNTS), classes=3, images=2, steps=7, generator=seeded())) == 7 * 6
+    # CIFAR-100-LT, imbalance factor 100: the 391 batches of 128 of the released DRO-LT code.
+    cifar = torch.arange(100).repeat_interleave(torch.tensor([int(500 * 0.01 ** (c / 99)) for c in range(100)]))
+    assert len(ClassQuota(cifar, generator=seeded())) == 391 * 128
 
 
 def test_impossible_minimum_is_refused():
     with pytest.raises(InputError, match="at least 1, not 0"):
         MinimumPerClass(mixed(COUNTS), minimum=0, generator=seeded())
+
+
+def test_batches_that_part_the_images_of_a_class_are_refused():
+    with pytest.raises(InputError, match=r"batches of 9 would part the 2 images of a class .* a multiple of minimum"):
+        MinimumPerClass(mixed(COUNTS), minimum=2, batch_size=9, generator=seeded())
+    assert len(MinimumPerClass(mixed(COUNTS), minimum=2, batch_size=8, generator=seeded())) == 78
 
 
 def test_bad_targets_are_refused():

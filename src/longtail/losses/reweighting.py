@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from longtail.counts import effective_number
+from longtail.errors import InputError
 from longtail.losses.cross_entropy import cross_entropy
 from longtail.shapes import Float, Int
 
@@ -98,13 +101,54 @@ def class_balanced(
     return cross_entropy(logits, target, class_weights=effective_number_weights(counts, beta=beta))
 
 
-def focal(
+def class_weighted_cross_entropy(
     logits: Float[Tensor, "N K"],
     target: Int[Tensor, " N"],
     *,
-    counts: Int[Tensor, " K"] | None = None,
-    gamma: float = 2.0,
+    counts: Int[Tensor, " K"],
+    weight: Literal["inverse", "effective", "prior"] = "inverse",
+    beta: float = 0.9999,
 ) -> Float[Tensor, " N"]:
+    """Cross-entropy weighted by class and divided by the mean weight of the batch.
+
+    ``loss_i = w_{y_i} * -log softmax(logits_i)_{y_i} / mean_j w_{y_j}``: its mean over the batch is PyTorch's own mean
+    of a weighted cross-entropy, so the size of a step does not depend on how the weights are scaled. Use it where a
+    paper weighs the loss of a whole batch; use :func:`class_balanced` where a sample's weight must not depend on the
+    rest of its batch.
+
+    Args:
+        logits: (N, K).
+        target: y (N,), classes in [0, K).
+        counts: n (K,), training images per class.
+        weight: ``inverse`` for 1 / n_c; ``effective`` for 1 / E_c, the effective number of samples with ``beta``;
+            ``prior`` for n_c / max n, as the released DRO-LT weighs its representation stage.
+        beta: of the effective number, in [0, 1).
+
+    Returns:
+        Losses (N,) in nats.
+
+    Raises:
+        InputError: a ``weight`` that is none of the three.
+
+    Example:
+        >>> loss = class_weighted_cross_entropy(torch.zeros(2, 2), torch.tensor([0, 1]), counts=torch.tensor([3, 1]))
+        >>> [round(value, 4) for value in loss.tolist()]  # log(2) times 0.5 and 1.5
+        [0.3466, 1.0397]
+    """
+    if weight == "inverse":
+        weights = inverse_frequency_weights(counts)
+    elif weight == "effective":
+        weights = effective_number_weights(counts, beta=beta)
+    elif weight == "prior":
+        weights = relative_frequency_weights(counts)
+    else:
+        raise InputError(f"weight is {weight!r}: give inverse, effective or prior")
+    loss = cross_entropy(logits, target, class_weights=weights)
+    mean = weights.to(loss.dtype).index_select(0, target).mean()
+    return loss / torch.where(mean > 0, mean, 1.0)
+
+
+def focal(logits: Float[Tensor, "N K"], target: Int[Tensor, " N"], *, gamma: float = 2.0) -> Float[Tensor, " N"]:
     """Focal loss: cross-entropy that fades for samples that are already well classified.
 
     ``loss = (1 - p_y)^gamma * -log p_y`` with ``p = softmax(logits)`` (Lin et al., Eq. 4, for a softmax). With
@@ -113,7 +157,6 @@ def focal(
     Args:
         logits: (N, K).
         target: y (N,), classes in [0, K).
-        counts: not used; accepted so that all losses on logits can be called alike.
         gamma: at least 0; how fast it fades.
 
     Returns:
