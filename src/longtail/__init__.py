@@ -1,3 +1,47 @@
-"""Learning from long-tailed data: losses, samplers, recipes and records that can be trusted."""
+"""Learning from long-tailed data: exact implementations, one protocol for all, and evidence behind every number.
+
+>>> import longtail
+>>> data = longtail.load("digits-lt", imbalance=50)
+>>> recipe = longtail.recipe("balanced-softmax", data, epochs=1)
+
+``longtail.train(recipe, data, seed=0, out="runs/one")`` trains it, ``longtail.compare(["ce", recipe], data, seeds=3)``
+compares, ``longtail.rescore(folder)`` checks a finished run, ``longtail.predict(folder, images)`` uses it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from longtail.data import load
+    from longtail.methods import recipe
+    from longtail.recipes import part
+    from longtail.results import rescore
+    from longtail.training.many import compare
+    from longtail.training.run import train
+    from longtail.use import predict
+
+__all__ = ["compare", "load", "part", "predict", "recipe", "rescore", "train"]
+
+_WHERE = {
+    "compare": "training.many",
+    "load": "data",
+    "part": "recipes",
+    "predict": "use",
+    "recipe": "methods",
+    "rescore": "results",
+    "train": "training.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'longtail' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"longtail.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -24,3 +24,21 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return InputError(f"unknown {kind} {name!r}: {hint}(known: {', '.join(choices)})")
+
+
+def failure(error: BaseException) -> str:
+    """What went wrong in a person's own code, and where, in one line.
+
+    Example:
+        >>> try:
+        ...     1 / 0
+        ... except ZeroDivisionError as error:
+        ...     failure(error).split(" (")[0]
+        'ZeroDivisionError: division by zero'
+    """
+    import pathlib
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    place = "" if isinstance(error, SyntaxError) or not frames else f" ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

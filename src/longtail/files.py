@@ -10,6 +10,16 @@ from collections.abc import Callable
 from longtail.errors import InputError
 
 
+TEMPORARY = ".part"
+"""Ending of files that are being written."""
+
+
+def sweep(folder: pathlib.Path) -> None:
+    """Remove what killed writers left in a folder; call it only where nobody else can be writing."""
+    for entry in folder.glob(f".*{TEMPORARY}"):
+        entry.unlink(missing_ok=True)
+
+
 def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
     """Let ``write`` make a temporary file beside ``path``, force it to disk, and move it into place.
 
@@ -21,7 +31,7 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]
     temporary: pathlib.Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
         os.close(handle)
         temporary = pathlib.Path(name)
         write(temporary)
@@ -29,11 +39,23 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # a temporary file starts out as its owner's secret
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose another folder with --out") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Force a new name to disk, where the system lets a folder be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

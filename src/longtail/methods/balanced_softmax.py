@@ -9,12 +9,12 @@ with AutoAugment and Cutout (docs/protocols.md).
 
 from __future__ import annotations
 
+from longtail import losses
 from longtail.methods.ce import classify
 from longtail.methods.protocols import Protocol
-from longtail.recipes.objectives import BalancedSoftmax, Supervised
-from longtail.recipes.stages import Recipe
+from longtail.recipes import Recipe, part
 
 
 def recipe(protocol: Protocol) -> Recipe:
     """Balanced softmax, natural sampling."""
-    return Recipe("balanced-softmax", protocol.model, (classify(protocol, Supervised(BalancedSoftmax())),))
+    return Recipe("balanced-softmax", protocol.model, (classify(protocol, part(losses.balanced_softmax)),))

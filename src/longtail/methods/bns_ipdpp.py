@@ -9,41 +9,22 @@ Expect: the paper reports 76.4 % on CIFAR-10-LT (ResNet-18) and 52.4 % on CIFAR-
 
 from __future__ import annotations
 
-from longtail.methods.contrastive import ContrastiveLoss, pretrain
-from longtail.methods.ip_dpp import Trains, fine_tune
+from typing import Annotated, Any
+
+from longtail.methods.contrastive import pretrain
+from longtail.methods.ip_dpp import fine_tune
 from longtail.methods.protocols import Protocol
-from longtail.recipes.sampling import Arm
-from longtail.recipes.stages import Recipe
+from longtail.recipes import Recipe
+from longtail.recipes.part import chosen
 
 
-def recipe(
-    protocol: Protocol,
-    *,
-    loss: ContrastiveLoss = "bns",
-    temperature: float | None = None,
-    positives: int | None = 2,
-    negatives: int | None = None,
-    partners: int = 1,
-    arm: Arm = "ip-dpp",
-    k: int | None = None,
-    resample_every: int | None = None,
-    trains: Trains = "all",
-    strength: float = 1.0,
-    diversity: bool = False,
-    mislabelled: float = 0.0,
-) -> Recipe:
-    """The whole system; the options are those of its two halves (``contrastive.probe`` and ``ip_dpp.recipe``)."""
-    first = pretrain(
-        protocol, loss=loss, temperature=temperature, positives=positives, negatives=negatives, partners=partners
-    )
-    second = fine_tune(
-        protocol,
-        arm=arm,
-        k=k,
-        resample_every=resample_every,
-        trains=trains,
-        strength=strength,
-        diversity=diversity,
-        mislabelled=mislabelled,
-    )
-    return Recipe("bns-ipdpp", protocol.model, (first, second))
+def recipe(protocol: Protocol, **options: Annotated[Any, pretrain, fine_tune]) -> Recipe:
+    """The whole system.
+
+    Args:
+        protocol: model, views, augmentation, batch sizes and length.
+        options: of its two halves, ``contrastive.pretrain`` and ``ip_dpp.fine_tune``.
+    """
+    first, second = chosen(options, pretrain, fine_tune)
+    stages = (pretrain(protocol, **first), fine_tune(protocol, **second))
+    return Recipe("bns-ipdpp", protocol.model, stages)

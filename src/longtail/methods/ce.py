@@ -9,19 +9,20 @@ Expect: 37.7 to 41.4 % on CIFAR-100-LT IF 100, 70.4 to 72.0 % on CIFAR-10-LT IF 
 
 from __future__ import annotations
 
+from longtail.losses import cross_entropy
 from longtail.methods.protocols import Protocol
-from longtail.recipes.objectives import CrossEntropy, Supervised
-from longtail.recipes.sampling import Natural
-from longtail.recipes.stages import ObjectiveDescription, Recipe, Stage
+from longtail.recipes import Part, Recipe, Stage, part
+from longtail.samplers import InstanceBalanced
 
 
-def classify(protocol: Protocol, objective: ObjectiveDescription) -> Stage:
-    """The one stage that every end-to-end method has; under plain cross-entropy all of them share it."""
+def classify(protocol: Protocol, objective: Part) -> Stage:
+    """Return the one stage that every end-to-end method has; under plain cross-entropy all of them share it."""
     return Stage(
         "classify",
         epochs=protocol.epochs,
+        batch_size=protocol.batch_size,
         objective=objective,
-        sampler=Natural(protocol.batch_size),
+        sampler=part(InstanceBalanced),
         optimizer=protocol.optimizer,
         schedule=protocol.schedule,
         augmentation=protocol.augmentation,
@@ -30,4 +31,4 @@ def classify(protocol: Protocol, objective: ObjectiveDescription) -> Stage:
 
 def recipe(protocol: Protocol) -> Recipe:
     """Cross-entropy, natural sampling."""
-    return Recipe("ce", protocol.model, (classify(protocol, Supervised(CrossEntropy())),))
+    return Recipe("ce", protocol.model, (classify(protocol, part(cross_entropy)),))

@@ -14,77 +14,76 @@ because minority classes have few samples") and all negatives of the batch.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from longtail import losses
 from longtail.methods.protocols import Protocol
-from longtail.recipes.objectives import Contrastive, CrossEntropy, Supervised
-from longtail.recipes.optimizers import AdamW, Cosine
-from longtail.recipes.sampling import Balanced, Natural
-from longtail.recipes.stages import Recipe, Stage
+from longtail.recipes import Contrastive, Recipe, Stage, adamw, cosine, part
+from longtail.samplers import ClassBalanced, InstanceBalanced, MinimumPerClass
 
-ContrastiveLoss = Literal["bns", "ns", "released-bns", "supcon"]
+_LOSSES = {
+    "bns": losses.balanced_negative_sampling,
+    "ns": losses.negative_sampling,
+    "released-bns": losses.released_balanced_negative_sampling,
+    "supcon": losses.supervised_contrastive,
+}
 
 
 def pretrain(
     protocol: Protocol,
     *,
-    loss: ContrastiveLoss,
-    temperature: float | None,
-    positives: int | None,
-    negatives: int | None,
-    partners: int,
-) -> Stage:
-    """Stage 1: AdamW, no decay on biases and norms, warm-up of 20 in 1000 epochs, cosine to zero."""
-    if temperature is None:
-        temperature = 0.1 if loss == "supcon" else 0.5
-    if loss != "bns":  # the others use all that a batch has; one description of each, so that their runs are shared
-        positives = negatives = None
-    return Stage(
-        "pretrain",
-        epochs=protocol.share(protocol.contrastive_epochs),
-        objective=Contrastive(loss=loss, temperature=temperature, positives=positives, negatives=negatives),
-        sampler=Natural(protocol.contrastive_batch_size, minimum=partners),
-        optimizer=AdamW(lr=1e-3 * protocol.contrastive_batch_size / 256, beta2=0.95, weight_decay=0.05),
-        schedule=Cosine(warmup=0.02),
-        augmentation=(protocol.views,),
-        trains="backbone",
-    )
-
-
-def probe(
-    protocol: Protocol,
-    *,
-    loss: ContrastiveLoss = "bns",
+    loss: Literal["bns", "ns", "released-bns", "supcon"] = "bns",
     temperature: float | None = None,
     positives: int | None = 2,
     negatives: int | None = None,
     partners: int = 1,
-) -> Recipe:
+) -> Stage:
+    """Return stage 1: AdamW, no decay on biases and norms, warm-up of 20 in 1000 epochs, cosine to zero.
+
+    Args:
+        protocol: views, batch size and length.
+        loss: of the pairs.
+        temperature: tau; none for 0.5, and 0.1 for SupCon, as in its paper.
+        positives: m, further images of its class for each anchor; none for all in the batch. For ``bns`` alone.
+        negatives: n, images of other classes for each anchor; none for all in the batch. For ``bns`` alone.
+        partners: g, how many images of a class come into a batch together; 1 is natural sampling.
+    """
+    tau = temperature if temperature is not None else 0.1 if loss == "supcon" else 0.5
+    drawn = {"positives": positives, "negatives": negatives} if loss == "bns" else {}
+    return Stage(
+        "pretrain",
+        epochs=protocol.share(protocol.contrastive_epochs),
+        batch_size=protocol.contrastive_batch_size,
+        objective=part(Contrastive, loss=part(_LOSSES[loss], temperature=tau, **drawn)),
+        sampler=part(InstanceBalanced) if partners == 1 else part(MinimumPerClass, minimum=partners),
+        optimizer=part(adamw, lr=1e-3 * protocol.contrastive_batch_size / 256, beta2=0.95, weight_decay=0.05),
+        schedule=part(cosine, warmup=0.02),
+        augmentation=protocol.views,
+        trains="backbone",
+    )
+
+
+def probe(protocol: Protocol, **options: Annotated[Any, pretrain]) -> Recipe:
     """A contrastive first stage, then a linear classifier on class-balanced batches of the frozen features.
 
     Args:
         protocol: model, views and batch size.
-        loss: of the first stage.
-        temperature: tau; none for 0.5, and 0.1 for SupCon, as in its paper.
-        positives: m; none for all in the batch.
-        negatives: n; none for all in the batch.
-        partners: g, how many images of a class come into a batch together; 1 is natural sampling.
+        options: of ``pretrain``.
     """
-    first = pretrain(
-        protocol, loss=loss, temperature=temperature, positives=positives, negatives=negatives, partners=partners
-    )
     classify = Stage(
         "probe",
         epochs=protocol.share(0.5),
-        objective=Supervised(CrossEntropy()),
-        sampler=Balanced(protocol.fine_tune_batch_size),
-        optimizer=AdamW(lr=protocol.fine_tune_lr, beta2=0.999, weight_decay=0.05),
-        schedule=Cosine(warmup=0.05),
+        batch_size=protocol.fine_tune_batch_size,
+        objective=part(losses.cross_entropy),
+        sampler=part(ClassBalanced),
+        optimizer=part(adamw, lr=protocol.fine_tune_lr, beta2=0.999, weight_decay=0.05),
+        schedule=part(cosine, warmup=0.05),
         augmentation=protocol.augmentation,
         trains="classifier",
         fresh_head=True,
     )
-    return Recipe(f"{loss}-probe", protocol.model, (first, classify))
+    name = f"{options.get('loss', 'bns')}-probe"
+    return Recipe(name, protocol.model, (pretrain(protocol, **options), classify))
 
 
 def supcon_probe(protocol: Protocol, *, temperature: float | None = None, partners: int = 1) -> Recipe:

@@ -8,12 +8,11 @@ Expect: 40.3 % on CIFAR-100-LT IF 100, 75.0 % on CIFAR-10-LT IF 100 (docs/protoc
 
 from __future__ import annotations
 
+from longtail.losses import cross_entropy
 from longtail.methods import ce
 from longtail.methods.protocols import Protocol
-from longtail.recipes.objectives import CrossEntropy, Supervised
-from longtail.recipes.optimizers import SGD, Cosine
-from longtail.recipes.sampling import Quota
-from longtail.recipes.stages import Recipe, Stage
+from longtail.recipes import Recipe, Stage, cosine, part, sgd
+from longtail.samplers import ClassQuota
 
 
 def recipe(protocol: Protocol) -> Recipe:
@@ -21,10 +20,11 @@ def recipe(protocol: Protocol) -> Recipe:
     retrain = Stage(
         "retrain",
         epochs=protocol.share(0.05),
-        objective=Supervised(CrossEntropy()),
-        sampler=Quota(classes=128, images=4),
-        optimizer=SGD(lr=0.2, momentum=0.9, weight_decay=5e-4),
-        schedule=Cosine(),
+        batch_size=512,
+        objective=part(cross_entropy),
+        sampler=part(ClassQuota, classes=128, images=4),
+        optimizer=part(sgd, lr=0.2, momentum=0.9, weight_decay=5e-4),
+        schedule=part(cosine),
         augmentation=protocol.augmentation,
         trains="classifier",
         fresh_head=True,

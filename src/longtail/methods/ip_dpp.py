@@ -12,83 +12,51 @@ fifth of the stage (20 of 100 epochs on CIFAR-100-LT, as released; on CIFAR-10-L
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from longtail.losses import cross_entropy
 from longtail.methods import ce
 from longtail.methods.protocols import Protocol
-from longtail.recipes.objectives import CrossEntropy, Supervised
-from longtail.recipes.optimizers import AdamW, Cosine
-from longtail.recipes.sampling import Arm, Informative
-from longtail.recipes.stages import Recipe, Stage
-
-Trains = Literal["all", "classifier"]
+from longtail.recipes import Recipe, Stage, adamw, cosine, part
+from longtail.samplers import InformativeSubset
 
 
 def fine_tune(
     protocol: Protocol,
     *,
-    arm: Arm,
-    k: int | None,
-    resample_every: int | None,
-    trains: Trains,
-    strength: float,
-    diversity: bool,
-    mislabelled: float,
+    trains: Literal["all", "classifier"] = "all",
+    resample_every: int | None = None,
+    **subset: Annotated[Any, InformativeSubset],
 ) -> Stage:
-    """Stage 2: a fresh classifier, everything trained (or only the classifier), plain cross-entropy, AdamW."""
+    """Return stage 2: a fresh classifier, plain cross-entropy, AdamW.
+
+    Args:
+        protocol: augmentation, batch size and learning rate.
+        trains: everything, or the classifier alone.
+        resample_every: epochs between draws; none for a fifth of the stage.
+        subset: options of the subset (``longtail.samplers.InformativeSubset``).
+    """
     epochs = protocol.share(0.5)
+    every = max(1, round(0.2 * epochs)) if resample_every is None else resample_every
     return Stage(
         "fine-tune",
         epochs=epochs,
-        objective=Supervised(CrossEntropy()),
-        sampler=Informative(
-            protocol.fine_tune_batch_size,
-            arm=arm,
-            k=k,
-            resample_every=max(1, round(0.2 * epochs)) if resample_every is None else resample_every,
-            strength=strength,
-            diversity=diversity,
-            mislabelled=mislabelled,
-        ),
-        optimizer=AdamW(lr=protocol.fine_tune_lr, beta2=0.999, weight_decay=0.05),
-        schedule=Cosine(warmup=0.05),
+        batch_size=protocol.fine_tune_batch_size,
+        objective=part(cross_entropy),
+        sampler=part(InformativeSubset, resample_every=every, **subset),
+        optimizer=part(adamw, lr=protocol.fine_tune_lr, beta2=0.999, weight_decay=0.05),
+        schedule=part(cosine, warmup=0.05),
         augmentation=protocol.augmentation,
         trains=trains,
         fresh_head=True,
     )
 
 
-def recipe(
-    protocol: Protocol,
-    *,
-    arm: Arm = "ip-dpp",
-    k: int | None = None,
-    resample_every: int | None = None,
-    trains: Trains = "all",
-    strength: float = 1.0,
-    diversity: bool = False,
-    mislabelled: float = 0.0,
-) -> Recipe:
+def recipe(protocol: Protocol, **options: Annotated[Any, fine_tune]) -> Recipe:
     """IP-DPP after cross-entropy.
 
     Args:
         protocol: model, first stage and augmentation.
-        arm: ``ip-dpp`` or a control of equal size: ``uniform``, ``hardest``, ``easiest``, ``class-balanced``.
-        k: images of each class; none for min(10 * smallest class, N_c).
-        resample_every: epochs between draws; none for a fifth of the stage.
-        trains: ``all`` or ``classifier``.
-        strength: power of the odds.
-        diversity: quality times diversity.
-        mislabelled: share of each class set aside as mislabelled.
+        options: of ``fine_tune``, such as ``arm=uniform`` for the control of equal size.
     """
-    stage = fine_tune(
-        protocol,
-        arm=arm,
-        k=k,
-        resample_every=resample_every,
-        trains=trains,
-        strength=strength,
-        diversity=diversity,
-        mislabelled=mislabelled,
-    )
-    return Recipe("ip-dpp", protocol.model, (*ce.recipe(protocol).stages, stage))
+    return Recipe("ip-dpp", protocol.model, (*ce.recipe(protocol).stages, fine_tune(protocol, **options)))

@@ -11,20 +11,30 @@ from __future__ import annotations
 
 import dataclasses
 
+from longtail.losses import logit_adjusted_cross_entropy
 from longtail.methods import ce
 from longtail.methods.protocols import Protocol
-from longtail.recipes.adjustments import SubtractLogPrior
-from longtail.recipes.objectives import LogitAdjusted, Supervised
-from longtail.recipes.stages import Recipe
+from longtail.rebalance import LogitAdjustment
+from longtail.recipes import Recipe, part
 
 
 def recipe(protocol: Protocol, *, tau: float = 1.0) -> Recipe:
-    """The logit-adjusted loss."""
-    return Recipe("logit-adjustment", protocol.model, (ce.classify(protocol, Supervised(LogitAdjusted(tau=tau))),))
+    """The logit-adjusted loss.
+
+    Args:
+        protocol: model and training.
+        tau: weight of the log-prior.
+    """
+    loss = part(logit_adjusted_cross_entropy, tau=tau)
+    return Recipe("logit-adjustment", protocol.model, (ce.classify(protocol, loss),))
 
 
 def post_hoc(protocol: Protocol, *, tau: float = 1.0) -> Recipe:
-    """Plain cross-entropy, the log-prior subtracted from the logits when predicting."""
-    return dataclasses.replace(
-        ce.recipe(protocol), name="logit-adjustment-post-hoc", adjustment=SubtractLogPrior(tau=tau)
-    )
+    """Plain cross-entropy, the log-prior subtracted from the logits when predicting.
+
+    Args:
+        protocol: model and training.
+        tau: weight of the log-prior.
+    """
+    adjustment = part(LogitAdjustment, tau=tau)
+    return dataclasses.replace(ce.recipe(protocol), name="logit-adjustment-post-hoc", adjustment=adjustment)

@@ -1,92 +1,180 @@
-"""From what a user types to a recipe: a name, a name with options, ``module:attribute``, or ``file.py:attribute``."""
+"""From what a person names to a recipe: a method, a recipe, a loss or a finished run."""
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
+import importlib
+import pathlib
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from longtail.data import Data
 from longtail.errors import InputError, unknown
-from longtail.methods import balanced_softmax, bns_ipdpp, ce, contrastive, crt, dro_lt, ip_dpp, logit_adjustment
-from longtail.methods.protocols import Protocol
-from longtail.recipes.config import parse
-from longtail.recipes.objectives import OwnLoss, Supervised
-from longtail.recipes.sources import attribute
-from longtail.recipes.stages import Recipe
+from longtail.methods import ce
+from longtail.methods.protocols import Protocol, protocol_for
+from longtail.recipes import Part, Recipe, part, sources, text
+from longtail.recipes.fields import change
+from longtail.recipes.part import options_of, parameters_of
+from longtail.recipes.stages import stored_recipe
 
-Method = Callable[..., Recipe]
-
-CATALOGUE: dict[str, Method] = {
-    "ce": ce.recipe,
-    "balanced-softmax": balanced_softmax.recipe,
-    "logit-adjustment": logit_adjustment.recipe,
-    "logit-adjustment-post-hoc": logit_adjustment.post_hoc,
-    "crt": crt.recipe,
-    "dro-lt": dro_lt.recipe,
-    "ip-dpp": ip_dpp.recipe,
-    "bns-ipdpp": bns_ipdpp.recipe,
-    "bns-probe": contrastive.probe,
-    "supcon-probe": contrastive.supcon_probe,
+METHODS = {
+    "ce": "ce:recipe",
+    "balanced-softmax": "balanced_softmax:recipe",
+    "logit-adjustment": "logit_adjustment:recipe",
+    "logit-adjustment-post-hoc": "logit_adjustment:post_hoc",
+    "crt": "crt:recipe",
+    "dro-lt": "dro_lt:recipe",
+    "ip-dpp": "ip_dpp:recipe",
+    "bns-ipdpp": "bns_ipdpp:recipe",
+    "bns-probe": "contrastive:probe",
+    "supcon-probe": "contrastive:supcon_probe",
 }
+"""The methods of this library by name: module and function."""
+
+CONTROLS = {"dro-lt": {"robust": "0"}, "ip-dpp": {"arm": "uniform"}, "bns-ipdpp": {"arm": "uniform"}}
+"""The options that turn a method into its own control, which differs from it in one thing."""
+
+SELECTIONS = {"last": "last epoch", "validation": "best on validation"}
 
 
-def by_name(text: str, protocol: Protocol, options: Mapping[str, str] | None = None) -> Recipe:
-    """The recipe a user asks for, applied to a protocol.
-
-    Args:
-        text: ``ce``; with options ``dro-lt@radius=shared,temperature=0.1``; ``module:attribute`` or
-            ``path/to/file.py:attribute``, where the attribute is a recipe, a function from a protocol to a recipe, or
-            a loss ``(logits, target) -> (N,)`` (also ``(logits, target, *, counts)``).
-        protocol: what it is applied to.
-        options: further options, which the method must know.
+def method(name: str) -> Callable[..., Recipe]:
+    """Return a method of this library.
 
     Raises:
-        InputError: an unknown name (the nearest is suggested), module, attribute or option.
+        InputError: an unknown name (the nearest is suggested).
     """
-    name, _, tail = text.partition("@")
-    given = dict(options or {})
-    for item in filter(None, re.split(r",(?=[^,=]+=)", tail)):
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f"recipe {text!r}: {item!r} should read option=value")
-        given[key.strip()] = value.strip()
-    if name not in CATALOGUE and ":" not in name:
-        raise unknown("recipe", name, CATALOGUE)
-    method: Any = CATALOGUE[name] if name in CATALOGUE else attribute(name)
-    if not isinstance(method, Recipe) and not callable(method):
-        raise InputError(f"recipe {name!r} is a {type(method).__name__}; a recipe, method or loss is needed")
-    if callable(method) and _takes_protocol(method):
-        recipe: Recipe = method(protocol, **_arguments(name, method, given))
-    elif given:
-        raise InputError(f"recipe {name!r} takes no options; got {', '.join(sorted(given))}")
-    elif isinstance(method, Recipe):
-        recipe = method
+    if name not in METHODS:
+        raise unknown("recipe", name, METHODS)
+    module, _, attribute = METHODS[name].partition(":")
+    found: Callable[..., Recipe] = getattr(importlib.import_module(f"longtail.methods.{module}"), attribute)
+    return found
+
+
+def recipe(
+    name: str | Recipe | Part | Callable[..., Any],
+    data: Data,
+    *,
+    protocol: str | None = None,
+    model: str | Part | Callable[..., Any] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    augmentation: str | tuple[Part, ...] | None = None,
+    select: str = "last",
+    changes: Iterable[str] = (),
+) -> Recipe:
+    """Return the recipe that a person names, applied to the protocol of a data set.
+
+    Args:
+        name: ``ce``; with options ``dro-lt@radius=shared,temperature=0.1``; ``module:attribute`` or
+            ``file.py:attribute`` of a recipe, of a function from a protocol to a recipe, or of a loss or objective;
+            ``SHORT=NAME`` to list it as SHORT; the folder of a finished run; or, from Python, such an object itself.
+        data: decides the protocol, unless it is named.
+        protocol: ``plain-200``, ``strong-400`` or ``digits``.
+        model: another network, by name, as a part or as a callable of your own.
+        epochs: of the first stage; later stages and schedules scale with it.
+        batch_size: images in a step of natural sampling.
+        augmentation: ``none``, ``plain``, ``strong``, operations joined by ``+``, or parts.
+        select: which epoch of the last stage counts: ``last``, or ``validation`` for the best on validation.
+        changes: fields of the finished recipe, each ``PATH=VALUE``, such as ``stages.0.optimizer=adamw@lr=1e-3``.
+
+    Raises:
+        InputError: a name, option, field or value that is not known.
+
+    Example:
+        >>> from longtail.data import load
+        >>> found = recipe("logit-adjustment@tau=0.5", load("digits-lt"), epochs=10)
+        >>> found.name, found.stages[0].objective["tau"], found.epochs, found.stated
+        ('logit-adjustment@tau=0.5', 0.5, 10, 60)
+    """
+    if select not in SELECTIONS:
+        raise unknown("selection", select, SELECTIONS)
+    network = part(model) if callable(model) and not isinstance(model, Part) else model
+    setting = protocol_for(
+        data, protocol=protocol, model=network, epochs=epochs, batch_size=batch_size, augmentation=augmentation
+    )
+    short = None
+    if isinstance(name, str):
+        short, name = _short_name(name)
+        found = _named(name, setting)
+    elif isinstance(name, Recipe):
+        found = name
     else:
-        recipe = Recipe(name, protocol.model, (ce.classify(protocol, Supervised(OwnLoss(name))),))
-    if given:
-        shown = ",".join(f"{key.replace('_', '-')}={given[key]}" for key in given)
-        recipe = Recipe(f"{recipe.name}@{shown}", recipe.model, recipe.stages, recipe.adjustment, recipe.selection)
-    return recipe
+        made = part(name)
+        found = Recipe(text.short(made), setting.model, (ce.classify(setting, made),), stated=setting.stated_epochs)
+    found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
+    for setting_text in changes:
+        found = change(found, setting_text)
+    return found
 
 
-def _arguments(name: str, method: Method, given: Mapping[str, str]) -> dict[str, Any]:
-    hints = get_type_hints(method)
-    known = [parameter for parameter in inspect.signature(method).parameters if parameter != "protocol"]
-    parsed = {}
-    for key, value in given.items():
-        field = key.replace("-", "_")
-        if field not in known:
-            if not known:
-                raise InputError(f"recipe {name!r} has no options; got {key!r}")
-            raise unknown(f"option of recipe {name!r}", key, [k.replace("_", "-") for k in known])
-        parsed[field] = parse(hints[field], value, key)
-    return parsed
+def control_of(name: str) -> str | None:
+    """Return the name of a method's own control, as it would be typed; None if it is one, or has none.
+
+    Example:
+        >>> control_of("dro-lt@radius=shared"), control_of("ip-dpp"), control_of("ce")
+        ('dro-lt@radius=shared,robust=0', 'ip-dpp@arm=uniform', None)
+    """
+    base, options = text.split(name)
+    wanted = CONTROLS.get(base)
+    if wanted is None or set(wanted) & set(options):
+        return None
+    return _shown(base, options | wanted)
 
 
-def _takes_protocol(method: Any) -> bool:
+def _short_name(typed: str) -> tuple[str | None, str]:
+    match = re.match(r"([\w.+-]+)=(?=.*:|[\w-]+(@|$))", typed)
+    return (match[1], typed[match.end() :]) if match and ":" not in match[1] else (None, typed)
+
+
+def _named(typed: str, protocol: Protocol) -> Recipe:
+    base, options = text.split(typed)
+    if ":" not in base and (pathlib.Path(base) / "record.json").is_file():
+        return _stored(pathlib.Path(base), options)
+    function: Any = sources.find(base).function if ":" in base else method(base)
+    if not isinstance(function, Recipe) and not callable(function):
+        raise InputError(f"recipe {base!r} is a {type(function).__name__}; a recipe, method or loss is needed")
+    if isinstance(function, Recipe):
+        if options:
+            raise InputError(f"recipe {base!r} takes no options; got {', '.join(sorted(options))}")
+        return function
+    if next(iter(parameters_of(function)), None) == "protocol":
+        values = text.values(function, options, f"recipe {base!r}")
+        found: Recipe = function(protocol, **values)
+        stated = function(dataclasses.replace(protocol, epochs=protocol.stated_epochs), **values).epochs
+    else:
+        loss = text.read(typed, "objective")
+        found, stated = Recipe(base, protocol.model, (ce.classify(protocol, loss),)), protocol.stated_epochs
+    return dataclasses.replace(found, name=_shown(found.name if ":" not in base else base, options), stated=stated)
+
+
+def _shown(base: str, options: dict[str, str]) -> str:
+    def wrapped(value: str) -> str:
+        return f"({value})" if "=" in value or "(" in value else value
+
+    listed = ",".join(f"{key.replace('_', '-')}={wrapped(value)}" for key, value in options.items())
+    return f"{base}@{listed}" if listed else base
+
+
+def _stored(folder: pathlib.Path, options: dict[str, str]) -> Recipe:
+    import json
+
+    if options:
+        raise InputError(f"{folder}: a finished run takes no options; change fields with --set")
     try:
-        parameters = list(inspect.signature(method).parameters)
-    except ValueError:  # built in, without a signature
-        return False
-    return bool(parameters) and parameters[0] == "protocol"
+        record = json.loads((folder / "record.json").read_bytes())
+        return dataclasses.replace(stored_recipe(record["config"]), name=str(record["recipe"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder}/record.json is damaged or no record: {str(error)[:80]}") from None
+
+
+def options(name: str) -> dict[str, Any]:
+    """Return the options of a method with their defaults.
+
+    Example:
+        >>> options("logit-adjustment")
+        {'tau': 1.0}
+    """
+    return {key.replace("_", "-"): parameter.default for key, parameter in options_of(method(name)).items()}

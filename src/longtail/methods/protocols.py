@@ -8,26 +8,14 @@ ends within a minute.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from longtail.augment import (
-    AutoAugment,
-    ColorJitter,
-    Cutout,
-    HorizontalFlip,
-    RandomCrop,
-    RandomResizedCrop,
-    Views,
-    simclr,
-)
+from longtail.augment import ColorJitter, RandomCrop, RandomResizedCrop, Views
 from longtail.data import Data
 from longtail.errors import unknown
-from longtail.models import CifarResNet, SmallConvNet, by_name
-from longtail.recipes.optimizers import SGD, Optimizer, Schedule, Steps
-
-PLAIN = (RandomCrop(padding=4), HorizontalFlip())
-STRONG = (*PLAIN, AutoAugment(), Cutout(size=16))
-SIMCLR = simclr()
+from longtail.models import cifar_resnet, small_conv_net
+from longtail.recipes import part, sgd, steps, text
+from longtail.recipes.augmentations import PLAIN, SIMCLR, STRONG
+from longtail.recipes.part import Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +24,7 @@ class Protocol:
 
     Args:
         name: how it is listed.
-        model: description of the network.
+        model: the network.
         epochs: of the first stage, passes over the training set; later stages scale with it.
         batch_size: images in a step of natural sampling.
         optimizer: of supervised training.
@@ -49,61 +37,74 @@ class Protocol:
         views: the two views of contrastive pre-training.
         fine_tune_lr: of AdamW after pre-training.
         fine_tune_batch_size: images in a step after pre-training.
+        stated_epochs: of the first stage, as the source of the protocol has them.
     """
 
     name: str
-    model: Any
+    model: text.Model
     epochs: int
     batch_size: int
-    optimizer: Optimizer
-    schedule: Schedule
-    augmentation: tuple[Any, ...]
+    optimizer: text.Optimizer
+    schedule: text.Schedule
+    augmentation: text.Augmentation
+    stated_epochs: int
     quota_classes: int = 32
     quota_images: int = 4
     contrastive_epochs: float = 5.0
     contrastive_batch_size: int = 512
-    views: Views = SIMCLR
+    views: text.Augmentation = SIMCLR
     fine_tune_lr: float = 2.5e-4
     fine_tune_batch_size: int = 64
 
     def share(self, share: float) -> int:
-        """That share of ``epochs``, at least one."""
+        """Return that share of ``epochs``, at least one."""
         return max(1, round(share * self.epochs))
 
 
 PROTOCOLS = {
     "plain-200": Protocol(
         name="plain-200",
-        model=CifarResNet(depth=32),
+        model=part(cifar_resnet, depth=32),
         epochs=200,
+        stated_epochs=200,
         batch_size=128,
-        optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=2e-4),
-        schedule=Steps(warmup=0.025, at=(0.8, 0.9), factor=0.01),
+        optimizer=part(sgd, lr=0.1, momentum=0.9, weight_decay=2e-4),
+        schedule=part(steps, warmup=0.025, at=(0.8, 0.9), factor=0.01),
         augmentation=PLAIN,
     ),
     "strong-400": Protocol(
         name="strong-400",
-        model=CifarResNet(depth=32),
+        model=part(cifar_resnet, depth=32),
         epochs=400,
+        stated_epochs=400,
         batch_size=128,
-        optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
-        schedule=Steps(warmup=0.025, at=(0.8, 0.9), factor=0.1),
+        optimizer=part(sgd, lr=0.05, momentum=0.9, weight_decay=5e-4),
+        schedule=part(steps, warmup=0.025, at=(0.8, 0.9), factor=0.1),
         augmentation=STRONG,
     ),
     "digits": Protocol(
         name="digits",
-        model=SmallConvNet(),
+        model=part(small_conv_net),
         epochs=60,
+        stated_epochs=60,
         batch_size=32,
-        optimizer=SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
-        schedule=Steps(warmup=0.025, at=(0.8, 0.9), factor=0.1),
-        augmentation=(RandomCrop(padding=1),),
+        optimizer=part(sgd, lr=0.05, momentum=0.9, weight_decay=5e-4),
+        schedule=part(steps, warmup=0.025, at=(0.8, 0.9), factor=0.1),
+        augmentation=(part(RandomCrop, padding=1),),
         quota_classes=10,
         quota_images=4,
         contrastive_epochs=2.0,
         contrastive_batch_size=128,
         # A flipped digit is another sign, and a small part of one could be any: milder views than for photographs.
-        views=Views((RandomResizedCrop(scale=(0.6, 1.0)), ColorJitter(brightness=0.4, contrast=0.4))),
+        views=(
+            part(
+                Views,
+                operations=(
+                    part(RandomResizedCrop, scale=(0.6, 1.0)),
+                    part(ColorJitter, brightness=0.4, contrast=0.4),
+                ),
+            ),
+        ),
         # A few steps an epoch instead of a hundred.
         fine_tune_lr=5e-3,
         fine_tune_batch_size=16,
@@ -114,39 +115,33 @@ PROTOCOLS = {
 def protocol_for(
     data: Data,
     *,
-    name: str | None = None,
-    model: str | None = None,
+    protocol: str | None = None,
+    model: str | Part | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
-    augmentation: str | None = None,
+    augmentation: str | tuple[Part, ...] | None = None,
 ) -> Protocol:
-    """The protocol for a data set, with the few things changed that a user changes.
+    """Return the protocol for a data set, with the few things changed that a user changes.
 
     Args:
         data: decides the default: ``digits`` for images of 8 pixels, else ``plain-200``.
-        name: a protocol by its name instead.
-        model: a model by its name.
+        protocol: its name instead.
+        model: the network, by name or as a part.
         epochs: another number of epochs; schedules and later stages scale with it.
         batch_size: another batch size; the learning rate is left as it is.
-        augmentation: ``none``, ``plain`` (crop and flip) or ``strong`` (and AutoAugment and Cutout).
+        augmentation: ``none``, ``plain`` (crop and flip), ``strong`` (and AutoAugment and Cutout), or parts.
 
     Raises:
         InputError: a name that is not known.
     """
     size = data.train.images.shape[-1]
-    name = name or ("digits" if size == 8 else "plain-200")
+    name = protocol or ("digits" if size == 8 else "plain-200")
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
-    changes: dict[str, Any] = {}
-    if model is not None:
-        changes["model"] = by_name(model)
-    if epochs is not None:
-        changes["epochs"] = epochs
-    if batch_size is not None:
-        changes["batch_size"] = batch_size
-    if augmentation is not None:
-        choices: dict[str, tuple[Any, ...]] = {"none": (), "plain": PLAIN, "strong": STRONG}
-        if augmentation not in choices:
-            raise unknown("augmentation", augmentation, choices)
-        changes["augmentation"] = choices[augmentation]
-    return dataclasses.replace(PROTOCOLS[name], **changes)
+    changes = {
+        "model": text.read(model, "model") if isinstance(model, str) else model,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "augmentation": text.augmentation(augmentation) if isinstance(augmentation, str) else augmentation,
+    }
+    return dataclasses.replace(PROTOCOLS[name], **{key: value for key, value in changes.items() if value is not None})

@@ -1,29 +1,29 @@
-"""Networks that give features and logits, described by small frozen dataclasses."""
+"""Networks that give features and logits: functions of the number of classes, the images and a generator."""
 
-from longtail.models.bridge import TimmModel
-from longtail.models.heads import CosineHead, HeadKind, LinearHead, Projector
-from longtail.models.initial import initialise, materialise
-from longtail.models.names import Model, by_name, names
+from longtail.models.adapt import as_network
+from longtail.models.bridge import timm_model
+from longtail.models.heads import CosineHead, HeadKind, LinearHead, Projector, classifier_of
+from longtail.models.initial import drawing_from, initialise, materialise
 from longtail.models.network import Backbone, Network, Output, identity
-from longtail.models.residual import CifarResNet, CifarStemResNet
-from longtail.models.small import SmallConvNet
+from longtail.models.residual import cifar_resnet, cifar_stem_resnet
+from longtail.models.small import small_conv_net
 
 __all__ = [
     "Backbone",
-    "CifarResNet",
-    "CifarStemResNet",
     "CosineHead",
     "HeadKind",
     "LinearHead",
-    "Model",
     "Network",
     "Output",
     "Projector",
-    "SmallConvNet",
-    "TimmModel",
-    "by_name",
+    "as_network",
+    "cifar_resnet",
+    "cifar_stem_resnet",
+    "classifier_of",
+    "drawing_from",
     "identity",
     "initialise",
     "materialise",
-    "names",
+    "small_conv_net",
+    "timm_model",
 ]

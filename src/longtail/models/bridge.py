@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import typing
 from types import ModuleType
@@ -11,72 +10,69 @@ import torch
 from torch import nn
 
 from longtail.errors import InputError
-from longtail.models.heads import HeadKind, head
-from longtail.models.initial import materialise
+from longtail.models.heads import HeadKind, classifier_of
+from longtail.models.initial import drawing_from, materialise
 from longtail.models.network import Backbone, Network, check_shape
 
 
-@dataclasses.dataclass(frozen=True)
-class TimmModel:
-    """A model of timm by its name there, such as ``vit_base_patch16_224``, with its classifier replaced by ours.
+def timm_model(
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    generator: torch.Generator,
+    timm_name: str = "",
+    pretrained: bool = False,
+    head: HeadKind = "linear",
+    scale: float = 16.0,
+) -> Network:
+    """Return a model of timm by its name there, such as ``vit_base_patch16_224``, its classifier replaced by ours.
 
     The features are timm's pooled ones; the pyramid holds them alone. A transformer that is bound to one image size is
-    built for the size of the data, its position embedding resampled.
+    built for the size of the data, its position embedding resampled. What is not pre-trained is drawn from
+    ``generator`` with timm's own initialisation.
 
     Args:
+        num_classes: K.
+        channels: C of the images.
+        image_size: H = W of the images, in pixels.
+        generator: gives the first weights.
         timm_name: as in ``timm.list_models()``, with a tag for particular weights (``name.tag``).
         pretrained: load timm's weights, from the local cache or the Hugging Face hub; they were trained on data of
             their own, so a result with them belongs to another track.
         head: ``linear`` or ``cosine``.
         scale: of the cosine head; without meaning for a linear one.
 
+    Raises:
+        InputError: timm is not installed, does not know the name, cannot get the weights, or cannot build the model
+            for such images.
+
     References:
         Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models.
     """
-
-    timm_name: str
-    pretrained: bool = False
-    head: HeadKind = "linear"
-    scale: float = 16.0
-
-    @property
-    def name(self) -> str:
-        """The name in timm, marked where the weights are pre-trained."""
-        return f"{self.timm_name} (pretrained)" if self.pretrained else self.timm_name
-
-    def build(self, *, num_classes: int, channels: int, image_size: int, generator: torch.Generator) -> Network:
-        """The network; what is not pre-trained is drawn from ``generator`` with timm's own initialisation.
-
-        Raises:
-            InputError: timm is not installed, does not know the name, cannot get the weights, or cannot build the model
-                for such images.
-        """
-        check_shape(num_classes=num_classes, channels=channels, image_size=image_size)
-        timm = _timm(f"the model {self.timm_name!r}")
-        if not known_to_timm(self.timm_name):
-            near = nearest_in_timm(self.timm_name)
-            raise InputError(f"timm has no model {self.timm_name!r}" + (f": did you mean {near!r}?" if near else ""))
-        settings = {"pretrained": self.pretrained, "num_classes": 0, "in_chans": channels}
-        configuration = timm.get_pretrained_cfg(self.timm_name.partition(".")[0])
-        if configuration is not None and configuration.fixed_input_size:
-            settings["img_size"] = image_size
-        seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
-        # timm draws from the global generator; the fork gives that one its state back afterwards. Only the processor's
-        # generator is used: torch.manual_seed would re-seed every accelerator as well.
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            torch.default_generator.manual_seed(seed)
-            try:
-                model: nn.Module = timm.create_model(self.timm_name, **settings)
-            except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
-                reason = " ".join(str(error).split())
-                weights = "with pretrained weights " if self.pretrained else ""
-                raise InputError(
-                    f"timm cannot build {self.timm_name} {weights}for {channels}-channel images of "
-                    f"{image_size}x{image_size} pixels: {reason}"
-                ) from error
-        width = _width(model)
-        classifier = materialise(lambda: head(self.head, width, num_classes, scale=self.scale), generator=generator)
-        return Network(Backbone([model.to(generator.device)], width), classifier, self.name)
+    check_shape(num_classes=num_classes, channels=channels, image_size=image_size)
+    timm = _timm(f"the model {timm_name!r}")
+    if not known_to_timm(timm_name):
+        near = nearest_in_timm(timm_name)
+        raise InputError(f"timm has no model {timm_name!r}" + (f": did you mean {near!r}?" if near else ""))
+    settings = {"pretrained": pretrained, "num_classes": 0, "in_chans": channels}
+    configuration = timm.get_pretrained_cfg(timm_name.partition(".")[0])
+    if configuration is not None and configuration.fixed_input_size:
+        settings["img_size"] = image_size
+    with drawing_from(generator):
+        try:
+            model: nn.Module = timm.create_model(timm_name, **settings)
+        except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            weights = "with pretrained weights " if pretrained else ""
+            raise InputError(
+                f"timm cannot build {timm_name} {weights}for {channels}-channel images of "
+                f"{image_size}x{image_size} pixels: {reason}"
+            ) from error
+    width = _width(model)
+    classifier = materialise(lambda: classifier_of(head, width, num_classes, scale=scale), generator=generator)
+    name = f"{timm_name} (pretrained)" if pretrained else timm_name
+    return Network(Backbone([model.to(generator.device)], width), classifier, name)
 
 
 def known_to_timm(name: str) -> bool:

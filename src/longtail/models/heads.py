@@ -80,14 +80,14 @@ class CosineHead(nn.Module):
         self.weight.copy_(normalize(self.weight))
 
 
-def head(kind: str, width: int, num_classes: int, *, scale: float, gain: float = PYTORCH_GAIN) -> nn.Module:
-    """The classifier that a model description names; ``scale`` is read by the cosine head, ``gain`` by the linear.
+def classifier_of(kind: str, width: int, num_classes: int, *, scale: float, gain: float = PYTORCH_GAIN) -> nn.Module:
+    """Return the classifier that a model asks for; ``scale`` is read by the cosine head, ``gain`` by the linear.
 
     Raises:
         InputError: a kind that is neither ``linear`` nor ``cosine``, or a cosine head with a scale that is not above 0.
 
     Example:
-        >>> head("cosine", 64, 10, scale=16.0).weight.shape
+        >>> classifier_of("cosine", 64, 10, scale=16.0).weight.shape
         torch.Size([10, 64])
     """
     if kind == "linear":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -36,6 +37,21 @@ def materialise(construct: Callable[[], M], *, generator: torch.Generator) -> M:
     module.to_empty(device=generator.device)
     initialise(module, generator=generator)
     return module
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """Let code that draws from torch's global generator draw from this one; the global state is restored afterwards.
+
+    Only the processor's generator is used: ``torch.manual_seed`` would re-seed every accelerator as well.
+
+    Args:
+        generator: gives one number, from which the global state is seeded.
+    """
+    seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @torch.no_grad()

@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from typing import Any
 
 from longtail.errors import InputError
-from longtail.models.bridge import TimmModel, known_to_timm, nearest_in_timm
-from longtail.models.residual import CifarResNet, CifarStemResNet
-from longtail.models.small import SmallConvNet
+from longtail.models.bridge import known_to_timm, nearest_in_timm, timm_model
+from longtail.models.network import Network
+from longtail.models.residual import cifar_resnet, cifar_stem_resnet
+from longtail.models.small import small_conv_net
 
-Model = CifarResNet | CifarStemResNet | SmallConvNet | TimmModel
-
-_MODELS: tuple[Model, ...] = (
-    SmallConvNet(),
-    *(CifarResNet(depth) for depth in (20, 32, 44, 56)),
-    *(CifarStemResNet(depth) for depth in (18, 34)),
-)
-_OWN = {model.name: model for model in _MODELS}
+_OWN: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
+    "small": (small_conv_net, {}),
+    **{f"resnet{depth}": (cifar_resnet, {"depth": depth}) for depth in (8, 20, 32, 44, 56)},
+    **{f"resnet{depth}-cifar": (cifar_stem_resnet, {"depth": depth}) for depth in (18, 34)},
+    **{function.__name__.replace("_", "-"): (function, {}) for function in (small_conv_net, cifar_resnet, cifar_stem_resnet, timm_model)},
+}
 
 
 def names() -> tuple[str, ...]:
-    """The names of this library's own models; ``by_name`` knows those of timm as well."""
+    """Return the names of this library's own models; ``find`` knows those of timm as well.
+
+    Example:
+        >>> "resnet32" in names()
+        True
+    """
     return tuple(_OWN)
 
 
-def by_name(name: str) -> Model:
-    """The description of a model: one of ``names()``, or any name of timm.
+def find(name: str) -> tuple[Callable[..., Network], dict[str, Any]]:
+    """Return the function and the options that a model's name stands for.
+
+    Args:
+        name: one of ``names()``, or any name of timm.
 
     Raises:
         InputError: neither has it; the nearest name is suggested.
 
     Example:
-        >>> by_name("resnet32")
-        CifarResNet(depth=32, widths=(16, 32, 64), head='linear', scale=16.0)
+        >>> function, options = find("resnet20")
+        >>> function.__name__, options
+        ('cifar_resnet', {'depth': 20})
     """
     if name in _OWN:
         return _OWN[name]
     near = difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8)
-    known = f"(known: {', '.join(_OWN)}, and the models of timm)"
+    known = f"known: {', '.join(_OWN)}, and the models of timm"
     try:
         if known_to_timm(name):
-            return TimmModel(name)
+            return timm_model, {"timm_name": name}
         nearest = near[0] if near else nearest_in_timm(name)
     except InputError:
         nearest = near[0] if near else None
-        known = f"(known: {', '.join(_OWN)}; the models of timm need pip install 'longtail[vision]')"
+        known = f"known: {', '.join(_OWN)}; the models of timm need pip install 'longtail[vision]'"
     hint = f"did you mean {nearest!r}? " if nearest else ""
-    raise InputError(f"unknown model {name!r}: {hint}{known}")
+    raise InputError(f"unknown model {name!r}: {hint}({known})")

@@ -66,8 +66,8 @@ class Network(nn.Module):
         name: by which records speak of it.
 
     Example:
-        >>> from longtail.models import CifarResNet
-        >>> network = CifarResNet(20).build(
+        >>> from longtail.models import cifar_resnet
+        >>> network = cifar_resnet(
         ...     num_classes=10, channels=3, image_size=32, generator=torch.Generator().manual_seed(0)
         ... )
         >>> output = network(torch.zeros(2, 3, 32, 32))
@@ -107,8 +107,8 @@ def identity(network: Network, *, channels: int, image_size: int) -> dict[str, A
         ``name``, ``parameters``, ``multiply_adds`` (per image) and ``widths`` (the D_l of its stages), JSON-ready.
 
     Example:
-        >>> from longtail.models import CifarResNet
-        >>> network = CifarResNet(32).build(
+        >>> from longtail.models import cifar_resnet
+        >>> network = cifar_resnet(
         ...     num_classes=10, channels=3, image_size=32, generator=torch.Generator().manual_seed(0)
         ... )
         >>> identity(network, channels=3, image_size=32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import torch
@@ -10,21 +9,34 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from longtail.errors import InputError
-from longtail.models.heads import KAIMING_GAIN, HeadKind, head
+from longtail.models.heads import KAIMING_GAIN, HeadKind, classifier_of
 from longtail.models.initial import materialise
 from longtail.models.network import Backbone, Network, check_shape
 from longtail.shapes import Float
 
 
-@dataclasses.dataclass(frozen=True)
-class CifarResNet:
-    """The residual network of the CIFAR experiments; "ResNet-32" in the long-tail literature is its default.
+def cifar_resnet(
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    generator: torch.Generator,
+    depth: int = 32,
+    widths: tuple[int, ...] = (16, 32, 64),
+    head: HeadKind = "linear",
+    scale: float = 16.0,
+) -> Network:
+    """Return the residual network of the CIFAR experiments; "ResNet-32" in the long-tail literature is its default.
 
     Three stages of (depth - 2) / 6 blocks. Where the size halves, the shortcut has no parameters (option A: every
     second pixel, the missing channels zero). Convolutions and the linear head are Kaiming-normal. ResNet-32 with ten
     classes has 464,154 parameters and 68.9 million multiply-adds on 32x32 images.
 
     Args:
+        num_classes: K.
+        channels: C of the images.
+        image_size: H = W of the images, in pixels; any size is possible.
+        generator: gives the first weights.
         depth: 6 n + 2, such as 20, 32, 44 or 56.
         widths: channels of the three stages. Some repositories call 64-128-256 a "ResNet-32" as well; here it is named
             ``resnet32-64-128-256``.
@@ -34,50 +46,52 @@ class CifarResNet:
     Raises:
         InputError: a depth that is not 6 n + 2, or widths that are not three growing ones.
 
+    Example:
+        >>> network = cifar_resnet(
+        ...     num_classes=10, channels=3, image_size=32, generator=torch.Generator().manual_seed(0), depth=20
+        ... )
+        >>> network.name, sum(weight.numel() for weight in network.parameters())
+        ('resnet20', 269722)
+
     References:
         He et al., Deep Residual Learning for Image Recognition, CVPR 2016, Section 4.2.
     """
+    if depth < 8 or (depth - 2) % 6:
+        raise InputError(f"the depth of a CIFAR ResNet is 6 n + 2 (20, 32, 44, 56), not {depth}")
+    if len(widths) != 3 or not 0 < widths[0] <= widths[1] <= widths[2]:
+        raise InputError(f"a CIFAR ResNet has three widths that do not shrink, such as 16, 32, 64, not {widths}")
+    check_shape(num_classes=num_classes, channels=channels, image_size=image_size)
+    usual = tuple(widths) == (16, 32, 64)
+    name = f"resnet{depth}" if usual else f"resnet{depth}-{'-'.join(map(str, widths))}"
 
-    depth: int = 32
-    widths: tuple[int, ...] = (16, 32, 64)
-    head: HeadKind = "linear"
-    scale: float = 16.0
+    def construct() -> Network:
+        stages = _stages(channels, widths, [(depth - 2) // 6] * 3, subsample=True)
+        classifier = classifier_of(head, widths[-1], num_classes, scale=scale, gain=KAIMING_GAIN)
+        return Network(Backbone(stages, widths[-1]), classifier, name)
 
-    def __post_init__(self) -> None:
-        if self.depth < 8 or (self.depth - 2) % 6:
-            raise InputError(f"the depth of a CIFAR ResNet is 6 n + 2 (20, 32, 44, 56), not {self.depth}")
-        if len(self.widths) != 3 or not 0 < self.widths[0] <= self.widths[1] <= self.widths[2]:
-            raise InputError(
-                f"a CIFAR ResNet has three widths that do not shrink, such as 16, 32, 64, not {self.widths}"
-            )
-
-    @property
-    def name(self) -> str:
-        """``resnet32``, or with its widths where they are not 16-32-64."""
-        usual = self.widths == (16, 32, 64)
-        return f"resnet{self.depth}" if usual else f"resnet{self.depth}-{'-'.join(map(str, self.widths))}"
-
-    def build(self, *, num_classes: int, channels: int, image_size: int, generator: torch.Generator) -> Network:
-        """The network with its first weights drawn from ``generator``; any image size is possible."""
-        check_shape(num_classes=num_classes, channels=channels, image_size=image_size)
-
-        def construct() -> Network:
-            stages = _stages(channels, self.widths, [(self.depth - 2) // 6] * 3, subsample=True)
-            width = self.widths[-1]
-            classifier = head(self.head, width, num_classes, scale=self.scale, gain=KAIMING_GAIN)
-            return Network(Backbone(stages, width), classifier, self.name)
-
-        return materialise(construct, generator=generator)
+    return materialise(construct, generator=generator)
 
 
-@dataclasses.dataclass(frozen=True)
-class CifarStemResNet:
-    """ResNet-18 or ResNet-34 for small images: a 3x3 stem of stride 1 and no max-pool, 512 features.
+def cifar_stem_resnet(
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    generator: torch.Generator,
+    depth: int = 18,
+    head: HeadKind = "linear",
+    scale: float = 16.0,
+) -> Network:
+    """Return ResNet-18 or ResNet-34 for small images: a 3x3 stem of stride 1 and no max-pool, 512 features.
 
     Where the size halves, the shortcut is a 1x1 convolution with batch norm (option B). ResNet-18 with ten classes has
     11,173,962 parameters.
 
     Args:
+        num_classes: K.
+        channels: C of the images.
+        image_size: H = W of the images, in pixels; any size is possible.
+        generator: gives the first weights.
         depth: 18 or 34.
         head: ``linear`` or ``cosine``.
         scale: of the cosine head; without meaning for a linear one.
@@ -85,33 +99,27 @@ class CifarStemResNet:
     Raises:
         InputError: another depth.
 
+    Example:
+        >>> network = cifar_stem_resnet(
+        ...     num_classes=10, channels=3, image_size=32, generator=torch.Generator().manual_seed(0)
+        ... )
+        >>> network.name, sum(weight.numel() for weight in network.parameters())
+        ('resnet18-cifar', 11173962)
+
     References:
         He et al., Deep Residual Learning for Image Recognition, CVPR 2016; the stem as in Chen et al., A Simple
         Framework for Contrastive Learning of Visual Representations, ICML 2020, Appendix B.9.
     """
+    if depth not in _BLOCKS:
+        raise InputError(f"a ResNet with the CIFAR stem has depth 18 or 34, not {depth}")
+    check_shape(num_classes=num_classes, channels=channels, image_size=image_size)
 
-    depth: int = 18
-    head: HeadKind = "linear"
-    scale: float = 16.0
+    def construct() -> Network:
+        stages = _stages(channels, (64, 128, 256, 512), _BLOCKS[depth], subsample=False)
+        classifier = classifier_of(head, 512, num_classes, scale=scale)
+        return Network(Backbone(stages, 512), classifier, f"resnet{depth}-cifar")
 
-    def __post_init__(self) -> None:
-        if self.depth not in _BLOCKS:
-            raise InputError(f"a ResNet with the CIFAR stem has depth 18 or 34, not {self.depth}")
-
-    @property
-    def name(self) -> str:
-        """Such as ``resnet18-cifar``."""
-        return f"resnet{self.depth}-cifar"
-
-    def build(self, *, num_classes: int, channels: int, image_size: int, generator: torch.Generator) -> Network:
-        """The network with its first weights drawn from ``generator``; any image size is possible."""
-        check_shape(num_classes=num_classes, channels=channels, image_size=image_size)
-
-        def construct() -> Network:
-            stages = _stages(channels, (64, 128, 256, 512), _BLOCKS[self.depth], subsample=False)
-            return Network(Backbone(stages, 512), head(self.head, 512, num_classes, scale=self.scale), self.name)
-
-        return materialise(construct, generator=generator)
+    return materialise(construct, generator=generator)
 
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}

@@ -1,4 +1,20 @@
-"""What an objective is called with, and what it may ask of the training run."""
+"""The contract between training and the parts of a recipe.
+
+When a stage starts, a part is handed those of these that its parameters name: ``target`` (N,) of the training split,
+``counts`` (K,), ``num_classes``, ``widths`` (features of each level of the network), ``device``, ``batch_size``,
+``rank`` and ``world_size`` (0 and 1 in one process), ``generator`` (its own stream) and further streams by purpose:
+``subset_generator``, ``projector_generator``. A model is handed ``num_classes``, ``channels`` or ``in_chans``,
+``image_size`` or ``img_size``, and ``generator``; an optimiser ``modules`` or ``params``.
+
+Optional attributes, and nothing else is looked for:
+
+* objective: ``start_epoch(context)``; ``history()``, numbers that go into the epoch's row; ``pyramid``, true if it reads
+  lower levels of the network; ``eager``, true if Python must run it at every step; parameters of its own, if it is a
+  ``torch.nn.Module``;
+* sampler: ``draw()``, the whole epoch as a tensor (n,); ``batch_size``, where its batches must stay together;
+  ``start_epoch(context)``; ``state_dict()`` and ``load_state_dict(state)``; ``history()``; ``notes``, lines that a reader of the
+  run must know.
+"""
 
 from __future__ import annotations
 
@@ -93,6 +109,8 @@ class Context:
         generator: the stage's own generator for whatever the part draws.
         outputs: ``outputs(index, augmented, levels)`` runs the network in eval mode over the training images at
             ``index``, chunk by chunk; ``augmented`` uses the stage's augmentation, ``levels`` asks for the pyramid.
+        trained: ``trained(features)`` gives the logits (n, K) of features (n, D) of all training images by the classifier
+            that earlier stages trained, or by one fitted to these features if none did.
     """
 
     epoch: int
@@ -101,18 +119,4 @@ class Context:
     counts: Tensor
     generator: torch.Generator
     outputs: Callable[[Tensor, bool, bool], Iterator[Chunk]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What is known when a stage starts and its parts are built: ``counts`` (K,), feature ``widths``, randomness."""
-
-    counts: Tensor
-    widths: tuple[int, ...]
-    device: torch.device
-    generator: torch.Generator
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return len(self.counts)
+    trained: Callable[[Tensor], Tensor]

@@ -1,13 +1,11 @@
-"""Objectives: what a stage minimises, as descriptions that build the callables when the stage starts.
+"""Objectives that are more than a loss on the logits: ``(model, batch) -> (N,)``.
 
-``Supervised(loss)`` puts a loss on the logits, ``Robust`` is DRO-LT's loss on representations, ``Contrastive`` the
-pre-training on two views. ``Sum`` (or ``+``) adds objectives.
+A loss ``(logits, target) -> (N,)`` becomes an objective by itself (``objective_of``). ``Robust`` is DRO-LT's loss on
+representations, ``Contrastive`` the pre-training on two views, ``Total`` the weighted sum of several.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal
@@ -16,358 +14,308 @@ import torch
 from torch import Tensor, nn
 
 from longtail import losses
-from longtail.errors import InputError
+from longtail.errors import InputError, failure
 from longtail.models import Projector
-from longtail.recipes.contract import Batch, Context, Forward, Objective, Setting
-from longtail.recipes.sources import attribute, digest, failure
+from longtail.recipes.contract import Batch, Context, Forward, Objective
+from longtail.recipes.part import Part, part
+from longtail.recipes.text import PairLoss
 from longtail.samplers import ClassBalanced
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+RadiusKind = Literal["none", "shared", "standard-error", "learned", "wasserstein", "gaussian-kl"]
+_OF_A_BATCH = ("logits", "features", "target", "index")
 
 
-class Added:
-    """``description + description`` is the sum of both."""
+class Supervised(nn.Module):
+    """A loss on what the network says of a batch.
 
-    def __add__(self, other: Any) -> Sum:
-        mine = self.parts if isinstance(self, Sum) else (self,)
-        return Sum((*mine, *(other.parts if isinstance(other, Sum) else (other,))))
+    Args:
+        loss: called with those of ``logits`` (N, K), ``features`` (N, D), ``target`` (N,) and ``index`` (N,) that its
+            required parameters name; with logits and target in this order if they name none.
+    """
 
-
-@dataclasses.dataclass(frozen=True)
-class Sum(Added):
-    """The sum of several objectives on the same batch; the model is evaluated once for all of them."""
-
-    parts: tuple[Any, ...]
-
-    def build(self, setting: Setting) -> Objective:
-        """The objective."""
-        return _Sum([part.build(setting) for part in self.parts])
-
-
-class _Sum(nn.Module):
-    def __init__(self, parts: list[Objective]) -> None:
+    def __init__(self, loss: Callable[..., Tensor]) -> None:
         super().__init__()
-        self._parts = parts
-        self._modules.update({str(i): part for i, part in enumerate(parts) if isinstance(part, nn.Module)})
-        self.pyramid = any(getattr(part, "pyramid", False) for part in parts)
-        self.eager = any(getattr(part, "eager", False) for part in parts)
+        self.loss = loss
+        asked = [name for name in _required(loss) if name in _OF_A_BATCH]
+        self._asked = asked if {"logits", "features"} & set(asked) else []
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
-        return torch.stack([part(model, batch) for part in self._parts]).sum(dim=0)
+        """The losses (N,) of a batch."""
+        if not self._asked:
+            return self.loss(model(batch.images).logits, batch.target)
+        named = {"target": batch.target, "index": batch.index}
+        if "features" in self._asked:
+            named["features"] = model.features(batch.images)
+        if "logits" in self._asked:
+            named["logits"] = model(batch.images).logits
+        return self.loss(**{name: named[name] for name in self._asked})
+
+
+def _required(function: Callable[..., Any]) -> list[str]:
+    call = function.forward if isinstance(function, nn.Module) else function
+    try:
+        parameters = inspect.signature(call).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [held.name for held in parameters if held.default is held.empty and held.kind != held.VAR_KEYWORD]
+
+
+def objective_of(built: Any) -> Objective:
+    """Return the objective of what a part was built to: itself, or a loss on the network's output."""
+    if isinstance(built, Supervised):
+        return built
+    objective: Objective = built if _required(built)[:2] == ["model", "batch"] else Supervised(built)
+    return objective
+
+
+def check_built(made: Part, built: Any, *, num_classes: int, width: int, device: torch.device) -> None:
+    """Call a person's own loss on three images and refuse what no training could use.
+
+    Raises:
+        InputError: it fails, or does not return one number for each image with a gradient.
+    """
+    asked = set(_required(built))
+    if not made.foreign or {"model", "batch"} <= asked:
+        return
+    logits = torch.zeros(3, num_classes, device=device, requires_grad=True)
+    features = torch.ones(3, width, device=device, requires_grad=True)
+    target = torch.zeros(3, dtype=torch.int64, device=device)
+    given = {"logits": logits, "features": features, "target": target, "index": torch.arange(3, device=device)}
+    try:
+        value = built(**{name: given[name] for name in asked}) if {"logits", "features"} & asked else built(logits, target)
+    except Exception as error:
+        raise InputError(f"loss {made.name!r} failed on 3 images: {failure(error)}") from error
+    check_losses(value, 3, f"loss {made.name!r}", gradient=True)
+
+
+def check_losses(value: Any, size: int, name: str, *, gradient: bool) -> None:
+    """Refuse what is not one real number for each image.
+
+    Raises:
+        InputError: another type or shape, or no gradient.
+    """
+    if not isinstance(value, Tensor) or value.shape != (size,):
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"{name} returned {shape} for {size} images: it must return (N,), one value an image")
+    if not value.is_floating_point():
+        raise InputError(f"{name} returned {value.dtype}: it must return floating point numbers")
+    if gradient and not value.requires_grad:
+        raise InputError(f"{name} returned values without a gradient: compute them from the logits, without detach()")
+
+
+class Total(nn.Module):
+    """The weighted sum of several objectives on the same batch; the network is evaluated once for all of them.
+
+    Args:
+        terms: losses or objectives.
+        weights: one for each.
+    """
+
+    def __init__(self, *, terms: tuple[Any, ...] = (), weights: tuple[float, ...] = ()) -> None:
+        super().__init__()
+        if not terms or len(terms) != len(weights):
+            raise InputError(f"a total needs as many weights as terms, at least one: {len(terms)} and {len(weights)}")
+        self._terms = [objective_of(term) for term in terms]
+        self._weights = weights
+        self._modules.update({str(i): term for i, term in enumerate(self._terms) if isinstance(term, nn.Module)})
+        self.pyramid = any(getattr(term, "pyramid", False) for term in self._terms)
+        self.eager = any(getattr(term, "eager", False) for term in self._terms)
+
+    def forward(self, model: Forward, batch: Batch) -> Tensor:
+        """The losses (N,) of a batch."""
+        values = [
+            weight * term(model, batch) for weight, term in zip(self._weights, self._terms, strict=True)
+        ]
+        return torch.stack(values).sum(dim=0)
 
     def start_epoch(self, context: Context) -> None:
-        for part in self._parts:
-            if hasattr(part, "start_epoch"):
-                part.start_epoch(context)
+        """Let the terms look at the training set."""
+        for term in self._terms:
+            if hasattr(term, "start_epoch"):
+                term.start_epoch(context)
+
+    @property
+    def looks(self) -> bool:
+        """Whether a term looks at the training set before an epoch."""
+        return any(looks_at_training_set(term) for term in self._terms)
 
     def history(self) -> dict[str, Any]:
-        return {key: value for part in self._parts if hasattr(part, "history") for key, value in part.history().items()}
+        """What the terms report of an epoch."""
+        return {key: value for term in self._terms if hasattr(term, "history") for key, value in term.history().items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class Supervised(Added):
-    """A loss on the logits of the batch, ``weight`` times."""
-
-    loss: Any
-    weight: float = 1.0
-
-    def build(self, setting: Setting) -> Objective:
-        """The objective."""
-        loss, weight = self.loss.build(setting), self.weight
-
-        def supervised(model: Forward, batch: Batch) -> Tensor:
-            values: Tensor = loss(model(batch.images).logits, batch.target)
-            return weight * values
-
-        return supervised
+def looks_at_training_set(part_of_stage: Any) -> bool:
+    """Return whether ``start_epoch`` of a part does anything."""
+    return bool(getattr(part_of_stage, "looks", hasattr(part_of_stage, "start_epoch")))
 
 
-@dataclasses.dataclass(frozen=True)
-class CrossEntropy:
-    """Cross-entropy, optionally weighted by class.
-
-    Args:
-        weight: ``none``; ``inverse`` frequency; ``effective`` number of samples with ``beta``; ``prior``, n_c / n_max,
-            as the released DRO-LT weighs its representation stage. Weighted losses are divided by the weights of the
-            batch, as PyTorch's own mean over a weighted cross-entropy is.
-        beta: of the effective number.
-    """
-
-    weight: Literal["none", "inverse", "effective", "prior"] = "none"
-    beta: float = 0.9999
-
-    def build(self, setting: Setting) -> Loss:
-        """The loss."""
-        counts = setting.counts
-        if self.weight == "none":
-            return losses.cross_entropy
-        weights = {
-            "inverse": lambda: losses.inverse_frequency_weights(counts),
-            "effective": lambda: losses.effective_number_weights(counts, beta=self.beta),
-            "prior": lambda: losses.relative_frequency_weights(counts),
-        }[self.weight]().to(setting.device, torch.float32)
-
-        def weighted(logits: Tensor, target: Tensor) -> Tensor:
-            return losses.cross_entropy(logits, target, class_weights=weights) / weights[target].mean()
-
-        return weighted
-
-
-@dataclasses.dataclass(frozen=True)
-class BalancedSoftmax:
-    """Balanced softmax (Ren et al., NeurIPS 2020)."""
-
-    def build(self, setting: Setting) -> Loss:
-        """The loss."""
-        return functools.partial(losses.balanced_softmax, counts=setting.counts)
-
-
-@dataclasses.dataclass(frozen=True)
-class LogitAdjusted:
-    """Logit-adjusted cross-entropy (Menon et al., ICLR 2021), ``tau`` times the log-prior."""
-
-    tau: float = 1.0
-
-    def build(self, setting: Setting) -> Loss:
-        """The loss."""
-        return functools.partial(losses.logit_adjusted_cross_entropy, counts=setting.counts, tau=self.tau)
-
-
-@dataclasses.dataclass(frozen=True)
-class OwnLoss:
-    """A user's loss, named by ``module:attribute`` or ``file.py:attribute``.
-
-    Its source enters the description, so an edited loss is another run and never takes up the old one's states. A
-    description that names its source, such as a stored one, imports nothing until it is built.
-
-    Args:
-        where: module or file, and attribute.
-        source: SHA-256 of the loss's source; filled in when left empty.
-    """
-
-    where: str
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.source:
-            object.__setattr__(self, "source", digest(self.where))
-
-    def build(self, setting: Setting) -> Loss:
-        """The loss, with the class counts if it takes them, checked on a small batch."""
-        if digest(self.where) != self.source:
-            raise InputError(f"loss {self.where!r} is not the one of the description: its source has changed")
-        loss: Any = attribute(self.where)
-        logits = torch.zeros(3, setting.num_classes, device=setting.device)
-        try:
-            if "counts" in inspect.signature(loss).parameters:
-                loss = functools.partial(loss, counts=setting.counts)
-            value = loss(logits, torch.zeros(3, dtype=torch.int64, device=setting.device))
-        except Exception as error:
-            raise InputError(f"loss {self.where!r} failed on 3 images: {failure(error)}") from error
-        if not isinstance(value, Tensor) or value.shape != (3,):
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InputError(
-                f"loss {self.where!r} returned {shape} for 3 images: it must return (N,), one value an image"
-            )
-        return loss  # type: ignore[no-any-return]
-
-
-@dataclasses.dataclass(frozen=True)
-class Radius:
-    """How large the ball of uncertainty around each class's centroid is.
-
-    Args:
-        kind: ``none``; ``shared``, the same for all; ``standard-error``, size / sqrt(n_c); ``learned``, from ``size``
-            on (it only ever shrinks, docs/dro-lt.md); ``wasserstein`` and ``gaussian-kl``, the radius that a ball of
-            distributions of radius rho = ``size`` implies, with standard deviation ``sigma`` for the second.
-        size: in units of the features; rho for the divergence forms.
-        sigma: in units of the features.
-    """
-
-    kind: Literal["none", "shared", "standard-error", "learned", "wasserstein", "gaussian-kl"] = "learned"
-    size: float = 1.0
-    sigma: float = 1.0
-
-    def build(self, setting: Setting) -> Callable[[], Tensor]:
-        """A callable that returns the radii (K,); a module if they are learned."""
-        if self.kind == "learned":
-            return losses.LearnedRadii(setting.num_classes, initial=self.size).to(setting.device)
-        counts = setting.counts
-        fixed = {
-            "none": lambda: losses.no_radius(counts),
-            "shared": lambda: losses.shared_radius(counts, self.size),
-            "standard-error": lambda: losses.standard_error_radius(counts, self.size),
-            "wasserstein": lambda: losses.shared_radius(counts, losses.radius_from_wasserstein(self.size)),
-            "gaussian-kl": lambda: losses.shared_radius(counts, losses.radius_from_gaussian_kl(self.size, self.sigma)),
-        }[self.kind]()
-        return lambda: fixed
-
-
-@dataclasses.dataclass(frozen=True)
-class Robust(Added):
+class Robust(nn.Module):
     """DRO-LT's robustness loss on the features, one value an image whose mean is the weighted mean over classes.
 
     Args:
-        radius: of the uncertainty balls.
+        counts: training images of each class (K,).
+        widths: features of each level of the network.
+        device: of the network.
+        radius: how large the ball of uncertainty around each class's centroid is: ``none``; ``shared``, the same for
+            all; ``standard-error``, epsilon / sqrt(n_c); ``learned``, from epsilon on (it only ever shrinks,
+            docs/dro-lt.md); ``wasserstein`` and ``gaussian-kl``, the radius that a ball of distributions of radius
+            rho = epsilon implies, with standard deviation sigma for the second.
+        epsilon: size of the radii in units of the features; rho for the divergence forms.
+        sigma: for ``gaussian-kl``, in units of the features.
         strict: the strict bound instead of the surrogate.
         shift: the surrogate's "a", 1 (released code) or 2.
         temperature: of the softmax over the samples of a batch, in units of the features.
-        weight: of the whole term.
         layers: weights of the last levels of the network, the last entry being the features.
         class_weights: ``none`` for equal classes, ``prior`` for n_c / n_max.
         centroid_pass: ``natural`` (each training image once) or ``balanced`` (classes drawn alike, as many images).
         augmented: compute centroids on augmented images.
         refresh_steps: recompute centroids every so many steps too; 0 for once an epoch.
+
+    Raises:
+        InputError: fewer levels in the network than weights, or a negative number of steps.
+
+    References:
+        Samuel and Chechik, Distributional Robustness Loss for Long-Tail Learning, ICCV 2021.
     """
 
-    radius: Radius = Radius()
-    strict: bool = False
-    shift: float = 1.0
-    temperature: float = 1.0
-    weight: float = 1.0
-    layers: tuple[float, ...] = (1.0,)
-    class_weights: Literal["none", "prior"] = "none"
-    centroid_pass: Literal["natural", "balanced"] = "natural"
-    augmented: bool = False
-    refresh_steps: int = 0
-
-    def __post_init__(self) -> None:
-        if self.refresh_steps < 0:
-            raise InputError(f"refresh_steps: {self.refresh_steps} steps; 0 is once an epoch")
-
-    def build(self, setting: Setting) -> Objective:
-        """The objective."""
-        if not 1 <= len(self.layers) <= len(setting.widths):
-            raise InputError(f"layers: {len(self.layers)} weights, but the network has {len(setting.widths)} levels")
-        return _Robust(self, setting)
-
-
-class _Robust(nn.Module):
-    def __init__(self, description: Robust, setting: Setting) -> None:
+    def __init__(
+        self,
+        *,
+        counts: Tensor,
+        widths: tuple[int, ...],
+        device: torch.device,
+        radius: RadiusKind = "learned",
+        epsilon: float = 1.0,
+        sigma: float = 1.0,
+        strict: bool = False,
+        shift: float = 1.0,
+        temperature: float = 1.0,
+        layers: tuple[float, ...] = (1.0,),
+        class_weights: Literal["none", "prior"] = "none",
+        centroid_pass: Literal["natural", "balanced"] = "natural",
+        augmented: bool = False,
+        refresh_steps: int = 0,
+    ) -> None:
         super().__init__()
-        self.description = description
-        self.pyramid = len(description.layers) > 1
-        self.eager = description.refresh_steps > 0  # what happens in a step then depends on a count kept in Python
-        radii = [description.radius.build(setting) for _ in description.layers]
-        self._radii = radii
-        self._modules.update({f"radii{i}": radius for i, radius in enumerate(radii) if isinstance(radius, nn.Module)})
-        widths = setting.widths[-len(description.layers) :]
-        self._centroids = [torch.zeros(setting.num_classes, width, device=setting.device) for width in widths]
-        relative = losses.relative_frequency_weights(setting.counts)
-        self._class_weights = torch.ones_like(relative) if description.class_weights == "none" else relative
+        if not 1 <= len(layers) <= len(widths):
+            raise InputError(f"layers: {len(layers)} weights, but the network has {len(widths)} levels")
+        if refresh_steps < 0:
+            raise InputError(f"refresh_steps: {refresh_steps} steps; 0 is once an epoch")
+        self.pyramid = len(layers) > 1
+        self.eager = refresh_steps > 0  # what happens in a step then depends on a count kept in Python
+        self._layers, self._strict, self._shift, self._temperature = layers, strict, shift, temperature
+        self._centroid_pass, self._augmented, self._refresh_steps = centroid_pass, augmented, refresh_steps
+        self._learned = radius == "learned"
+        self._radii = [_radii(radius, counts, epsilon, sigma, device) for _ in layers]
+        self._modules.update({f"radii{i}": held for i, held in enumerate(self._radii) if isinstance(held, nn.Module)})
+        self._centroids = [torch.zeros(len(counts), width, device=device) for width in widths[-len(layers) :]]
+        relative = losses.relative_frequency_weights(counts)
+        self._class_weights = torch.ones_like(relative) if class_weights == "none" else relative
         self._context: Context | None = None
         self._steps = 0
 
     def start_epoch(self, context: Context) -> None:
+        """Recompute the centroids."""
         self._context, self._steps = context, 0
         self._update()
 
     def _update(self) -> None:
         context = self._context
         assert context is not None  # the loop calls start_epoch before the first step
-        size = len(context.target)
-        index = torch.arange(size, device=context.target.device)
-        if self.description.centroid_pass == "balanced":
+        index = torch.arange(len(context.target), device=context.target.device)
+        if self._centroid_pass == "balanced":
             index = ClassBalanced(context.target, generator=context.generator).draw()
         sums = [
             losses.CentroidSums(len(centroids), centroids.shape[1], device=centroids.device)
             for centroids in self._centroids
         ]
-        for chunk in context.outputs(index, self.description.augmented, self.pyramid):
+        for chunk in context.outputs(index, self._augmented, self.pyramid):
             for level, total in zip(chunk.levels[-len(sums) :], sums, strict=True):
                 total.update(level, chunk.target)
         self._centroids = [total.means().float() for total in sums]
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
-        every = self.description.refresh_steps
+        """The losses (N,) of a batch."""
+        every = self._refresh_steps
         if every and self._steps and self._steps % every == 0:
             self._update()
         self._steps += 1
         levels = model.levels(batch.images)[-len(self._radii) :]
-        parts = [
+        terms = [
             weight
             * losses.robustness_loss(
                 level,
                 batch.target,
                 centroids=centroids,
                 radii=radii(),
-                temperature=self.description.temperature,
-                strict=self.description.strict,
-                shift=self.description.shift,
+                temperature=self._temperature,
+                strict=self._strict,
+                shift=self._shift,
             )
-            for weight, level, centroids, radii in zip(
-                self.description.layers, levels, self._centroids, self._radii, strict=True
-            )
+            for weight, level, centroids, radii in zip(self._layers, levels, self._centroids, self._radii, strict=True)
         ]
-        values = torch.stack(parts).sum(dim=0)
+        values = torch.stack(terms).sum(dim=0)
         mean = losses.class_mean(values, batch.target, class_weights=self._class_weights)
         # The loop averages over images; the loss is an average over classes, so every image carries it.
-        return self.description.weight * mean.expand(len(batch.target))
+        return mean.expand(len(batch.target))
 
     def history(self) -> dict[str, Any]:
         """The radii of the features' level, class by class, if they are learned."""
-        if self.description.radius.kind != "learned":
+        if not self._learned:
             return {}
         return {"radii": [round(radius, 6) for radius in self._radii[-1]().detach().cpu().tolist()]}
 
 
-@dataclasses.dataclass(frozen=True)
-class Contrastive(Added):
+def _radii(
+    kind: RadiusKind, counts: Tensor, epsilon: float, sigma: float, device: torch.device
+) -> Callable[[], Tensor]:
+    """A callable that returns the radii (K,); a module if they are learned."""
+    if kind == "learned":
+        return losses.LearnedRadii(len(counts), initial=epsilon).to(device)
+    fixed = {
+        "none": lambda: losses.no_radius(counts),
+        "shared": lambda: losses.shared_radius(counts, epsilon),
+        "standard-error": lambda: losses.standard_error_radius(counts, epsilon),
+        "wasserstein": lambda: losses.shared_radius(counts, losses.radius_from_wasserstein(epsilon)),
+        "gaussian-kl": lambda: losses.shared_radius(counts, losses.radius_from_gaussian_kl(epsilon, sigma)),
+    }[kind]()
+    return lambda: fixed
+
+
+class Contrastive(nn.Module):
     """Contrastive pre-training on two views through a projector that is dropped afterwards.
 
     Args:
-        loss: ``bns`` (balanced negative sampling, Eq. 12), ``ns`` (Eq. 11), ``released-bns`` (the released code's
-            form) or ``supcon``.
-        temperature: tau.
-        positives: m, extra images of the same class for each anchor; None for all in the batch.
-        negatives: n, images of other classes for each anchor; None for all in the batch.
+        widths: features of each level of the network; the projector reads the last.
+        device: of the network.
+        projector_generator: draws the projector's first weights; on the CPU, so that every device starts alike.
+        loss: of pairs, ``(queries (N, E), keys (N, E), target (N,)) -> (N,)``.
         hidden: width of the projector's hidden layer.
-        out: dimension of the embedding.
+        out: E, dimension of the embedding.
+
+    References:
+        Lin and Yuan, Long-Tailed Recognition via Information-Preservable Two-Stage Learning, NeurIPS 2025.
     """
 
-    loss: Literal["bns", "ns", "released-bns", "supcon"] = "bns"
-    temperature: float = 0.5
-    positives: int | None = None
-    negatives: int | None = None
-    hidden: int = 2048
-    out: int = 128
-
-    def build(self, setting: Setting) -> Objective:
-        """The objective."""
-        return _Contrastive(self, setting)
-
-
-class _Contrastive(nn.Module):
-    def __init__(self, description: Contrastive, setting: Setting) -> None:
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...],
+        device: torch.device,
+        projector_generator: torch.Generator,
+        loss: PairLoss = part(losses.balanced_negative_sampling, temperature=0.5),  # type: ignore[assignment]
+        hidden: int = 2048,
+        out: int = 128,
+    ) -> None:
         super().__init__()
-        self.description = description
-        self._generator = setting.generator
-        # Weights are drawn on the CPU so that every device starts alike.
-        start = torch.Generator().manual_seed(setting.generator.initial_seed())
-        self.projector = Projector(
-            setting.widths[-1], hidden=description.hidden, out=description.out, generator=start
-        ).to(setting.device)
+        self.loss: Any = loss
+        self.projector = Projector(widths[-1], hidden=hidden, out=out, generator=projector_generator).to(device)
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
+        """The losses (N,) of a batch of two views."""
         if batch.images.ndim != 5 or len(batch.images) != 2:
-            raise InputError("a contrastive stage needs two views: give it the augmentation Views(...)")
+            raise InputError("a contrastive stage needs two views: give it the augmentation simclr, or views")
         images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         queries, keys = self.projector(model.features(images)).chunk(2)
-        description = self.description
-        if description.loss == "supcon":
-            return losses.supervised_contrastive(queries, keys, batch.target, temperature=description.temperature)
-        if description.loss == "ns":
-            return losses.negative_sampling(queries, keys, batch.target, temperature=description.temperature)
-        if description.loss == "released-bns":
-            return losses.released_balanced_negative_sampling(
-                queries, keys, batch.target, temperature=description.temperature
-            )
-        return losses.balanced_negative_sampling(
-            queries,
-            keys,
-            batch.target,
-            temperature=description.temperature,
-            positives=description.positives,
-            negatives=description.negatives,
-            generator=self._generator,
-        )
+        values: Tensor = self.loss(queries, keys, batch.target)
+        return values

@@ -1,47 +1,17 @@
-"""``Recipe``: a frozen, serialisable description of everything that decides a result but the data and the seed."""
+"""``Recipe``: a frozen description of everything that decides a result but the data and the seed."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, Protocol, runtime_checkable
-
-from torch import Tensor
+from typing import Any, Literal
 
 from longtail.errors import InputError
-from longtail.recipes import config
-from longtail.recipes.contract import Objective, Setting
-from longtail.recipes.optimizers import CONSTANT, Optimizer, Schedule
+from longtail.recipes import text
+from longtail.recipes.optimizers import constant
+from longtail.recipes.part import Part, address, part, revive
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
-
-
-@runtime_checkable
-class ObjectiveDescription(Protocol):
-    """A frozen dataclass that builds an objective when its stage starts."""
-
-    def build(self, setting: Setting) -> Objective:
-        """The objective."""
-
-
-@runtime_checkable
-class SamplerDescription(Protocol):
-    """A frozen dataclass that builds a sampler when its stage starts."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images in a step."""
-
-    def build(self, setting: Setting, target: Tensor) -> Any:
-        """The sampler over ``target`` (N,)."""
-
-
-@runtime_checkable
-class ModelDescription(Protocol):
-    """A frozen dataclass that builds a network; see ``longtail.models``."""
-
-    def build(self, *, num_classes: int, channels: int, image_size: int, generator: Any) -> Any:
-        """The network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +21,12 @@ class Stage:
     Args:
         name: what the stage does, for progress bars and the history.
         epochs: passes of the sampler.
-        objective: what is minimised.
-        sampler: which images an epoch sees, and the batch size.
-        optimizer: optimiser with its learning rate.
+        batch_size: images in a step, unless the sampler has a ``batch_size`` of its own, as class-aware batches have.
+        objective: a loss on logits or features, or an objective; what is minimised.
+        sampler: which images an epoch sees.
+        optimizer: with its learning rate.
         schedule: factor on the learning rate.
-        augmentation: operations of ``longtail.augment`` applied to every batch, in order.
+        augmentation: operations applied to every batch, in order.
         trains: the part whose parameters move; the other part is frozen, and a frozen backbone is in eval mode.
         fresh_head: re-initialise the classifier first, as cRT does.
         keeps_optimizer: continue with the previous stage's optimiser state, as deferred re-weighting does.
@@ -63,18 +34,20 @@ class Stage:
 
     name: str
     epochs: int
-    objective: ObjectiveDescription
-    sampler: SamplerDescription
-    optimizer: Optimizer
-    schedule: Schedule = CONSTANT
-    augmentation: tuple[Any, ...] = ()
+    batch_size: int
+    objective: text.Objective
+    sampler: text.Sampler
+    optimizer: text.Optimizer
+    schedule: text.Schedule = part(constant)
+    augmentation: text.Augmentation = ()
     trains: Literal["all", "backbone", "classifier"] = "all"
     fresh_head: bool = False
     keeps_optimizer: bool = False
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InputError(f"stage {self.name!r}: {self.epochs} epochs; at least 1 is needed")
+        for field in ("epochs", "batch_size"):
+            if getattr(self, field) < 1:
+                raise InputError(f"stage {self.name!r}: {field} is {getattr(self, field)}; at least 1 is needed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,17 +56,19 @@ class Recipe:
 
     Args:
         name: how the result is listed.
-        model: description of the network.
+        model: the network.
         stages: trained in this order.
-        adjustment: a description from ``longtail.recipes.adjustments`` applied to the test logits, or None.
+        adjustment: fitted on the class counts and applied to the test logits, or None.
         selection: which epoch of the last stage counts: the last, or the best on the validation split.
+        stated: epochs of all stages at the budget that the protocol states; None where none is stated.
     """
 
     name: str
-    model: ModelDescription
+    model: text.Model
     stages: tuple[Stage, ...]
-    adjustment: Any | None = None
+    adjustment: text.Adjustment | None = None
     selection: Literal["last epoch", "best on validation"] = "last epoch"
+    stated: int | None = None
 
     @property
     def epochs(self) -> int:
@@ -101,16 +76,31 @@ class Recipe:
         return sum(stage.epochs for stage in self.stages)
 
 
-def address(
-    recipe: Recipe, stage: int, *, fingerprint: str, seed: int, compute: dict[str, Any], adjustment: Any | None = None
+def state_address(
+    recipe: Recipe, stage: int, *, fingerprint: str, seed: int, compute: dict[str, Any], adjustment: Part | None = None
 ) -> str:
-    """The content address of the state after ``stage`` (from 0): equal exactly when the states must be equal.
+    """Return the content address of the state after ``stage`` (from 0): equal exactly when the states must be equal.
 
-    Names of stages and recipes do not enter; the model, the stages so far, the data, the seed, what computes, and the
-    version of the numerics do.
+    Names of stages and recipes do not enter; the model, the stages so far with the sources of foreign parts, the data,
+    the seed, what computes, and the version of the numerics do.
     """
-    stages = [dataclasses.replace(part, name="") for part in recipe.stages[: stage + 1]]
+    stages = [dataclasses.replace(held, name="") for held in recipe.stages[: stage + 1]]
     last = stage == len(recipe.stages) - 1
     selection = recipe.selection if last else "last epoch"
-    parts = (NUMERICS, recipe.model, stages, selection, fingerprint, seed, compute, adjustment)
-    return config.digest(list(parts))
+    return address([NUMERICS, recipe.model, stages, selection, fingerprint, seed, compute, adjustment])
+
+
+def stored_recipe(config: Any) -> Recipe:
+    """Return the recipe of a record's ``config``. Nothing of anybody's own is imported.
+
+    Raises:
+        InputError: it is no recipe of this version.
+    """
+    try:
+        fields = {key: value for key, value in dict(config).items() if key != "stages"}
+        stages = tuple(Stage(**{key: revive(value) for key, value in stage.items()}) for stage in config["stages"])
+        return Recipe(stages=stages, **{key: revive(value) for key, value in fields.items()})
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the stored recipe does not fit this version: {error}; train its recipe again") from None

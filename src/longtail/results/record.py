@@ -79,6 +79,10 @@ class Record:
     seconds: float
     started: str
     predictions: dict[str, Any]
+    budget: dict[str, Any] = dataclasses.field(default_factory=dict)
+    digests: dict[str, Any] = dataclasses.field(default_factory=dict)
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers."""
@@ -352,7 +356,7 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     if data["schema"] != SCHEMA:
         raise InputError(f"{where} has schema {data['schema']}; this version of longtail reads schema {SCHEMA}")
     _require(data, _FIELDS, where)
-    extra = sorted(set(data) - set(_FIELDS))
+    extra = sorted(set(data) - set(_FIELDS) - {"budget", "digests", "plan", "notes"})
     if extra:
         raise refuse(f"field {extra[0]!r} is not known")
     for part, fields in _PARTS.items():

@@ -3,10 +3,12 @@
 from longtail.samplers.frequency import ClassBalanced, InstanceBalanced, ProgressivelyBalanced, SquareRoot
 from longtail.samplers.informative import information_preserving
 from longtail.samplers.quota import ClassQuota, MinimumPerClass
+from longtail.samplers.subset import InformativeSubset
 
 __all__ = [
     "ClassBalanced",
     "ClassQuota",
+    "InformativeSubset",
     "InstanceBalanced",
     "MinimumPerClass",
     "ProgressivelyBalanced",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,28 +16,61 @@ from longtail.errors import InputError
 from longtail.files import write_atomically
 
 
-def save(path: pathlib.Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors and JSON facts as one file, atomically."""
+def save(path: pathlib.Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    """Write tensors and JSON facts as one file, atomically.
+
+    Returns:
+        The digest of both, which the file also holds.
+    """
     # contiguous() only where needed; clone shared storage, which the format cannot express.
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, lambda file: save_file(flat, file, metadata={"longtail": json.dumps(facts)}))
+    text, found = json.dumps(facts), digest(flat, facts)
+    write_atomically(path, lambda file: save_file(flat, file, metadata={"longtail": text, "sha256": found}))
+    return found
 
 
-def load(path: pathlib.Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``save`` wrote.
+def load(path: pathlib.Path, *, expected: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what ``save`` wrote, and check it against its digest.
+
+    Args:
+        path: of the file.
+        expected: the digest that a record names; the file's own if None.
 
     Raises:
-        InputError: no such file, or one that is damaged or of another kind.
+        InputError: no such file, or one that is damaged, of another kind, or not the one expected.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["longtail"])
+            metadata = file.metadata() or {}
+            facts = json.loads(metadata["longtail"])
             # get_tensor may hand out views of the mapped file; clone so that the file can be replaced underneath.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"no checkpoint at {path}") from None
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is damaged or no longtail checkpoint ({error}); remove it to start over") from None
+    found = digest(tensors, facts)
+    if found != metadata.get("sha256"):
+        raise InputError(f"{path} is damaged: its contents are not those of its checksum; remove it to start over")
+    if expected is not None and found != expected:
+        raise InputError(f"{path} is not the file that its record was written with (its checksum is another one)")
+    return tensors, facts
+
+
+def digest_of(path: pathlib.Path) -> str:
+    """Return the digest that a file holds of itself; ``load`` says whether it is true."""
+    with safe_open(path, framework="pt") as file:
+        return str((file.metadata() or {})["sha256"])
+
+
+def digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    """Return the SHA-256 of names, types, shapes and bytes of tensors, and of the facts beside them."""
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def flatten(state: Any, prefix: str, tensors: dict[str, Tensor]) -> Any:
@@ -61,18 +94,3 @@ def unflatten(skeleton: Any, tensors: dict[str, Tensor]) -> Any:
     if "list" in skeleton:
         return [unflatten(value, tensors) for value in skeleton["list"]]
     return skeleton["value"]
-
-
-@contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Hold the lock file at ``path``; another process that wants the same stage waits, a killed one lets go."""
-    import fcntl
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose another folder with --out") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import pathlib
 import platform
 import shutil
@@ -94,6 +95,25 @@ def has_bfloat16(device: str) -> bool:
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def identity(compute: Compute) -> dict[str, Any]:
+    """Return what of the arithmetic enters a run's address: its settings and, in a changed checkout, the package."""
+    settings = dataclasses.asdict(compute)
+    changed = _package_digest()
+    return settings if changed is None else {**settings, "package": changed}
+
+
+@functools.cache
+def _package_digest() -> str | None:
+    """SHA-256 of this library's source where it is a checkout that differs from its commit, else None."""
+    if not revision()["dirty"]:
+        return None
+    folder = pathlib.Path(__file__).parents[1]
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        found.update(f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
 
 
 def hardware(device: str) -> dict[str, Any]:

@@ -1,149 +1,313 @@
-"""Recipes x seeds: train what has no record yet, and return all the records."""
+"""Recipes x seeds: train what has no record yet, one after the other or several at once, and compare the records."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import multiprocessing
 import os
 import pathlib
 import pickle
+import re
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
+from multiprocessing import connection
 from typing import Any
 
 import torch
 
+from longtail import results
 from longtail.data import Data
 from longtail.errors import InputError
-from longtail.recipes.stages import Recipe, address
+from longtail.methods.names import control_of
+from longtail.methods.names import recipe as recipe_of
+from longtail.recipes import NUMERICS, Part, Recipe, sources
 from longtail.training import compute as computing
-from longtail.training.loop import Notify, train
+from longtail.training.loop import Notify, Progress
+from longtail.training.run import run_address, train
+
+
+def compare(
+    recipes: Sequence[str | Recipe | Part | Callable[..., Any]],
+    data: Data,
+    *,
+    seeds: int | Sequence[int] = 3,
+    out: pathlib.Path | str = "runs",
+    against: str | None = None,
+    compute: computing.Compute | None = None,
+    watch_test: bool = False,
+    notify: Notify | None = None,
+    jobs: int = 1,
+    **options: Any,
+) -> results.Comparison:
+    """Train every recipe from every seed, as far as there is no record of it, and compare them.
+
+    Args:
+        recipes: names as on the command line, recipes, or losses and methods of your own.
+        data: for all of them.
+        seeds: how many, or which.
+        out: folder of all runs.
+        against: the row that the others are compared with; the first if None.
+        compute: for all of them; chosen for this machine if None.
+        watch_test: as in ``train``.
+        notify: as in ``train``.
+        jobs: how many runs train at once; a program that uses it needs the usual ``if __name__ == "__main__":``.
+        options: of ``longtail.recipe``, such as ``epochs`` and ``model``.
+
+    Returns:
+        The comparison; ``longtail.results.table`` prints it.
+
+    Raises:
+        InputError: an unknown name, a recipe named twice, and as ``train``.
+
+    Example:
+        >>> from longtail.data import load
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = compare(["ce"], load("digits-lt"), seeds=1, out=folder, epochs=1)
+        >>> [method.name for method in found.methods]
+        ['ce']
+    """
+    asked = [name if isinstance(name, Recipe) else recipe_of(name, data, **options) for name in recipes]
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    chosen = compute or computing.choose()
+    folders = train_many(
+        asked, data, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
+    )
+    return compare_folders(folders, against=against)
+
+
+def compare_folders(
+    folders: dict[str, list[pathlib.Path]], *, against: str | None = None
+) -> results.Comparison:
+    """Return the comparison of finished runs, by the name of their row; each method beside its own control."""
+    records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
+    controls = {name: control for name in records if (control := control_of(name)) in records and control is not None}
+    return results.compare_records(records, against=against, controls=controls, numerics=NUMERICS)
 
 
 def run_folder(out: pathlib.Path, recipe: Recipe, data: Data, seed: int, compute: computing.Compute) -> pathlib.Path:
-    """Where the run of a recipe from a seed lives below ``out``: its name says what it is, its hash exactly which."""
-    label = "".join(letter if letter.isalnum() or letter in "-_.=@," else "-" for letter in recipe.name)
-    key = address(
-        recipe,
-        len(recipe.stages) - 1,
-        fingerprint=data.fingerprint,
-        seed=seed,
-        compute=dataclasses.asdict(compute),
-        adjustment=recipe.adjustment,
-    )
-    return out / data_label(data) / label / f"seed-{seed}-{key[:8]}"
+    """Return the folder of a run below ``out``: its name says what it is, its hash exactly which.
+
+    A run that lies there under another name, since its recipe can be written in another way, is the same run.
+    """
+    label = re.sub(r"[^\w.=@,+()-]", "-", recipe.name)[:80]
+    key = run_address(recipe, data, seed, compute)
+    folder = f"seed-{seed}-{key[:8]}"
+    place = out / data_label(data)
+    if not (place / label / folder).exists():
+        for other in sorted(place.glob(f"*/{folder}")):
+            if key in _text_of(other / "run.json"):
+                return other
+    return place / label / folder
+
+
+def _text_of(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def data_label(data: Data) -> str:
-    """A folder name for a data set: its name, and what of it can vary."""
-    name = data.name.replace(":", "-").replace("/", "-")
+    """Return a folder name for a data set: its name, and what of it can vary."""
+    name = re.sub(r"[:/\\]", "-", data.name)
     drawn = "" if data.split_seed is None else f"-if{data.imbalance:g}"
     drawn += f"-split{data.split_seed}" if data.split_seed else ""
     return f"{name}{drawn}"
 
 
-def compare(
+def train_many(
     recipes: Sequence[Recipe],
     data: Data,
     *,
     seeds: Sequence[int],
-    out: pathlib.Path,
+    out: pathlib.Path | str,
     compute: computing.Compute,
     watch_test: bool = False,
     notify: Notify | None = None,
     jobs: int = 1,
+    plan: dict[str, Any] | None = None,
 ) -> dict[str, list[pathlib.Path]]:
-    """Train every recipe from every seed; the folders of the records, by recipe.
+    """Train every recipe from every seed; return the folders of the records, by recipe.
 
     Seeds are the outer loop: when it is stopped early, whole comparisons are done rather than whole recipes. With
     several jobs it is the recipes, so that two runs at once seldom want the same beginning.
 
     Args:
-        recipes: of different names.
+        recipes: of different names, and different runs.
         data: for all of them.
-        seeds: for each of them.
+        seeds: random seeds, one run each.
         out: folder of all runs.
         compute: for all of them.
         watch_test: as in ``train``.
         notify: as in ``train``; with several jobs called here, as news arrives.
         jobs: how many runs train at once, each in a process with its share of the threads. On a CPU two runs of one
-            thread are faster than one after the other on two (docs/speed.md). A program that uses it needs the usual
-            ``if __name__ == "__main__":``.
+            thread are faster than one after the other on two (docs/speed.md).
+        plan: as in ``train``.
 
     Raises:
-        InputError: fewer than one job, a job that was killed, and as ``train``.
+        InputError: fewer than one job, a recipe or seed named twice, a process that was killed, and as ``train``.
     """
     if jobs < 1:
         raise InputError(f"jobs must be at least 1, not {jobs}")
-    store, told = out / data_label(data) / "stages", notify or (lambda _: None)
+    if not recipes or not seeds:
+        raise InputError("there is nothing to train: name at least one recipe and one seed")
+    twice = [seed for seed, times in collections.Counter(seeds).items() if times > 1]
+    if twice:
+        raise InputError(f"seed {twice[0]} is named twice: every run has a seed of its own")
+    out = pathlib.Path(out)
+    keys: dict[str, str] = {}
+    for recipe in recipes:
+        key = run_address(recipe, data, seeds[0], compute)
+        if key in keys:
+            same = f"{keys[key]!r} and {recipe.name!r} are one recipe" if keys[key] != recipe.name else repr(recipe.name)
+            raise InputError(f"a recipe is named twice: {same}")
+        keys[key] = recipe.name
+    if len(set(keys.values())) < len(recipes):
+        raise InputError(f"two recipes have one name ({', '.join(keys.values())}): call one of them SHORT=NAME")
+    store = out / data_label(data) / "stages"
     folders = {recipe.name: [run_folder(out, recipe, data, seed, compute) for seed in seeds] for recipe in recipes}
-    if jobs == 1:
-        for number, seed in enumerate(seeds):
-            for recipe in recipes:
-                train(
-                    recipe,
-                    data,
-                    seed=seed,
-                    out=folders[recipe.name][number],
-                    store=store,
-                    compute=compute,
-                    watch_test=watch_test,
-                    notify=notify,
-                )
-        return folders
+    shared = {"store": store, "compute": compute, "watch_test": watch_test, "plan": plan}
     tasks = [
-        (recipe, {"seed": seed, "out": folder, "store": store, "compute": compute, "watch_test": watch_test})
+        Task(recipe, {**shared, "seed": seed, "out": folder})
         for recipe in recipes
         for seed, folder in zip(seeds, folders[recipe.name], strict=True)
     ]
-    _at_once(tasks, data, min(jobs, len(tasks)), told)
+    if jobs == 1:
+        for task in sorted(tasks, key=lambda task: list(seeds).index(task.options["seed"])):
+            train(task.recipe, data, notify=notify, **task.options)
+    else:
+        _at_once(tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
     return folders
 
 
-Task = tuple[Recipe, dict[str, Any]]
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One run: a recipe and the options of ``train``."""
+
+    recipe: Recipe
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.recipe.name}, seed {self.options['seed']}"
+
+
+@dataclasses.dataclass
+class _Worker:
+    """A process that trains, its pipe, and the number of the task it is at; None before it is ready."""
+
+    process: Any
+    pipe: connection.Connection
+    task: int | None = None
 
 
 def _at_once(tasks: Sequence[Task], data: Data, jobs: int, notify: Notify) -> None:
-    """Train in ``jobs`` processes; the first failure ends it, and what was trained by then is kept."""
+    """Train in ``jobs`` processes; the first failure ends it, and what was trained by then is kept.
+
+    Every process has a pipe of its own: one that is killed at any moment holds no lock that another waits for. What it
+    needs is in a file, since a process that dies while it starts reads nothing.
+    """
     start = multiprocessing.get_context("spawn")
-    news = start.SimpleQueue()
     threads = max(1, torch.get_num_threads() // jobs)
-    # As bytes: tensors handed over as they are would need shared memory, of which a container has little.
-    arguments = (pickle.dumps(data), news, threads)
-    with ProcessPoolExecutor(jobs, mp_context=start, initializer=_begin, initargs=arguments) as pool:
-        waiting = {pool.submit(_train, task) for task in tasks}
+    waiting = collections.deque(range(len(tasks)))
+    workers: list[_Worker] = []
+    with tempfile.TemporaryDirectory(prefix="longtail-") as folder:
+        file = pathlib.Path(folder) / "work.pickle"
+        # As bytes: tensors handed over as they are would need shared memory, of which a container has little.
+        file.write_bytes(pickle.dumps((sources.shipped(), data, list(tasks), threads)))
         try:
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
-                while not news.empty():
-                    notify(news.get())
-                for future in done:
-                    future.result()
-        except BrokenProcessPool:
-            raise InputError(
-                f"one of {jobs} jobs was killed, perhaps for memory, of which each takes its own; what was trained is "
-                "kept, and the same command with fewer jobs goes on"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+            for _ in range(jobs):
+                ours, theirs = start.Pipe()
+                process = start.Process(target=_work, args=(str(file), theirs), daemon=True)
+                process.start()
+                theirs.close()
+                workers.append(_Worker(process, ours))
+            done = 0
+            while done < len(tasks):
+                watched = {worker.pipe: worker for worker in workers}
+                ends = {worker.process.sentinel: worker for worker in workers}
+                ready = connection.wait([*watched, *ends])
+                for worker in [watched[held] for held in ready if held in watched]:
+                    done += _heard(worker, waiting, tasks, notify)
+                for worker in [ends[held] for held in ready if held in ends]:
+                    if worker.task is not None or waiting:
+                        raise _died(worker, tasks, jobs)
+                    workers.remove(worker)
+        finally:
+            _end(workers)
 
 
-_here: dict[str, Any] = {}
-"""In a worker process: the data and the queue for news, set once when it starts."""
+def _heard(worker: _Worker, waiting: collections.deque[int], tasks: Sequence[Task], notify: Notify) -> bool:
+    """Answer one message of a worker; return whether a run is done."""
+    try:
+        message = worker.pipe.recv()
+    except (EOFError, OSError):
+        if worker.task is not None or waiting:
+            worker.process.join(timeout=5)
+            raise _died(worker, tasks, 0) from None
+        return False
+    if isinstance(message, Progress):
+        notify(message)
+        return False
+    if isinstance(message, BaseException):
+        raise message
+    finished, worker.task = worker.task is not None, waiting.popleft() if waiting else None
+    worker.pipe.send(worker.task)
+    return finished
 
 
-def _begin(data: bytes, news: Any, threads: int) -> None:
+def _died(worker: _Worker, tasks: Sequence[Task], jobs: int) -> InputError:
+    run = "a run that was about to start" if worker.task is None else tasks[worker.task].name
+    return InputError(
+        f"the process of {run} was killed, perhaps for memory, of which each job takes its own; what was trained is kept, "
+        "and the same command with fewer --jobs goes on"
+    )
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.pipe.close()
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(timeout=5)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join(timeout=5)
+
+
+def _work(file: str, pipe: connection.Connection) -> None:
+    """Train what the parent asks for until it asks for nothing more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    torch.set_num_threads(threads)
-    _here.update(data=pickle.loads(data), news=news)
+    try:
+        parts, data, tasks, threads = pickle.loads(pathlib.Path(file).read_bytes())
+        sources.receive(parts)
+        torch.set_num_threads(threads)
+        pipe.send("ready")
+        while (number := pipe.recv()) is not None:
+            task = tasks[number]
+            train(task.recipe, data, notify=pipe.send, **task.options)
+            pipe.send("done")
+    except (EOFError, BrokenPipeError):
+        return
+    except InputError as error:
+        pipe.send(InputError(str(error)))
+    except Exception as error:
+        pipe.send(error if _travels(error) else RuntimeError(repr(error)))
+        raise
+
+
+def _travels(error: Exception) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
 
 
 def _end_with(parent: int) -> None:
@@ -151,8 +315,3 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-def _train(task: Task) -> None:
-    recipe, options = task
-    train(recipe, _here["data"], notify=_here["news"].put, **options)

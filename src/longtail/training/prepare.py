@@ -1,7 +1,8 @@
-"""From descriptions to what trains: data on the device, the untrained network, and the parts of a stage."""
+"""From a stage's description to what runs it: parts built from what is known, random streams by purpose."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,17 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data import Data, Split
-from longtail.models import Network, identity
-from longtail.recipes.contract import Chunk, Context, Objective, Setting
+from longtail.errors import InputError
+from longtail.models import Network, as_network, drawing_from, identity, initialise
+from longtail.recipes.contract import Chunk, Context, Objective
+from longtail.recipes.objectives import check_built, looks_at_training_set, objective_of
+from longtail.recipes.part import Part
 from longtail.recipes.stages import Recipe, Stage
+from longtail.recipes.text import short
 from longtail.training import capture, seeds
 from longtail.training import compute as computing
 from longtail.training.passes import chunks
 from longtail.training.step import Step
 
+STREAMS = ("order", "subset", "augment", "pairs", "epoch")
+"""What a stage draws, each from a random stream of its own: the order of the images, a subset of them, their
+augmentation, pairs within a step, and whatever a pass over the training set draws. First weights have theirs, too."""
+
 
 def on_device(data: Data, device: str) -> Data:
-    """The data with images and labels of all splits on a device."""
+    """Return the data with images and labels of all splits on a device."""
 
     def moved(split: Split) -> Split:
         return Split(split.images.to(device), split.target.to(device), split.index)
@@ -29,13 +38,39 @@ def on_device(data: Data, device: str) -> Data:
     return dataclasses.replace(data, train=moved(data.train), test=moved(data.test), validation=validation)
 
 
+def network_of(model: Part, *, num_classes: int, shape: tuple[int, ...], generator: torch.Generator) -> Network:
+    """Return the network that a part builds, ours or one in a file of somebody's own, with its first weights.
+
+    Args:
+        model: a callable that gets those of ``num_classes``, ``channels`` / ``in_chans``, ``image_size`` /
+            ``img_size`` and ``generator`` that it has parameters for.
+        num_classes: K.
+        shape: (C, H, W) of the images.
+        generator: gives the first weights, also to a network that draws them from torch's global generator.
+    """
+    channels, size = shape[0], shape[1]
+    given = {
+        "num_classes": num_classes,
+        "channels": channels,
+        "in_chans": channels,
+        "image_size": size,
+        "img_size": size,
+        "generator": generator,
+    }
+    if not model.foreign:
+        network: Network = model.build(**given)
+        return network
+    with drawing_from(generator):
+        built = model.build(**given)
+        return as_network(built, short(model), num_classes=num_classes, channels=channels, image_size=size)
+
+
 def untrained(recipe: Recipe, data: Data, *, seed: int, compute: computing.Compute) -> Network:
-    """The network of a recipe before any training, on its device."""
-    shape = data.train.images.shape
-    network: Network = recipe.model.build(
+    """Return the network of a recipe before any training, on its device."""
+    network = network_of(
+        recipe.model,
         num_classes=data.num_classes,
-        channels=shape[1],
-        image_size=shape[2],
+        shape=tuple(data.train.images.shape[1:]),
         generator=seeds.generator(seed, "model"),
     ).to(compute.device, memory_format=torch.channels_last)
     if compute.compiled:
@@ -48,21 +83,46 @@ def untrained(recipe: Recipe, data: Data, *, seed: int, compute: computing.Compu
 
 @dataclasses.dataclass
 class Prepared:
-    """A stage ready to be trained: its parts built, nothing done yet."""
+    """A stage ready to be trained: its parts built, nothing done yet.
 
+    Args:
+        stage: what was prepared.
+        position: of the stage in its recipe, from 0.
+        objective: what is minimised.
+        sampler: which images an epoch sees.
+        optimizer: over whatever moves.
+        factor: of the schedule, from epoch, share of the epoch done, and epochs.
+        step: one step of training.
+        generators: the stage's random streams by purpose.
+        context: what parts may ask of the training set before an epoch.
+    """
+
+    stage: Stage
+    position: int
     objective: Objective
     sampler: Any
     optimizer: torch.optim.Optimizer
+    factor: Callable[[int, float, int], float]
     step: Step
     generators: dict[str, torch.Generator]
     context: Callable[[int], Context]
 
     def start_epoch(self, epoch: int) -> bool:
-        """Let the parts look at the training set; whether the objective did."""
-        for part in (self.objective, self.sampler):
-            if hasattr(part, "start_epoch"):
-                part.start_epoch(self.context(epoch))
-        return hasattr(self.objective, "start_epoch")
+        """Let the parts look at the training set; return whether the objective did."""
+        for held in (self.objective, self.sampler):
+            if looks_at_training_set(held):
+                held.start_epoch(self.context(epoch))  # type: ignore[union-attr]
+        return looks_at_training_set(self.objective)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the parts say of the run."""
+        return [note for held in (self.objective, self.sampler) for note in getattr(held, "notes", ())]
+
+    def history(self) -> dict[str, Any]:
+        """What the parts report of an epoch."""
+        rows = [held.history() for held in (self.objective, self.sampler) if hasattr(held, "history")]
+        return {key: value for row in rows for key, value in row.items()}
 
 
 def prepare(
@@ -78,60 +138,107 @@ def prepare(
         seed: of the run.
         compute: of the run.
     """
-    stage, device = recipe.stages[position], compute.device
-    generators = {
-        purpose: seeds.generator(seed, "stage", position, purpose, device=device)
-        for purpose in ("parts", "sampler", "augment", "epoch")
-    }
+    stage, device = recipe.stages[position], torch.device(compute.device)
+    streams = {name: seeds.generator(seed, "stage", position, name, device=compute.device) for name in STREAMS}
+    before = any(held.trains != "backbone" for held in recipe.stages[:position])
+    scorer = copy.deepcopy(network.head) if before else None
     if stage.fresh_head:
-        head: Any = network.head
-        head.reset(seeds.generator(seed, "stage", position, "head", device=device))
-    shape = data.train.images.shape
+        initialise(network.head, generator=seeds.generator(seed, "stage", position, "head", device=compute.device))
+    shape, counts = data.train.images.shape, data.counts.to(device)
     widths = tuple(identity(network, channels=shape[1], image_size=shape[2])["widths"])
-    setting = Setting(data.counts.to(device), widths, torch.device(device), generators["parts"])
-    objective: Objective = stage.objective.build(setting)
-    parameters: list[nn.Module] = [network]
+    given = {
+        "target": data.train.target,
+        "counts": counts,
+        "num_classes": data.num_classes,
+        "widths": widths,
+        "device": device,
+        "batch_size": stage.batch_size,
+        "rank": 0,
+        "world_size": 1,
+        "subset_generator": streams["subset"],
+        "projector_generator": seeds.generator(seed, "stage", position, "projector"),
+    }
+    with drawing_from(seeds.generator(seed, "stage", position, "objective")):
+        built = stage.objective.build(generator=streams["pairs"], **given)
+        objective = objective_of(built)
+        check_built(stage.objective, built, num_classes=data.num_classes, width=widths[-1], device=device)
+    modules: list[nn.Module] = [network]
     if isinstance(objective, nn.Module):
-        parameters.append(objective.to(device))
-    sampler = stage.sampler.build(dataclasses.replace(setting, generator=generators["sampler"]), data.train.target)
+        modules.append(objective.to(device))
+    sampler = stage.sampler.build(generator=streams["order"], **given)
+    if isinstance(sampler, Iterator):  # a function with yield: an epoch each time it is called
+        sampler = _Anew(lambda: stage.sampler.build(generator=streams["order"], **given))
+    elif not hasattr(sampler, "__iter__"):
+        raise InputError(f"sampler {stage.sampler.name!r} gave a {type(sampler).__name__}; it must give indices")
     _freeze(network, stage)
-    optimizer = stage.optimizer.build(parameters)
+    moving = [weight for module in modules for weight in module.parameters() if weight.requires_grad]
+    optimizer = stage.optimizer.build(modules=modules, params=moving)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(f"optimizer {stage.optimizer.name!r} gave a {type(optimizer).__name__}, not a torch Optimizer")
+    operations = tuple(operation.build() for operation in stage.augmentation)
     step = Step(
         network,
         objective,
         optimizer,
         data,
         compute,
-        stage.augmentation,
-        generators["augment"],
-        size=getattr(sampler, "batch_size", stage.sampler.batch_size),  # a quota shrinks with the number of classes
+        operations,
+        streams["augment"],
+        size=int(getattr(sampler, "batch_size", None) or stage.batch_size),  # a quota has a size of its own
         frozen_backbone=stage.trains == "classifier",
     )
 
     def stream(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
-        operations = stage.augmentation if augmented else ()
-        generator = generators["epoch"]
-        return chunks(network, data.train, data, index, levels=levels, operations=operations, generator=generator)
+        applied = operations if augmented else ()
+        return chunks(network, data.train, data, index, levels=levels, operations=applied, generator=streams["epoch"])
+
+    def trained(features: Tensor) -> Tensor:
+        return _logits_of(scorer, features, data.train.target, data.num_classes)
 
     def context(epoch: int) -> Context:
-        return Context(epoch, stage.epochs, data.train.target, setting.counts, generators["epoch"], stream)
+        return Context(epoch, stage.epochs, data.train.target, counts, streams["epoch"], stream, trained)
 
-    return Prepared(objective, sampler, optimizer, step, generators, context)
+    return Prepared(stage, position, objective, sampler, optimizer, stage.schedule.build(), step, streams, context)
+
+
+def _logits_of(head: nn.Module | None, features: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """Logits (N, K) by the head that an earlier stage trained, or by one fitted to the features (N, D)."""
+    if head is not None:
+        with torch.no_grad():
+            logits: Tensor = head(features)
+        return logits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    fitted.fit(features.cpu().numpy(), target.cpu().numpy())
+    found = torch.full((len(features), num_classes), -1e4)
+    found[:, fitted.classes_] = torch.from_numpy(fitted.predict_log_proba(features.cpu().numpy())).float()
+    return found.to(features.device)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Anew:
+    epoch: Callable[[], Iterator[int]]
+
+    def __iter__(self) -> Iterator[int]:
+        return self.epoch()
 
 
 def advance(prepared: Prepared) -> Step | capture.Recorded:
-    """What takes the steps of a stage: the step itself, or on a GPU its recording."""
-    record = capture.recorder(prepared.step.compute.device)
-    if record is None or getattr(prepared.objective, "eager", False):
-        return prepared.step
-    generators = prepared.generators
-    return capture.Recorded(prepared.step, (generators["augment"], generators["parts"]), record)
+    """Return the function that runs one step: the eager one, or its CUDA graph."""
+    step = prepared.step
+    record = capture.recorder(step.compute.device)
+    if record is None or getattr(prepared.objective, "eager", False) or not step.on_device:
+        return step
+    return capture.Recorded(step, (prepared.generators["augment"], prepared.generators["pairs"]), record)
 
 
 def batches_of(sampler: Any, size: int, device: str) -> list[Tensor]:
-    """The indices of an epoch, batch by batch; a last batch of one image is left out, as batch norm needs two."""
-    index = sampler.draw() if hasattr(sampler, "draw") else torch.tensor(list(sampler), device=device)
-    return [part for part in torch.split(index, size) if len(part) > 1 or len(index) == 1]
+    """Return the indices of an epoch, batch by batch; a last batch of one image is left out, as batch norm needs two."""
+    index = sampler.draw() if hasattr(sampler, "draw") else torch.tensor(list(sampler), dtype=torch.int64)
+    return [held for held in torch.split(index.to(device), size) if len(held) > 1 or len(index) == 1]
 
 
 def _freeze(network: Network, stage: Stage) -> None:

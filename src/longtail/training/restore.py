@@ -5,81 +5,76 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import shutil
-import types
 from typing import Any
 
 import torch
 
-from longtail import augment, models
 from longtail.data import Data
 from longtail.errors import InputError
 from longtail.files import write_atomically
 from longtail.models import Network, Output
-from longtail.recipes import adjustments, config, objectives, optimizers, sampling
-from longtail.recipes import stages as recipes
+from longtail.recipes.part import Part, address, revive
+from longtail.recipes.stages import NUMERICS, Recipe, state_address, stored_recipe
 from longtail.results import Loaded
 from longtail.training import checkpoint, seeds
-from longtail.training.loop import load_network
 from longtail.training.passes import outputs
+from longtail.training.prepare import network_of
+from longtail.training.run import MODEL
+from longtail.training.store import load_network
+
+ALIKE = 0.99
+"""Share of the test answers that a network must repeat on another machine to be the record's."""
 
 
-def _descriptions(*modules: types.ModuleType) -> dict[str, type]:
-    """The frozen dataclasses of these modules: all that a stored recipe may be made of."""
-    found = [
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and value.__module__.startswith(module.__name__)
-    ]
-    return {kind.__name__: kind for kind in found if dataclasses.is_dataclass(kind)}
+def restored(loaded: Loaded, data: Data, model: Part | None = None) -> Network:
+    """Return the trained network of a run, in eval mode on the CPU.
 
-
-KINDS = _descriptions(adjustments, augment, models, objectives, optimizers, recipes, sampling)
-
-
-def recipe_of(loaded: Loaded) -> recipes.Recipe:
-    """The recipe that a record describes.
+    Args:
+        loaded: the finished run.
+        data: its data set.
+        model: the run's own network, where that is in a file of somebody's own and so must be named.
 
     Raises:
-        InputError: a part that this version does not know, such as a user's own.
-    """
-    found = config.revive(loaded.record.config, KINDS)
-    if not isinstance(found, recipes.Recipe):
-        raise InputError(f"{loaded.folder}: its config is no recipe")
-    return found
-
-
-def network_of(loaded: Loaded, data: Data) -> Network:
-    """The trained network of a run, in eval mode on the CPU.
-
-    Raises:
-        InputError: other data than the run's, a model that this version does not know, or no ``model.safetensors``
-            beside the record.
+        InputError: other data than the run's, another model, one that nobody named, or weights that are not the
+            record's.
     """
     check_data(loaded, data)
-    if "model" not in loaded.record.config:
-        raise InputError(f"{loaded.folder}: its config names no model")
-    shape = data.train.images.shape
-    # The model alone: a stage may hold a part of the user's own, and nothing of it is needed here.
-    network: Network = config.revive(loaded.record.config["model"], KINDS).build(
-        num_classes=data.num_classes,
-        channels=shape[1],
-        image_size=shape[2],
-        generator=seeds.generator(0, "replaced"),
+    made = model_of(loaded, model)
+    shape = tuple(data.train.images.shape[1:])
+    network = network_of(
+        made, num_classes=data.num_classes, shape=shape, generator=seeds.generator(0, "replaced")
     )
     load_network(network, state_of(loaded)[0])
     # The layout it was trained and evaluated in: another one rounds otherwise.
     return network.to(memory_format=torch.channels_last).eval()
 
 
+def model_of(loaded: Loaded, model: Part | None = None) -> Part:
+    """Return the part that the record's network was built from.
+
+    Raises:
+        InputError: the config names none, or the one given is another.
+    """
+    stored = loaded.record.config.get("model")
+    try:
+        made = revive(stored)
+    except InputError as error:
+        raise InputError(f"{loaded.folder}: {error}") from None
+    if not isinstance(made, Part):
+        raise InputError(f"{loaded.folder}: its config names no model of this version; train its recipe again")
+    if model is not None and address(model) != address(made):
+        raise InputError(f"{loaded.folder} holds the model {made.name}, not the one named here: {model.name}")
+    return made
+
+
 def state_of(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tensors and facts of the state a run ended with.
+    """Return tensors and facts of the state a run ended with.
 
     Raises:
         InputError: no ``model.safetensors`` beside the record, or one that is not the record's.
     """
-    path = pathlib.Path(loaded.folder) / "model.safetensors"
-    tensors, facts = checkpoint.load(path)
+    path = pathlib.Path(loaded.folder) / MODEL
+    tensors, facts = checkpoint.load(path, expected=str(loaded.record.digests.get("model")))
     if facts.get("address") != loaded.record.numerics.get("state"):
         raise InputError(f"{path} is not the state that {loaded.folder}/record.json was made from")
     return tensors, facts
@@ -99,19 +94,40 @@ def check_data(loaded: Loaded, data: Data) -> None:
         )
 
 
-def features_of(loaded: Loaded, data: Data) -> tuple[Output, Output]:
-    """Features and logits of the training and of the test split, clean images, float32."""
-    network = network_of(loaded, data)
-    return outputs(network, data.train, data), outputs(network, data.test, data)
+def features_of(loaded: Loaded, data: Data, model: Part | None = None) -> tuple[Output, Output]:
+    """Return features and logits of the training and of the test split, clean images, float32.
+
+    Raises:
+        InputError: as ``restored``, and a network whose answers are not those of the record.
+    """
+    network = restored(loaded, data, model)
+    found = outputs(network, data.test, data)
+    _check_answers(loaded, data, found)
+    return outputs(network, data.train, data), found
 
 
-def continued(loaded: Loaded, data: Data, second: recipes.Recipe, store: pathlib.Path) -> recipes.Recipe:
-    """The last stage of ``second`` on top of a finished run, whose state is put where training will find it.
+def _check_answers(loaded: Loaded, data: Data, found: Output) -> None:
+    """Refuse a network whose answers are not those of the record: exactly by its rule, nearly on another machine."""
+    logits = found.logits
+    stored = loaded.record.config.get("adjustment")
+    if stored is not None:
+        logits = revive(stored).build().fit(counts=data.counts).adjust(logits)
+    here, there = data.test.index.cpu().argsort(), loaded.index.argsort()
+    same = float((logits.argmax(dim=1)[here] == loaded.prediction[there]).double().mean())
+    if same < ALIKE:
+        raise InputError(
+            f"{loaded.folder}: its network gives the record's answer on {100 * same:.1f} % of the test images, not on "
+            f"{100 * ALIKE:.0f} %: model and record do not belong together"
+        )
+
+
+def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -> Recipe:
+    """Return the last stage of ``second`` on top of a finished run, whose state is put where training will find it.
 
     Args:
         loaded: the finished run.
         data: its data set.
-        second: a recipe whose last stage is wanted.
+        second: a recipe whose last stage is wanted; its model must be the run's, if that is somebody's own.
         store: folder of states of the run to come.
 
     Returns:
@@ -122,24 +138,32 @@ def continued(loaded: Loaded, data: Data, second: recipes.Recipe, store: pathlib
     """
     check_data(loaded, data)
     state_of(loaded)
-    first = recipe_of(loaded)
-    name = f"{first.name}+{second.name}"
-    recipe = dataclasses.replace(first, name=name, stages=(*first.stages, second.stages[-1]), adjustment=None)
+    first = stored_recipe(loaded.record.config)
+    model_of(loaded, second.model if first.model.foreign else None)
+    stated = None if first.stated is None else first.stated + second.stages[-1].epochs
+    recipe = dataclasses.replace(
+        first,
+        name=f"{loaded.record.recipe}+{second.name}",
+        model=second.model if first.model.foreign else first.model,
+        stages=(*first.stages, second.stages[-1]),
+        adjustment=None,
+        stated=stated,
+    )
     numerics = loaded.record.numerics
-    key = recipes.address(
+    key = state_address(
         recipe,
         len(first.stages) - 1,
         fingerprint=data.fingerprint,
         seed=loaded.record.seed,
-        compute={name: numerics[name] for name in ("device", "precision", "compiled")},
+        compute={name: numerics[name] for name in ("device", "precision", "compiled", "package") if name in numerics},
     )
     if key != numerics["state"]:
         raise InputError(
-            f"{loaded.folder} cannot be continued: it was selected on a validation split or made by another version of "
-            f"the numerics ({numerics['version']}, now {recipes.NUMERICS}); train its recipe again"
+            f"{loaded.folder} cannot be continued: its record was changed, it was selected on a validation split or made "
+            f"by another version of the numerics ({numerics['version']}, now {NUMERICS}); train its recipe again"
         )
     state = store / key[:24] / "state.safetensors"
     if not state.exists():
-        source = pathlib.Path(loaded.folder) / "model.safetensors"
+        source = pathlib.Path(loaded.folder) / MODEL
         write_atomically(state, lambda file: shutil.copyfile(source, file))
     return recipe

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from longtail.data import Data
+from longtail.errors import InputError
 from longtail.models import Network
 from longtail.recipes.contract import Batch, Forward, Objective
 from longtail.training.compute import Compute
@@ -50,13 +51,22 @@ class Step:
         device = self.data.train.target.device
         self.pyramid = bool(getattr(self.objective, "pyramid", False))
         self.sums = Sums(device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        groups = self.optimizer.param_groups
+        self.base = [float(group["lr"]) for group in groups]
+        # A fused update reads its rate on the device; another one may not take a tensor at all.
+        self.on_device = all(group.get("fused") for group in groups)
+        if self.on_device:
+            for group in groups:
+                group["lr"] = torch.tensor(float(group["lr"]), device=device)
 
-    def rate(self, value: float) -> None:
-        """Set the learning rate of the steps to come."""
-        for group in self.optimizer.param_groups:
-            group["lr"].fill_(value)
+    def rate(self, factor: float) -> float:
+        """Set the learning rates of the steps to come to ``factor`` times the optimiser's own; return the first."""
+        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+            if self.on_device:
+                group["lr"].fill_(base * factor)
+            else:
+                group["lr"] = base * factor
+        return self.base[0] * factor
 
     def batch(self, index: Tensor) -> Batch:
         """The images at ``index`` (N,) of the training split, augmented and normalised."""
@@ -68,7 +78,10 @@ class Step:
         """The mean loss of a batch, in nats, which also enters the sums of the epoch."""
         model = Forward(self.network, pyramid=self.pyramid, frozen_backbone=self.frozen_backbone)
         with self.compute.autocast():
-            loss = self.objective(model, batch).float().mean()
+            values = self.objective(model, batch)
+        if values.shape != batch.target.shape:
+            raise InputError(f"the objective returned {tuple(values.shape)} for {len(batch.target)} images, not (N,)")
+        loss = values.float().mean()
         self.sums.add(loss.detach(), batch.target, None if model.logits is None else model.logits.detach())
         return loss
 

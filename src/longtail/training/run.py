@@ -1,0 +1,290 @@
+"""``train(recipe, data, seed, out) -> Record``: one run, its folder and its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import pathlib
+import shutil
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longtail import metrics
+from longtail.data import Data
+from longtail.errors import InputError
+from longtail.files import sweep, write_atomically
+from longtail.models import identity
+from longtail.recipes.part import plain
+from longtail.recipes.stages import NUMERICS, Recipe, state_address
+from longtail.results.record import Record, read, write
+from longtail.results.rescoring import rescore
+from longtail.training import capture, checkpoint
+from longtail.training import compute as computing
+from longtail.training.loop import Job, Notify, train_stages
+from longtail.training.passes import outputs
+from longtail.training.prepare import on_device, untrained
+from longtail.training.store import State, Store, locked
+
+MODEL = "model.safetensors"
+
+
+def train(
+    recipe: Recipe,
+    data: Data,
+    *,
+    seed: int,
+    out: pathlib.Path | str,
+    store: pathlib.Path | str | None = None,
+    compute: computing.Compute | None = None,
+    watch_test: bool = False,
+    notify: Notify | None = None,
+    plan: dict[str, Any] | None = None,
+) -> Record:
+    """Train a recipe on a data set from one seed and write its record.
+
+    Called again with the same arguments it returns the finished record, or continues where it was stopped.
+
+    Args:
+        recipe: what to train.
+        data: what to train it on, from ``longtail.load``.
+        seed: decides every random draw.
+        out: folder of this one run; refused when it holds another.
+        store: folder of states that runs share; ``out / "stages"`` if not given.
+        compute: device, precision and compilation; chosen for this machine if not given.
+        watch_test: evaluate the test split after every epoch, for curves and for the flagged legacy field. It never
+            selects anything.
+        notify: called about once a second and after every epoch.
+        plan: the plan that announced this run, for the record.
+
+    Returns:
+        The record, also written to ``out / "record.json"`` with the test predictions beside it.
+
+    Raises:
+        InputError: ``out`` holds another run or cannot be written to, a stored file is damaged, the loss became
+            non-finite, a recipe that selects on a validation split that the data does not have.
+    """
+    out = pathlib.Path(out)
+    store = out / "stages" if store is None else pathlib.Path(store)
+    compute = compute or computing.choose()
+    if recipe.selection == "best on validation" and data.validation is None:
+        raise InputError("selection 'best on validation' needs a validation split: load the data with validation=0.1")
+    marker = marker_of(recipe, data, seed, compute, watch_test)
+    finished = finished_record(out, marker)
+    if finished is not None:
+        return finished
+    with locked(out / ".lock"):
+        finished = _claim(out, marker)
+        if finished is not None:
+            return finished
+        return _train(recipe, data, seed, out, store, compute, watch_test, notify or (lambda _: None), plan or {})
+
+
+def marker_of(
+    recipe: Recipe, data: Data, seed: int, compute: computing.Compute, watch_test: bool = False
+) -> dict[str, Any]:
+    """Return what identifies a run, as it stands in the run's folder."""
+    return {
+        "address": run_address(recipe, data, seed, compute),
+        "seed": seed,
+        "fingerprint": data.fingerprint,
+        "compute": computing.identity(compute),
+        "numerics": NUMERICS,
+        "watch_test": watch_test,
+        "recipe": plain(dataclasses.replace(recipe, name="", stated=None)),
+    }
+
+
+def run_address(recipe: Recipe, data: Data, seed: int, compute: computing.Compute) -> str:
+    """Return the content address of a finished run: of its last state and of what is done to the logits."""
+    return state_address(
+        recipe,
+        len(recipe.stages) - 1,
+        fingerprint=data.fingerprint,
+        seed=seed,
+        compute=computing.identity(compute),
+        adjustment=recipe.adjustment,
+    )
+
+
+def finished_record(out: pathlib.Path, marker: dict[str, Any]) -> Record | None:
+    """Return the record of a finished run after checking that it is this run's and that its numbers are true.
+
+    Raises:
+        InputError: it is another run's, or does not agree with its own predictions.
+    """
+    if not (out / "record.json").exists() or not (out / "run.json").exists():
+        return None
+    _same_run(out, marker)
+    loaded = read(out)
+    record = loaded.record
+    own = {
+        "seed": (record.seed, marker["seed"]),
+        "data": (record.data["fingerprint"], marker["fingerprint"]),
+        "numerics": (record.numerics.get("version"), marker["numerics"]),
+        "recipe": (record.digests.get("run"), marker["address"]),
+    }
+    for name, (there, here) in own.items():
+        if there != here:
+            raise InputError(f"{out}/record.json is of another run: its {name} is {there}, this run's is {here}")
+    rescore(loaded)
+    return record
+
+
+def _claim(out: pathlib.Path, marker: dict[str, Any]) -> Record | None:
+    """Make ``out`` this run's folder; return its record if the run is finished."""
+    sweep(out)
+    path = out / "run.json"
+    if path.exists():
+        _same_run(out, marker)
+    else:
+        if any(entry.name not in ("stages", ".lock") for entry in out.iterdir()):
+            raise InputError(f"{out} is not empty and holds no run of longtail; name a new folder with --out")
+        text = json.dumps(marker, sort_keys=True, indent=1)
+        write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+    return finished_record(out, marker)
+
+
+def _same_run(out: pathlib.Path, marker: dict[str, Any]) -> None:
+    path = out / "run.json"
+    try:
+        there = json.loads(path.read_bytes())
+        same = (there["address"], there["watch_test"]) == (marker["address"], marker["watch_test"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{path} is damaged; remove {out} to train this run again, or name another folder") from None
+    if not same:
+        differs = _differences(there, marker)
+        raise InputError(f"{out} holds another run ({differs}); nothing was changed, name another folder with --out")
+
+
+def _differences(there: Any, here: Any, path: str = "") -> str:
+    """The first few fields in which two runs differ, and their address if nothing else does."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = sorted((set(there) | set(here)) - {"address"})
+        found = [_differences(there.get(key), here.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
+        return ", ".join([one for one in found if one][:3]) or ("" if path else "its parts have another source")
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        found = [_differences(a, b, f"{path}.{i}") for i, (a, b) in enumerate(zip(there, here, strict=True))]
+        return ", ".join([one for one in found if one][:3])
+    if there == here:
+        return ""
+    return f"{path}: {there!r} there, {here!r} here" if len(f"{there}{here}") < 100 else f"{path} differs"
+
+
+def _train(
+    recipe: Recipe,
+    data: Data,
+    seed: int,
+    out: pathlib.Path,
+    folder: pathlib.Path,
+    compute: computing.Compute,
+    watch_test: bool,
+    notify: Notify,
+    plan: dict[str, Any],
+) -> Record:
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    data = on_device(data, compute.device)
+    store = Store(folder, recipe, data.fingerprint, seed, computing.identity(compute))
+    job = Job(recipe, data, seed, store, compute, watch_test, notify)
+    state = State(untrained(recipe, data, seed=seed, compute=compute))
+    shape = data.train.images.shape
+    model = identity(state.network, channels=shape[1], image_size=shape[2])
+    largest = max(stage.batch_size for stage in recipe.stages)
+    devices = [torch.cuda.current_device()] if compute.device == "cuda" else []
+    with computing.threads_for(model["multiply_adds"] * largest), torch.random.fork_rng(devices=devices):
+        with capture.apart(compute.device):
+            train_stages(job, state)
+        clock = time.perf_counter()
+        report, arrays = _test(job, state)
+        threads = torch.get_num_threads()
+    final = store.finished(len(recipe.stages) - 1)
+    write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
+    _, facts = checkpoint.load(out / MODEL)
+    record = Record(
+        schema=1,
+        recipe=recipe.name,
+        config=plain(recipe),
+        seed=seed,
+        data=describe(data),
+        model=model,
+        numerics={
+            "version": NUMERICS,
+            **dataclasses.asdict(compute),
+            **computing.identity(compute),
+            "threads": threads,
+            "state": facts["address"],
+        },
+        packages=computing.packages(),
+        hardware=computing.hardware(compute.device),
+        revision=computing.revision(),
+        selection=recipe.selection,
+        history=state.history,
+        report=report.to_json(),
+        legacy=_legacy(state.history),
+        seconds=sum(row["seconds"] for row in state.history) + time.perf_counter() - clock,
+        started=started,
+        predictions={},
+        budget={"epochs": recipe.epochs, "stated": recipe.stated, "steps": sum(r["steps"] for r in state.history)},
+        digests={
+            "run": run_address(recipe, data, seed, compute),
+            "model": checkpoint.digest_of(out / MODEL),
+        },
+        plan=plan,
+        notes=state.notes,
+    )
+    return write(record, out, **arrays)
+
+
+def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor]]:
+    """The report on the test split, and the arrays that go beside the record."""
+    data = job.data
+    logits = outputs(state.network, data.test, data).logits.cpu()
+    target = data.test.target.cpu()
+    if job.recipe.adjustment is not None:
+        logits = job.recipe.adjustment.build().fit(counts=data.counts).adjust(logits)
+    prediction = logits.argmax(dim=1)
+    report = metrics.evaluate(
+        target,
+        prediction,
+        counts=data.counts,
+        probability=logits.double().softmax(dim=1),
+        many=data.many,
+        few=data.few,
+    )
+    return report, {"index": data.test.index.cpu(), "target": target, "prediction": prediction}
+
+
+def describe(data: Data) -> dict[str, Any]:
+    """Return the identity of a data set as it stands in a record."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "imbalance": data.imbalance,
+        "profile": data.profile,
+        "split_seed": data.split_seed,
+        "validation_share": data.validation_share,
+        "num_train": len(data.train),
+        "num_validation": 0 if data.validation is None else len(data.validation),
+        "num_test": len(data.test),
+        "counts": data.counts.tolist(),
+        "class_names": list(data.class_names),
+        "many": data.many,
+        "few": data.few,
+        "notes": list(data.notes),
+        "shape": list(data.train.images.shape[1:]),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+
+
+def _legacy(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """The best epoch on the test set, as a dozen code bases report it: recorded when watched, never the headline."""
+    watched = [row for row in history if row["test_accuracy"] is not None]
+    if not watched:
+        return {}
+    best = max(watched, key=lambda row: row["test_accuracy"])
+    note = "selected on the test set: optimistic, kept only to compare with papers that did the same"
+    return {"best_on_test": best["test_accuracy"], "stage": best["stage"], "epoch": best["epoch"], "note": note}
