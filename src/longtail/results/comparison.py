@@ -15,7 +15,7 @@ from longtail.errors import InputError
 from longtail.metrics import Report
 from longtail.results.record import Loaded, protocol, signature
 from longtail.results.rescoring import rescore
-from longtail.results.statistics import Estimate, Summary, difference, estimate, holm, mcnemar, summarize, verdict
+from longtail.results.statistics import Estimate, Summary, difference, estimate, mcnemar, summarize, verdict
 
 RATES = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 """Linear in the recalls, and so with an interval."""
@@ -127,7 +127,7 @@ def compare_records(records: Mapping[str, Sequence[Loaded]], *, generator: torch
         name: _difference(correct[name], correct[baseline], runs[name], runs[baseline], target, weights, generator)
         for name in others
     }
-    adjusted = holm([found.p for found in differences.values()])
+    adjusted = ([found.p for found in differences.values()])
     for name, p in zip(others, adjusted, strict=True):
         gap = correct[name].double().mean() - correct[baseline].double().mean()
         differences[name] = dataclasses.replace(differences[name], p_adjusted=p, verdict=verdict(float(gap), p))
