@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from longtail.recipes.adjustments import SubtractLogPrior
 from torch import Tensor
 
 from longtail import results
@@ -17,7 +18,6 @@ from longtail.errors import InputError
 from longtail.losses import balanced_softmax, cross_entropy
 from longtail.methods import by_name, protocol_for
 from longtail.rebalance import LogitAdjustment
-from longtail.recipes.adjustments import SubtractLogPrior
 from longtail.training import loop, restore
 from longtail.training.compute import Compute
 from longtail.training.passes import outputs

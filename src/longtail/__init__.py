@@ -18,11 +18,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from longtail.data import load
     from longtail.methods import recipe
-    from longtail.recipes import part
+    from longtail.recipes.part import part
     from longtail.results import rescore
     from longtail.training.many import compare
     from longtail.training.run import train
-    from longtail.use import predict
+    from longtail.use.predict import predict
 
 __all__ = ["compare", "load", "part", "predict", "recipe", "rescore", "train"]
 

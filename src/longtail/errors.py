@@ -22,8 +22,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     """
     choices = sorted(choices)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(f"unknown {kind} {name!r}: {hint}(known: {', '.join(choices)})")
+    hint = f": did you mean {near[0]!r}?" if near else ""
+    return InputError(f"unknown {kind} {name!r}{hint} (known: {', '.join(choices)})")
 
 
 def failure(error: BaseException) -> str:
@@ -40,5 +40,7 @@ def failure(error: BaseException) -> str:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
-    place = "" if isinstance(error, SyntaxError) or not frames else f" ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    place = ""
+    if frames and not isinstance(error, SyntaxError):
+        place = f" ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})"
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

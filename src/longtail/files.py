@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from longtail.errors import InputError
 
-
 TEMPORARY = ".part"
 """Ending of files that are being written."""
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 import typer.main
+from longtail.recipes.adjustments import SubtractLogPrior
+from longtail.recipes.sampling import Balanced, Informative, Natural, Quota
 
 from longtail import cli
 from longtail.augment import AutoAugment, Cutout, HorizontalFlip, RandomCrop, Views
@@ -21,7 +23,6 @@ from longtail.methods import CATALOGUE, PROTOCOLS, Protocol, by_name, protocol_f
 from longtail.models import CifarResNet, CifarStemResNet
 from longtail.models import by_name as model_by_name
 from longtail.recipes import config
-from longtail.recipes.adjustments import SubtractLogPrior
 from longtail.recipes.contract import Setting
 from longtail.recipes.objectives import (
     BalancedSoftmax,
@@ -35,7 +36,6 @@ from longtail.recipes.objectives import (
     Supervised,
 )
 from longtail.recipes.optimizers import SGD, AdamW, Constant, Cosine, Steps
-from longtail.recipes.sampling import Balanced, Informative, Natural, Quota
 from longtail.recipes.stages import Recipe, address
 from longtail.training.restore import KINDS
 

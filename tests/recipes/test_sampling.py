@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from longtail.recipes.sampling import Balanced, Informative, Natural, Quota
 from torch import Tensor
 
 from longtail.data import Data, exponential_profile, load
@@ -17,7 +18,6 @@ from longtail.methods import by_name, protocol_for
 from longtail.models import Network
 from longtail.recipes import sampling
 from longtail.recipes.contract import Chunk, Context, Setting
-from longtail.recipes.sampling import Balanced, Informative, Natural, Quota
 from longtail.recipes.stages import Recipe
 from longtail.results import Record
 from longtail.samplers import informative

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longtail.data import Data
 from longtail.models import identity
-from longtail.recipes.stages import Recipe
+from longtail.recipes import Recipe
 from longtail.training import capture
 from longtail.training import compute as computing
 from longtail.training.prepare import Prepared, advance, batches_of, on_device, prepare, untrained
@@ -95,7 +95,7 @@ def bench(
     for position in range(len(recipe.stages)):
         network = untrained(recipe, data, seed=seed, compute=compute)
         each = int(identity(network, channels=shape[1], image_size=shape[2])["multiply_adds"])
-        largest = max(stage.sampler.batch_size for stage in recipe.stages)
+        largest = max(stage.batch_size for stage in recipe.stages)
         with computing.threads_for(each * largest), capture.apart(compute.device):
             threads = torch.get_num_threads()
             prepared = prepare(recipe, position, network, data, seed=seed, compute=compute)

@@ -14,6 +14,7 @@ from longtail.analysis.geometry import Points, class_distances, feature_figure, 
 from longtail.data import Data
 from longtail.errors import InputError
 from longtail.files import write_atomically
+from longtail.recipes import Part
 from longtail.results import Loaded
 from longtail.training import seeds
 from longtail.training.restore import features_of
@@ -22,7 +23,9 @@ SHOWN = 2000
 """Images of each split in a figure; t-SNE takes minutes on many more."""
 
 
-def diagnose(runs: Sequence[Loaded], data: Data, out: pathlib.Path) -> tuple[list[dict[str, Any]], list[pathlib.Path]]:
+def diagnose(
+    runs: Sequence[Loaded], data: Data, out: pathlib.Path, model: Part | None = None
+) -> tuple[list[dict[str, Any]], list[pathlib.Path]]:
     """Distances within and between classes for each run, and its figures as SVG.
 
     Train and test features of a run are projected together, so that both halves of a row share one map.
@@ -30,6 +33,7 @@ def diagnose(runs: Sequence[Loaded], data: Data, out: pathlib.Path) -> tuple[lis
     Args:
         runs: finished runs on ``data``.
         data: the data set of all of them.
+        model: the runs' own network, where that is in a file of somebody's own and so must be named.
         out: folder for ``features.svg`` and, where radii were learned, ``radii-<recipe>-seed-<seed>.svg``.
 
     Returns:
@@ -45,7 +49,7 @@ def diagnose(runs: Sequence[Loaded], data: Data, out: pathlib.Path) -> tuple[lis
     maps: dict[str, tuple[Points, Points]] = {}
     written = []
     for name, run in zip(names, runs, strict=True):
-        found = dict(zip(("train", "test"), features_of(run, data), strict=True))
+        found = dict(zip(("train", "test"), features_of(run, data, model), strict=True))
         points = []
         for split, output in found.items():
             target = getattr(data, split).target

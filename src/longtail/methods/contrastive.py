@@ -14,6 +14,7 @@ because minority classes have few samples") and all negatives of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from longtail import losses
@@ -21,7 +22,7 @@ from longtail.methods.protocols import Protocol
 from longtail.recipes import Contrastive, Recipe, Stage, adamw, cosine, part
 from longtail.samplers import ClassBalanced, InstanceBalanced, MinimumPerClass
 
-_LOSSES = {
+_LOSSES: dict[str, Callable[..., Any]] = {
     "bns": losses.balanced_negative_sampling,
     "ns": losses.negative_sampling,
     "released-bns": losses.released_balanced_negative_sampling,

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import pathlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from longtail.data import Data
@@ -35,7 +35,7 @@ METHODS = {
 CONTROLS = {"dro-lt": {"robust": "0"}, "ip-dpp": {"arm": "uniform"}, "bns-ipdpp": {"arm": "uniform"}}
 """The options that turn a method into its own control, which differs from it in one thing."""
 
-SELECTIONS = {"last": "last epoch", "validation": "best on validation"}
+SELECTIONS: dict[str, Any] = {"last": "last epoch", "validation": "best on validation"}
 
 
 def method(name: str) -> Callable[..., Recipe]:
@@ -53,7 +53,7 @@ def method(name: str) -> Callable[..., Recipe]:
 
 def recipe(
     name: str | Recipe | Part | Callable[..., Any],
-    data: Data,
+    data: Data | None,
     *,
     protocol: str | None = None,
     model: str | Part | Callable[..., Any] | None = None,
@@ -61,7 +61,7 @@ def recipe(
     batch_size: int | None = None,
     augmentation: str | tuple[Part, ...] | None = None,
     select: str = "last",
-    changes: Iterable[str] = (),
+    changes: Sequence[str] = (),
 ) -> Recipe:
     """Return the recipe that a person names, applied to the protocol of a data set.
 
@@ -69,7 +69,7 @@ def recipe(
         name: ``ce``; with options ``dro-lt@radius=shared,temperature=0.1``; ``module:attribute`` or
             ``file.py:attribute`` of a recipe, of a function from a protocol to a recipe, or of a loss or objective;
             ``SHORT=NAME`` to list it as SHORT; the folder of a finished run; or, from Python, such an object itself.
-        data: decides the protocol, unless it is named.
+        data: decides the protocol, unless it is named; None only to check names and options before data are read.
         protocol: ``plain-200``, ``strong-400`` or ``digits``.
         model: another network, by name, as a part or as a callable of your own.
         epochs: of the first stage; later stages and schedules scale with it.

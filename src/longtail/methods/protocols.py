@@ -8,6 +8,7 @@ ends within a minute.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from longtail.augment import ColorJitter, RandomCrop, RandomResizedCrop, Views
 from longtail.data import Data
@@ -113,7 +114,7 @@ PROTOCOLS = {
 
 
 def protocol_for(
-    data: Data,
+    data: Data | None,
     *,
     protocol: str | None = None,
     model: str | Part | None = None,
@@ -134,11 +135,11 @@ def protocol_for(
     Raises:
         InputError: a name that is not known.
     """
-    size = data.train.images.shape[-1]
-    name = protocol or ("digits" if size == 8 else "plain-200")
+    small = data is not None and data.train.images.shape[-1] == 8
+    name = protocol or ("digits" if small else "plain-200")
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
-    changes = {
+    changes: dict[str, Any] = {
         "model": text.read(model, "model") if isinstance(model, str) else model,
         "epochs": epochs,
         "batch_size": batch_size,

@@ -39,7 +39,7 @@ class OwnBackbone(nn.Module):
         return (self(images),)
 
 
-def as_network(module: Any, name: str, *, num_classes: int, channels: int, image_size: int) -> Network:
+def as_network(module: object, name: str, *, num_classes: int, channels: int, image_size: int) -> Network:
     """Return a network of ours around a module of somebody's own.
 
     It follows timm's contract (``forward_features``, ``forward_head``, ``num_features``), or is a plain ``nn.Module``
@@ -104,10 +104,8 @@ def _split(module: nn.Module, name: str, num_classes: int) -> Network:
     head = LinearHead(linear.in_features, num_classes).to(linear.weight.device)
     with torch.no_grad():
         head.weight.copy_(linear.weight)
-        if linear.bias is not None:
-            head.bias.copy_(linear.bias)
-        else:
-            head.bias.zero_()
+        bias = getattr(linear, "bias", None)
+        head.bias.zero_() if bias is None else head.bias.copy_(bias)
     return Network(backbone, head, name)  # type: ignore[arg-type]
 
 

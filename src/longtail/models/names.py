@@ -16,7 +16,10 @@ _OWN: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
     "small": (small_conv_net, {}),
     **{f"resnet{depth}": (cifar_resnet, {"depth": depth}) for depth in (8, 20, 32, 44, 56)},
     **{f"resnet{depth}-cifar": (cifar_stem_resnet, {"depth": depth}) for depth in (18, 34)},
-    **{function.__name__.replace("_", "-"): (function, {}) for function in (small_conv_net, cifar_resnet, cifar_stem_resnet, timm_model)},
+    "small-conv-net": (small_conv_net, {}),
+    "cifar-resnet": (cifar_resnet, {}),
+    "cifar-stem-resnet": (cifar_stem_resnet, {}),
+    "timm-model": (timm_model, {}),
 }
 
 
@@ -55,5 +58,5 @@ def find(name: str) -> tuple[Callable[..., Network], dict[str, Any]]:
     except InputError:
         nearest = near[0] if near else None
         known = f"known: {', '.join(_OWN)}; the models of timm need pip install 'longtail[vision]'"
-    hint = f"did you mean {nearest!r}? " if nearest else ""
-    raise InputError(f"unknown model {name!r}: {hint}({known})")
+    hint = f": did you mean {nearest!r}?" if nearest else ""
+    raise InputError(f"unknown model {name!r}{hint} ({known})")

@@ -8,12 +8,12 @@ When a stage starts, a part is handed those of these that its parameters name: `
 
 Optional attributes, and nothing else is looked for:
 
-* objective: ``start_epoch(context)``; ``history()``, numbers that go into the epoch's row; ``pyramid``, true if it reads
-  lower levels of the network; ``eager``, true if Python must run it at every step; parameters of its own, if it is a
-  ``torch.nn.Module``;
+* objective: ``start_epoch(context)``; ``history()``, numbers that go into the epoch's row; ``pyramid``, true if it
+  reads lower levels of the network; ``eager``, true if Python must run it at every step; parameters of its own, if it
+  is a ``torch.nn.Module``;
 * sampler: ``draw()``, the whole epoch as a tensor (n,); ``batch_size``, where its batches must stay together;
-  ``start_epoch(context)``; ``state_dict()`` and ``load_state_dict(state)``; ``history()``; ``notes``, lines that a reader of the
-  run must know.
+  ``start_epoch(context)``; ``state_dict()`` and ``load_state_dict(state)``; ``history()``; ``notes``, lines that
+  a reader of the run must know.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class Context:
         generator: the stage's own generator for whatever the part draws.
         outputs: ``outputs(index, augmented, levels)`` runs the network in eval mode over the training images at
             ``index``, chunk by chunk; ``augmented`` uses the stage's augmentation, ``levels`` asks for the pyramid.
-        trained: ``trained(features)`` gives the logits (n, K) of features (n, D) of all training images by the classifier
-            that earlier stages trained, or by one fitted to these features if none did.
+        trained: ``trained(features)`` gives the logits (n, K) of features (n, D) of all training images by the
+            classifier that earlier stages trained, or by one fitted to these features if none did.
     """
 
     epoch: int

@@ -46,8 +46,10 @@ def _changed(held: Any, steps: list[str], text: str, path: str, hint: Any) -> An
     if isinstance(held, Part):
         known = options_of(held.function)
         if head not in known and head not in dict(held.arguments):
-            raise unknown(f"option of {held.name}", head, known) if known else InputError(
-                f"{where}: {held.name} has no options"
+            raise (
+                unknown(f"option of {held.name}", head, known)
+                if known
+                else InputError(f"{where}: {held.name} has no options")
             )
         inner = hints_of(held.function).get(head, type(dict(held.arguments).get(head)))
         return held.with_arguments(**{head: _changed(dict(held.arguments).get(head), rest, text, path, inner)})

@@ -81,8 +81,9 @@ def check_built(made: Part, built: Any, *, num_classes: int, width: int, device:
     features = torch.ones(3, width, device=device, requires_grad=True)
     target = torch.zeros(3, dtype=torch.int64, device=device)
     given = {"logits": logits, "features": features, "target": target, "index": torch.arange(3, device=device)}
+    named = {name: given[name] for name in asked} if {"logits", "features"} & asked else {}
     try:
-        value = built(**{name: given[name] for name in asked}) if {"logits", "features"} & asked else built(logits, target)
+        value = built(**named) if named else built(logits, target)
     except Exception as error:
         raise InputError(f"loss {made.name!r} failed on 3 images: {failure(error)}") from error
     check_losses(value, 3, f"loss {made.name!r}", gradient=True)
@@ -123,9 +124,7 @@ class Total(nn.Module):
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
         """The losses (N,) of a batch."""
-        values = [
-            weight * term(model, batch) for weight, term in zip(self._weights, self._terms, strict=True)
-        ]
+        values = [weight * term(model, batch) for weight, term in zip(self._weights, self._terms, strict=True)]
         return torch.stack(values).sum(dim=0)
 
     def start_epoch(self, context: Context) -> None:
@@ -282,6 +281,9 @@ def _radii(
     return lambda: fixed
 
 
+BNS = part(losses.balanced_negative_sampling, temperature=0.5)
+
+
 class Contrastive(nn.Module):
     """Contrastive pre-training on two views through a projector that is dropped afterwards.
 
@@ -303,7 +305,7 @@ class Contrastive(nn.Module):
         widths: tuple[int, ...],
         device: torch.device,
         projector_generator: torch.Generator,
-        loss: PairLoss = part(losses.balanced_negative_sampling, temperature=0.5),  # type: ignore[assignment]
+        loss: PairLoss = BNS,
         hidden: int = 2048,
         out: int = 128,
     ) -> None:

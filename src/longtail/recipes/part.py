@@ -24,11 +24,42 @@ from longtail.errors import InputError, unknown
 from longtail.recipes import sources
 
 GIVEN = frozenset(
-    "target counts num_classes generator device batch_size rank world_size steps_per_epoch "
-    "channels in_chans image_size img_size modules params protocol".split()
+    [
+        "target",
+        "counts",
+        "num_classes",
+        "generator",
+        "device",
+        "batch_size",
+        "rank",
+        "world_size",
+        "steps_per_epoch",
+        "channels",
+        "in_chans",
+        "image_size",
+        "img_size",
+        "modules",
+        "params",
+        "protocol",
+    ]
 )
 """What training hands to a part that asks for it by parameter name, besides generators called ``..._generator``."""
-CALLED = frozenset("logits features target index model batch images queries keys epoch progress epochs".split())
+CALLED = frozenset(
+    [
+        "logits",
+        "features",
+        "target",
+        "index",
+        "model",
+        "batch",
+        "images",
+        "queries",
+        "keys",
+        "epoch",
+        "progress",
+        "epochs",
+    ]
+)
 """What a part is called with later; never bound before."""
 
 File = Annotated[str, "file"]

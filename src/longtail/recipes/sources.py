@@ -91,7 +91,9 @@ def of(function: Callable[..., Any]) -> Found:
     path = getattr(module, "__file__", None)
     loaded = next((key for key, held in _files.items() if held is module), None)
     if loaded is not None:
-        return _remember(Found(function, f"{loaded[0]}:{home.__qualname__}", loaded[1]), f"{loaded[0]}:{home.__qualname__}")
+        return _remember(
+            Found(function, f"{loaded[0]}:{home.__qualname__}", loaded[1]), f"{loaded[0]}:{home.__qualname__}"
+        )
     if home is not function:
         raise InputError(f"{name}: hand over a function or a class, or name the object by file.py:attribute")
     if module is None or path is None or home.__module__ == "__main__" or "<" in home.__qualname__:
@@ -282,10 +284,12 @@ def _distributions() -> dict[str, list[str]]:
 
 
 def _digest(path: pathlib.Path, root: pathlib.Path) -> str:
-    """SHA-256 of a file and of the files below ``root`` that it imports, directly or not; their folder does not enter."""
+    """SHA-256 of a file and of the files below ``root`` that it imports, directly or not, wherever ``root`` is."""
     lines = [hashlib.sha256(path.read_bytes()).hexdigest()]
-    for file in sorted(_imported(path, root) - {path}):
-        lines.append(f"{file.relative_to(root).as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}")
+    lines += [
+        f"{file.relative_to(root).as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+        for file in sorted(_imported(path, root) - {path})
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

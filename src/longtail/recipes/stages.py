@@ -14,6 +14,9 @@ NUMERICS = 3
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
 
 
+CONSTANT = part(constant)
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One stretch of training with one objective.
@@ -38,7 +41,7 @@ class Stage:
     objective: text.Objective
     sampler: text.Sampler
     optimizer: text.Optimizer
-    schedule: text.Schedule = part(constant)
+    schedule: text.Schedule = CONSTANT
     augmentation: text.Augmentation = ()
     trains: Literal["all", "backbone", "classifier"] = "all"
     fresh_head: bool = False

@@ -135,7 +135,10 @@ _KINDS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
     "sampler": (("samplers",), lambda function: isinstance(function, type) and _first("target")(function)),
     "optimizer": (("recipes",), _first("modules")),
     "schedule": (("recipes",), _first("epoch", "progress")),
-    "model": (("models",), lambda function: "num_classes" in parameters_of(function) and not isinstance(function, type)),
+    "model": (
+        ("models",),
+        lambda function: "num_classes" in parameters_of(function) and not isinstance(function, type),
+    ),
     "augmentation": (("augment",), lambda function: hasattr(function, "apply")),
     "adjustment": (("rebalance",), lambda function: isinstance(function, type)),
 }
@@ -251,7 +254,7 @@ def value(hint: Any, text: str, where: str) -> Any:
 
 
 def augmentation(text: str) -> tuple[Part, ...]:
-    """Return the operations that a text names: ``none``, ``plain``, ``strong``, or one or more of them joined by ``+``."""
+    """Return the operations that a text names: ``none``, ``plain``, ``strong``, or operations joined by ``+``."""
     from longtail.recipes.augmentations import PRESETS
 
     if text in PRESETS:

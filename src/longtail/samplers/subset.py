@@ -71,9 +71,7 @@ class InformativeSubset:
         self._resample_every, self._diversity, self._scorer = resample_every, diversity, scorer
         counts = counts.to(target.device)
         self._sizes = informative.ten_times_smallest(counts) if k is None else counts.clamp(max=k)
-        preserving = functools.partial(
-            informative.information_preserving, strength=strength, mislabelled=mislabelled
-        )
+        preserving = functools.partial(informative.information_preserving, strength=strength, mislabelled=mislabelled)
         arms: dict[Arm, Callable[..., Tensor]] = {
             "ip-dpp": preserving,
             "uniform": informative.uniform,

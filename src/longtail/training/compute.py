@@ -112,7 +112,9 @@ def _package_digest() -> str | None:
     folder = pathlib.Path(__file__).parents[1]
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
-        found.update(f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        found.update(
+            f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
     return found.hexdigest()
 
 

@@ -19,7 +19,6 @@ from longtail import metrics
 from longtail.data import Data, Split
 from longtail.errors import InputError, failure
 from longtail.models import Network
-from longtail.recipes.contract import Objective
 from longtail.recipes.stages import Recipe
 from longtail.training import capture, checkpoint, seeds
 from longtail.training import compute as computing
@@ -214,7 +213,7 @@ def _keep_optimizer(prepared: Prepared, state: State) -> None:
 # Checkpoints within a stage.
 
 
-def _parts(prepared: Prepared) -> dict[str, Objective | Any]:
+def _parts(prepared: Prepared) -> dict[str, Any]:
     return {"objective": prepared.objective, "sampler": prepared.sampler}
 
 
@@ -235,9 +234,7 @@ def _checkpoint(job: Job, position: int, epoch: int, best: float, prepared: Prep
     job.store.keep(job.store.progress(position), position, tensors, facts)
 
 
-def _take_up(
-    tensors: dict[str, Tensor], facts: dict[str, Any], prepared: Prepared, state: State
-) -> tuple[int, float]:
+def _take_up(tensors: dict[str, Tensor], facts: dict[str, Any], prepared: Prepared, state: State) -> tuple[int, float]:
     """Bring everything to where a checkpoint was written; return the next epoch and the best validation accuracy."""
     load_network(state.network, tensors)
     load_optimizer(prepared.optimizer, checkpoint.unflatten(facts["optimizer"], tensors))
@@ -249,5 +246,3 @@ def _take_up(
             part.load_state_dict(checkpoint.unflatten(facts[name], tensors))
     state.history, state.notes = facts["history"], facts["notes"]
     return facts["epoch"], -math.inf if facts["best"] is None else facts["best"]
-
-

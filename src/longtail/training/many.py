@@ -79,9 +79,7 @@ def compare(
     return compare_folders(folders, against=against)
 
 
-def compare_folders(
-    folders: dict[str, list[pathlib.Path]], *, against: str | None = None
-) -> results.Comparison:
+def compare_folders(folders: dict[str, list[pathlib.Path]], *, against: str | None = None) -> results.Comparison:
     """Return the comparison of finished runs, by the name of their row; each method beside its own control."""
     records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
     controls = {name: control for name in records if (control := control_of(name)) in records and control is not None}
@@ -163,8 +161,8 @@ def train_many(
     for recipe in recipes:
         key = run_address(recipe, data, seeds[0], compute)
         if key in keys:
-            same = f"{keys[key]!r} and {recipe.name!r} are one recipe" if keys[key] != recipe.name else repr(recipe.name)
-            raise InputError(f"a recipe is named twice: {same}")
+            names = dict.fromkeys((keys[key], recipe.name))
+            raise InputError(f"a recipe is named twice: {' and '.join(map(repr, names))}")
         keys[key] = recipe.name
     if len(set(keys.values())) < len(recipes):
         raise InputError(f"two recipes have one name ({', '.join(keys.values())}): call one of them SHORT=NAME")
@@ -236,7 +234,7 @@ def _at_once(tasks: Sequence[Task], data: Data, jobs: int, notify: Notify) -> No
                     done += _heard(worker, waiting, tasks, notify)
                 for worker in [ends[held] for held in ready if held in ends]:
                     if worker.task is not None or waiting:
-                        raise _died(worker, tasks, jobs)
+                        raise _died(worker, tasks)
                     workers.remove(worker)
         finally:
             _end(workers)
@@ -249,7 +247,7 @@ def _heard(worker: _Worker, waiting: collections.deque[int], tasks: Sequence[Tas
     except (EOFError, OSError):
         if worker.task is not None or waiting:
             worker.process.join(timeout=5)
-            raise _died(worker, tasks, 0) from None
+            raise _died(worker, tasks) from None
         return False
     if isinstance(message, Progress):
         notify(message)
@@ -261,11 +259,11 @@ def _heard(worker: _Worker, waiting: collections.deque[int], tasks: Sequence[Tas
     return finished
 
 
-def _died(worker: _Worker, tasks: Sequence[Task], jobs: int) -> InputError:
+def _died(worker: _Worker, tasks: Sequence[Task]) -> InputError:
     run = "a run that was about to start" if worker.task is None else tasks[worker.task].name
     return InputError(
-        f"the process of {run} was killed, perhaps for memory, of which each job takes its own; what was trained is kept, "
-        "and the same command with fewer --jobs goes on"
+        f"the process of {run} was killed, perhaps for memory, of which each job takes its own; what was trained is "
+        "kept, and the same command with fewer --jobs goes on"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -57,22 +58,16 @@ def network_of(model: Part, *, num_classes: int, shape: tuple[int, ...], generat
         "img_size": size,
         "generator": generator,
     }
-    if not model.foreign:
-        network: Network = model.build(**given)
-        return network
-    with drawing_from(generator):
+    with drawing_from(generator) if model.foreign else contextlib.nullcontext():
         built = model.build(**given)
         return as_network(built, short(model), num_classes=num_classes, channels=channels, image_size=size)
 
 
 def untrained(recipe: Recipe, data: Data, *, seed: int, compute: computing.Compute) -> Network:
     """Return the network of a recipe before any training, on its device."""
-    network = network_of(
-        recipe.model,
-        num_classes=data.num_classes,
-        shape=tuple(data.train.images.shape[1:]),
-        generator=seeds.generator(seed, "model"),
-    ).to(compute.device, memory_format=torch.channels_last)
+    shape, generator = tuple(data.train.images.shape[1:]), seeds.generator(seed, "model")
+    network = network_of(recipe.model, num_classes=data.num_classes, shape=shape, generator=generator)
+    network = network.to(compute.device).to(memory_format=torch.channels_last)
     if compute.compiled:
         # Each kind of stage compiles its own variant. Past its limit the compiler would quietly run the rest as it is,
         # and a run's numbers would depend on what the process had trained before.
@@ -236,7 +231,7 @@ def advance(prepared: Prepared) -> Step | capture.Recorded:
 
 
 def batches_of(sampler: Any, size: int, device: str) -> list[Tensor]:
-    """Return the indices of an epoch, batch by batch; a last batch of one image is left out, as batch norm needs two."""
+    """Return the indices of an epoch by batches; a last batch of one image is left out, as batch norm needs two."""
     index = sampler.draw() if hasattr(sampler, "draw") else torch.tensor(list(sampler), dtype=torch.int64)
     return [held for held in torch.split(index.to(device), size) if len(held) > 1 or len(index) == 1]
 

@@ -41,9 +41,7 @@ def restored(loaded: Loaded, data: Data, model: Part | None = None) -> Network:
     check_data(loaded, data)
     made = model_of(loaded, model)
     shape = tuple(data.train.images.shape[1:])
-    network = network_of(
-        made, num_classes=data.num_classes, shape=shape, generator=seeds.generator(0, "replaced")
-    )
+    network = network_of(made, num_classes=data.num_classes, shape=shape, generator=seeds.generator(0, "replaced"))
     load_network(network, state_of(loaded)[0])
     # The layout it was trained and evaluated in: another one rounds otherwise.
     return network.to(memory_format=torch.channels_last).eval()
@@ -159,8 +157,8 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
     )
     if key != numerics["state"]:
         raise InputError(
-            f"{loaded.folder} cannot be continued: its record was changed, it was selected on a validation split or made "
-            f"by another version of the numerics ({numerics['version']}, now {NUMERICS}); train its recipe again"
+            f"{loaded.folder} cannot be continued: its record was changed, it was selected on a validation split or "
+            f"made by another version of the numerics ({numerics['version']}, now {NUMERICS}); train its recipe again"
         )
     state = store / key[:24] / "state.safetensors"
     if not state.exists():

@@ -55,9 +55,7 @@ class Store:
 
     def address(self, stage: int) -> str:
         """Return what the state after a stage (from 0) is known by."""
-        return state_address(
-            self.recipe, stage, fingerprint=self.fingerprint, seed=self.seed, compute=self.compute
-        )
+        return state_address(self.recipe, stage, fingerprint=self.fingerprint, seed=self.seed, compute=self.compute)
 
     def at(self, stage: int) -> pathlib.Path:
         """Return the folder of a stage."""

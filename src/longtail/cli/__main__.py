@@ -1,0 +1,5 @@
+"""``python -m longtail.cli``: the command line."""
+
+from longtail.cli.app import main
+
+main()

@@ -1,0 +1,72 @@
+"""The commands together, and what every one of them does with an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from longtail.cli import board, data, look, runs
+from longtail.cli.options import with_configuration
+from longtail.errors import InputError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, by convention 128 and the number of the signal."""
+
+app = typer.Typer(
+    name="longtail",
+    help="Learning from long-tailed data. Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (runs, look):
+    for command in module.COMMANDS:
+        app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(data.app, name="data")
+app.add_typer(board.app, name="board")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version")] = False,
+) -> None:
+    if version:
+        from longtail import __version__
+
+        typer.echo(f"longtail {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise InputError("name a command, such as compare; longtail --help lists them")
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line on standard error and exit status 2."""
+    # Waiting threads sleep instead of spinning: with another process on the same cores, spinning ones make a step
+    # several times slower (docs/speed.md). It must be set before torch starts its threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        status = app(with_configuration(sys.argv[1:]), standalone_mode=False)
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception as error:
+        # Usage errors of the command line library, whose own class has moved between its versions.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        sys.exit(_complain(message()))
+    if status == INTERRUPTED:  # the command line library itself may have caught the signal
+        typer.echo("interrupted; the same command continues from the last checkpoint", err=True)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str) -> int:
+    typer.echo(f"longtail: {' '.join(message.split())}", err=True)
+    return 2

@@ -1,0 +1,100 @@
+"""Commands that look at data sets."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from longtail.cli.options import Drawing, ImageSize, Json, Root, grouped
+from longtail.cli.progress import counting, print_json
+
+app = typer.Typer(
+    help="Look at data sets. Example: longtail data describe digits-lt", no_args_is_help=True, rich_markup_mode=None
+)
+Name = Annotated[str, typer.Argument(help="A data set's name")]
+
+
+@app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the data sets by name.
+
+    Example: longtail data list
+    """
+    from longtail.data import catalogue
+
+    entries = catalogue.entries()
+    if as_json:
+        print_json(entries)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "what it is", "needs")
+    for entry in entries:
+        table.add_row(entry["name"], entry["description"], entry["needs"])
+    Console().print(table)
+
+
+@app.command("describe")
+@grouped
+def describe(
+    name: Name,
+    drawing: Drawing,
+    figure: Annotated[pathlib.Path | None, typer.Option(help="Draw the class counts to this .png or .svg")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print counts, imbalance, Gini, shot groups, and draw the class-count curve.
+
+    Example: longtail data describe cifar100-lt --imbalance 100 --root DATA --figure counts.svg
+    """
+    from longtail.data.describe import describe, save_figure
+
+    loaded = drawing.load(name, quiet=as_json)
+    description = describe(loaded)
+    if figure is not None:
+        save_figure(description, figure)
+    if as_json:
+        print_json(description.to_json())
+    else:
+        typer.echo(description.text())
+
+
+@app.command("verify")
+def data_verify(
+    name: Name,
+    root: Root = None,
+    imbalance: Annotated[float | None, typer.Option(help="Largest over smallest class")] = None,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Check files, checksums and counts; say what is damaged. Exit status 1 if anything is.
+
+    Example: longtail data verify cifar100-lt --root DATA
+    """
+    from longtail.data.verify import verify
+
+    with counting("reading pictures") as notify:
+        findings = verify(name, root=root, imbalance=imbalance, image_size=image_size, notify=notify)
+    if as_json:
+        print_json([finding.to_json() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok     ' if finding.ok else 'DAMAGED'} {finding.what}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("fingerprint")
+@grouped
+def fingerprint(name: Name, drawing: Drawing, as_json: Json = False) -> None:
+    """Print the fingerprint: equal on two machines exactly when images, labels and index list are.
+
+    Example: longtail data fingerprint digits-lt
+    """
+    loaded = drawing.load(name, quiet=as_json)
+    if as_json:
+        print_json({"name": loaded.name, "fingerprint": loaded.fingerprint})
+    else:
+        typer.echo(f"{loaded.fingerprint}  {loaded.name}")

@@ -1,0 +1,95 @@
+"""Commands that look at what was trained: probe, features."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from longtail.cli.options import DataName, ImageSize, Json, OwnModel, Root, grouped
+from longtail.cli.progress import print_json
+from longtail.cli.runs import load_for
+
+if TYPE_CHECKING:
+    from longtail.recipes import Part
+
+
+def _own(model: str | None) -> Part | None:
+    from longtail.recipes.text import read
+
+    return None if model is None else read(model, "model")
+
+
+@grouped
+def probe(
+    record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
+    data: DataName = "digits-lt",
+    root: Root = None,
+    per_class: Annotated[int, typer.Option(min=1, help="Images of each class in the balanced subset")] = 50,
+    image_size: ImageSize = None,
+    model: OwnModel = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run's frozen features: linear probes on all data and on a balanced subset, and nearest neighbours.
+
+    Example: longtail probe runs/digits-lt-if100/ce/seed-0-1a2b3c4d --data digits-lt
+    """
+    from longtail import results
+    from longtail.analysis.probe import evaluate_features
+    from longtail.training.restore import features_of
+
+    loaded, own = results.read(record), _own(model)
+    held = load_for(loaded.record, data, root, image_size)
+    train, test = features_of(loaded, held, own)
+    reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
+    if as_json:
+        print_json({name: report.to_json() for name, report in reports.items()})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("protocol", "accuracy %", "many", "medium", "few", title=f"features of {loaded.record.recipe}")
+    for name, report in reports.items():
+        rates = (report.accuracy, report.many, report.medium, report.few)
+        table.add_row(name, *("-" if rate is None else f"{100 * rate:.1f}" for rate in rates))
+    Console().print(table)
+
+
+@grouped
+def features(
+    records: Annotated[list[pathlib.Path], typer.Argument(help="Folders of runs on the same data")],
+    data: DataName = "digits-lt",
+    root: Root = None,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for the figures")] = pathlib.Path("figures"),
+    image_size: ImageSize = None,
+    model: OwnModel = None,
+    as_json: Json = False,
+) -> None:
+    """Distances within and between classes by shot group, and figures: features in two dimensions, learned radii.
+
+    Example: longtail features runs/digits-lt-if100/ce/seed-0-1a2b3c4d --data digits-lt --out figures
+    """
+    from longtail import results
+    from longtail.analysis.diagnose import diagnose
+
+    loaded, own = [results.read(record) for record in records], _own(model)
+    held = load_for(loaded[0].record, data, root, image_size)
+    distances, figures = diagnose(loaded, held, out, own)
+    if as_json:
+        print_json({"distances": distances, "figures": [str(path) for path in figures]})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "method", "split", "distance", "all", "many", "medium", "few", title="intra / inter: smaller is better"
+    )
+    for row in distances:
+        shown = ("-" if row[group] is None else f"{row[group]:.3f}" for group in ("all", "many", "medium", "few"))
+        table.add_row(row["method"], row["split"], row["distance"], *shown)
+    Console().print(table)
+    typer.echo("Figures: " + ", ".join(str(path) for path in figures))
+
+
+COMMANDS = (probe, features)

@@ -1,0 +1,235 @@
+"""Options that several commands share, each group one frozen object, and what a configuration file adds to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import pathlib
+import tomllib
+import typing
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from longtail.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from longtail.data import Data
+    from longtail.recipes import Recipe
+    from longtail.training.compute import Compute
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines")]
+Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which a folder's images are resized")]
+DataName = Annotated[
+    str, typer.Option("--data", help="digits-lt, cifar100-lt, folder:PATH, file.py:function, ... (longtail data list)")
+]
+OwnModel = Annotated[
+    str | None, typer.Option("--model", help="The run's network, where it is in a file of your own: net.py:Net")
+]
+
+
+def _one_of(flag: str, value: str | None, choices: Sequence[str]) -> None:
+    if value is not None and value not in choices:
+        raise unknown(flag, value, choices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How a data set is read, and what is drawn from it."""
+
+    imbalance: Annotated[
+        float | None, typer.Option(help="Largest over smallest class; default 100, and a natural data set as it is")
+    ] = None
+    root: Root = None
+    split_seed: Annotated[
+        int, typer.Option(help="Which images the long-tailed subset has; 0 is what everyone uses")
+    ] = 0
+    profile: Annotated[str, typer.Option(help="How the counts fall: exponential, step or pareto")] = "exponential"
+    validation: Annotated[float, typer.Option(help="Share of each training class held out for validation")] = 0.0
+    image_size: ImageSize = None
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the original files into --root if they are missing")
+    ] = False
+
+    def load(self, name: str, *, quiet: bool = False) -> Data:
+        """Load a data set by its name, with a progress bar while pictures are read."""
+        from longtail.cli.progress import counting
+        from longtail.data import load
+
+        with counting("reading pictures", quiet=quiet) as notify:
+            return load(name, notify=notify, **dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The protocol that a recipe is applied to, and changes of it."""
+
+    protocol: Annotated[str | None, typer.Option(help="plain-200, strong-400 or digits")] = None
+    model: Annotated[
+        str | None, typer.Option(help="resnet32, resnet18-cifar, small, a timm name, net.py:Net, ... with @options")
+    ] = None
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the first stage; everything else scales with it")
+    ] = None
+    batch_size: Annotated[int | None, typer.Option(min=2, max=1_000_000, help="Images in a step")] = None
+    augmentation: Annotated[
+        str | None, typer.Option(help="none, plain (crop, flip), strong (AutoAugment, Cutout too), a+b, aug.py:my_aug")
+    ] = None
+    select: Annotated[str, typer.Option(help="last (epoch) or validation (best epoch on the validation split)")] = (
+        "last"
+    )
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="A field of the recipe: stages.0.optimizer=adamw@lr=1e-3"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        _one_of("--protocol", self.protocol, ("plain-200", "strong-400", "digits"))
+        _one_of("--select", self.select, ("last", "validation"))
+
+    def recipes(self, names: Sequence[str], data: Data | None) -> list[Recipe]:
+        """Return the recipes of these names; without data, only to refuse what is wrong before data are read."""
+        from longtail.methods.names import recipe
+
+        options = dataclasses.asdict(self) | {"changes": self.changes or ()}
+        return [recipe(name, data, **options) for name in names]
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Where and how the arithmetic runs."""
+
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto"
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto"
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the backbone (docs/speed.md)")] = (
+        False
+    )
+
+    def __post_init__(self) -> None:
+        _one_of("--device", self.device, ("auto", "cpu", "cuda"))
+        _one_of("--precision", self.precision, ("auto", "float32", "bfloat16"))
+
+    def choose(self) -> Compute:
+        """Settle what was left to choice."""
+        from longtail.training.compute import choose
+
+        return choose(self.device, self.precision, self.compiled)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command have groups of options as parameters; on the command line each field is a flag of its own."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    for name, parameter in inspect.signature(command).parameters.items():
+        if dataclasses.is_dataclass(hints[name]):
+            groups[name] = hints[name]
+            inner = typing.get_type_hints(hints[name], include_extras=True)
+            parameters += [
+                parameter.replace(name=field.name, default=field.default, annotation=inner[field.name], kind=keyword)
+                for field in dataclasses.fields(hints[name])
+            ]
+        else:
+            parameters.append(parameter.replace(kind=keyword, annotation=hints[name]))
+
+    @functools.wraps(command)
+    def run(**flags: Any) -> None:
+        for name, group in groups.items():
+            flags[name] = group(**{field.name: flags.pop(field.name) for field in dataclasses.fields(group)})
+        command(**flags)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def with_configuration(words: list[str]) -> list[str]:
+    """Return a command's words with those of ``--config FILE.toml`` before them, so that what is typed counts.
+
+    A key is an option without its dashes; a list repeats it; ``arguments`` are the words without a flag; the table
+    ``set`` holds fields of the recipe.
+
+    Raises:
+        InputError: a file that cannot be read, or is no TOML.
+    """
+    rest, found = [], []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
+        if name != "--config":
+            rest.append(word)
+            continue
+        if not equals and not waiting:
+            raise InputError("--config needs a file")
+        found += _words_of(pathlib.Path(value if equals else waiting.pop(0)))
+    if not found:
+        return rest
+    start = next((place for place, word in enumerate(rest) if word.startswith("-")), len(rest))
+    return [*rest[:start], *found, *rest[start:]]
+
+
+def _words_of(path: pathlib.Path) -> list[str]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path} is no TOML: {error}") from None
+    words: list[str] = []
+    for key, value in table.items():
+        flag = f"--{key.replace('_', '-')}"
+        if key == "arguments":
+            words = [*map(str, value if isinstance(value, list) else [value]), *words]
+        elif key == "set" and isinstance(value, dict):
+            words += [word for name, item in _flat(value) for word in ("--set", f"{name}={_text(item)}")]
+        elif isinstance(value, bool):
+            words += [flag] if value else []
+        else:
+            words += [word for item in (value if isinstance(value, list) else [value]) for word in (flag, _text(item))]
+    return words
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        found += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return found
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def seeds(text: str) -> list[int]:
+    """Read ``--seeds``: ``3`` means 0, 1, 2; ``4,`` or ``4,8`` lists them.
+
+    Raises:
+        InputError: no whole numbers from 0, none at all, or one twice.
+
+    Example:
+        >>> seeds("3"), seeds("4,8"), seeds("4,")
+        ([0, 1, 2], [4, 8], [4])
+    """
+    given = [piece.strip() for piece in text.split(",") if piece.strip()]
+    if not given or not all(piece.isascii() and piece.isdigit() and len(piece) < 18 for piece in given):
+        raise InputError(f"--seeds {text!r}: give how many (3) or which (0,1,7), as whole numbers from 0")
+    if "," in text:
+        numbers = [int(piece) for piece in given]
+        if len(set(numbers)) < len(numbers):
+            raise InputError(f"--seeds {text!r}: a seed is named twice; every run has a seed of its own")
+        return numbers
+    if not 1 <= int(text) <= 10_000:
+        raise InputError(f"--seeds {text!r}: give how many, from 1 to 10,000, or which (0,1,7)")
+    return list(range(int(text)))
+
+
+def seed(text: str) -> int:
+    """Read ``--seed``, a whole number from 0."""
+    if not (text.isascii() and text.isdigit() and len(text) < 18):
+        raise InputError(f"--seed {text!r}: give a whole number from 0")
+    return int(text)

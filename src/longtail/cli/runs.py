@@ -1,0 +1,383 @@
+"""Commands that train, and those that read what was trained: compare, train, rescore, report, recipe, bench."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from longtail.cli import options
+from longtail.cli.options import DataName, Drawing, ImageSize, Json, Machine, Root, Setting, grouped
+from longtail.cli.progress import announce, counting, print_json, training
+from longtail.errors import InputError
+
+if TYPE_CHECKING:
+    from longtail.data import Data
+
+Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
+Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
+Watch = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
+
+
+def _one_process() -> None:
+    """Refuse ``torchrun``, whose processes would all train the same run."""
+    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        raise InputError(
+            f"torchrun started {os.environ['WORLD_SIZE']} processes, and each would train the same run: it trains "
+            "a run in one process; start it without torchrun, and several runs at once with compare --jobs"
+        )
+
+
+def _described(data: Data) -> str:
+    return f"{data.name}: {len(data.train)} images, {data.num_classes} classes"
+
+
+@grouped
+def compare(
+    recipes: Annotated[list[str], typer.Argument(help="ce, dro-lt@radius=shared, file.py:loss, SHORT=NAME, a run")],
+    drawing: Drawing,
+    setting: Setting,
+    machine: Machine,
+    data: DataName = "digits-lt",
+    seeds: Annotated[str, typer.Option(help="How many seeds (3), or which (0,1,7)")] = "3",
+    against: Against = None,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for runs")] = pathlib.Path("runs"),
+    page: Page = None,
+    watch_test: Watch = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once; on a CPU, as many as it has cores")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Train recipes from several seeds and compare them with the first.
+
+    What has a record is not trained again, and a beginning that recipes share is trained once.
+
+    Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3
+    """
+    numbers = options.seeds(seeds)
+    _one_process()
+    from longtail.training.many import compare_folders, data_label, train_many
+
+    chosen = machine.choose()
+    setting.recipes(recipes, None)
+    loaded = drawing.load(data, quiet=as_json)
+    asked = setting.recipes(recipes, loaded)
+    if against is not None and against not in [recipe.name for recipe in asked]:
+        raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
+    announce(f"{_described(loaded)}; {chosen.describe()}", as_json)
+    with training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
+        folders = train_many(
+            asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
+        )
+    comparison = compare_folders(folders, against=against)
+    _show(comparison, folders, page or out / data_label(loaded) / "report.html", as_json)
+    if not as_json:
+        typer.echo(f"Records: {out / data_label(loaded)}")
+
+
+def _show(comparison: Any, folders: dict[str, list[pathlib.Path]], page: pathlib.Path, as_json: bool) -> None:
+    """Print a comparison and write its page."""
+    from longtail import results
+    from longtail.files import write_atomically
+
+    records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
+    html = results.report_html(comparison, records)
+    write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
+    if as_json:
+        paths = {name: [str(path) for path in held] for name, held in folders.items()}
+        print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
+        return
+    from rich.console import Console
+
+    Console().print(results.table(comparison))
+    typer.echo(f"Report: {page}")
+
+
+@grouped
+def train(
+    recipe: Annotated[str, typer.Argument(help="ce, dro-lt@radius=shared, file.py:loss, a finished run's folder, ...")],
+    drawing: Drawing,
+    setting: Setting,
+    machine: Machine,
+    data: DataName = "digits-lt",
+    seed: Annotated[str, typer.Option(help="A whole number from 0")] = "0",
+    out: Annotated[pathlib.Path | None, typer.Option(help="Folder of this run; below runs/ if not given")] = None,
+    beginning: Annotated[
+        pathlib.Path | None,
+        typer.Option("--from", help="A finished run: add the recipe's last stage to it, with its model and seed"),
+    ] = None,
+    watch_test: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Train one recipe from one seed; continue it if it was stopped.
+
+    With --from, the recipe's last stage follows a finished run: longtail train ip-dpp --from runs/.../seed-0-1a2b3c4d
+
+    Example: longtail train balanced-softmax --data digits-lt --seed 1
+    """
+    number = options.seed(seed)
+    _one_process()
+    from longtail.training.many import data_label, run_folder
+    from longtail.training.run import train as run
+
+    chosen = machine.choose()
+    setting.recipes([recipe], None)
+    begun = None
+    if beginning is not None:
+        from longtail import results
+
+        begun = results.read(beginning)
+    loaded = drawing.load(data, quiet=as_json)
+    (asked,) = setting.recipes([recipe], loaded)
+    shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
+    if begun is not None:
+        from longtail.training.compute import Compute
+        from longtail.training.restore import continued
+
+        numerics, number = begun.record.numerics, begun.record.seed
+        chosen = Compute(numerics["device"], numerics["precision"], numerics["compiled"])
+        asked = continued(begun, loaded, asked, shared)
+    folder = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
+    announce(f"{_described(loaded)}; {chosen.describe()}", as_json)
+    with training(asked.epochs, quiet=as_json) as notify:
+        record = run(
+            asked, loaded, seed=number, out=folder, store=shared, compute=chosen, watch_test=watch_test, notify=notify
+        )
+    if as_json:
+        print_json({**record.to_json(), "folder": str(folder)})
+        return
+    _print_report(record.report, f"{record.recipe}, seed {record.seed}", record.notes)
+    typer.echo(f"Record: {folder}")
+
+
+def _print_report(report: dict[str, Any], title: str, notes: list[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = ("accuracy", "balanced_accuracy", "many", "medium", "few", "macro_f1", "worst_decile")
+    table = Table("measure", "per cent", title=title)
+    for name in names:
+        value = report[name]
+        table.add_row(name.replace("_", " "), "-" if value is None else f"{100 * value:.2f}")
+    Console().print(table)
+    for note in notes:
+        typer.echo(f"Note: {note}")
+
+
+@grouped
+def rescore(
+    folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
+    data: Annotated[str | None, typer.Option("--data", help="Check against this data set, not only the record")] = None,
+    root: Root = None,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Check finished runs: files against their checksums, record against run, numbers against predictions.
+
+    Exit status 1 if one of several fails; a single run that fails is refused with the reason.
+
+    Example: longtail rescore runs
+    """
+    from longtail.training.audit import audit, runs_below
+
+    def held(record: Any) -> Data | None:
+        return None if data is None else load_for(record, data, root, image_size)
+
+    found = runs_below(folders)
+    if len(found) == 1:
+        loaded, report = audit(found[0], held)
+        if as_json:
+            print_json(report.to_json())
+            return
+        checked = "labels as in the data set" if data is not None else "labels as stored; --data checks them too"
+        _print_report(report.to_json(), f"{loaded.record.recipe}, seed {loaded.record.seed}: {checked}", [])
+        return
+    failed = {}
+    with counting("checking runs", quiet=as_json) as notify:
+        for number, folder in enumerate(found):
+            notify(number, len(found))
+            try:
+                audit(folder, held)
+            except InputError as error:
+                failed[str(folder)] = str(error)
+    if as_json:
+        print_json({"runs": len(found), "failed": failed})
+    else:
+        for folder_name, why in failed.items():
+            typer.echo(f"FAILED {folder_name}: {why}")
+        typer.echo(f"{len(found) - len(failed)} of {len(found)} runs are what their files say")
+    if failed:
+        raise typer.Exit(1)
+
+
+@grouped
+def evaluate(
+    folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
+    data: Annotated[str | None, typer.Option("--data", help="Check against this data set, not only the record")] = None,
+    root: Root = None,
+    image_size: ImageSize = None,
+    as_json: Json = False,
+) -> None:
+    """Old name of rescore; it goes with the next release.
+
+    Example: longtail rescore runs
+    """
+    typer.echo("longtail: evaluate is now called rescore; the old name goes with the next release", err=True)
+    rescore(folders=folders, data=data, root=root, image_size=image_size, as_json=as_json)
+
+
+def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int | None) -> Data:
+    """Load the data set as a record says it was drawn, from where the user has it."""
+    identity = record.data
+    drawn = identity["split_seed"] is not None
+    drawing = Drawing(
+        imbalance=identity["imbalance"] if drawn else None,
+        root=root,
+        split_seed=identity["split_seed"] or 0,
+        profile=identity.get("profile") or "exponential",  # early records have neither of the two
+        validation=identity.get("validation_share", 0.0),
+        image_size=image_size,
+    )
+    return drawing.load(data)
+
+
+@grouped
+def report(
+    folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
+    against: Against = None,
+    page: Page = pathlib.Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Compare finished runs, from any number of folders, without training anything.
+
+    Example: longtail report runs/digits-lt-if100 --against ce
+    """
+    from longtail import results
+    from longtail.training.audit import runs_below
+    from longtail.training.many import compare_folders
+
+    rows: dict[str, list[pathlib.Path]] = {}
+    for folder in runs_below(folders):
+        rows.setdefault(results.read(folder).record.recipe, []).append(folder)
+    if against is not None and against not in rows:
+        raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
+    _show(compare_folders(rows, against=against), rows, page or pathlib.Path("report.html"), as_json)
+
+
+@grouped
+def recipe(
+    name: Annotated[str, typer.Argument(help="As for train")],
+    drawing: Drawing,
+    setting: Setting,
+    data: DataName = "digits-lt",
+    as_json: Json = False,
+) -> None:
+    """Print what a recipe resolves to, with every number.
+
+    Example: longtail recipe dro-lt@radius=shared --data digits-lt
+    """
+    import dataclasses
+
+    from longtail.recipes.part import plain
+    from longtail.recipes.text import written
+
+    setting.recipes([name], None)
+    (found,) = setting.recipes([name], drawing.load(data, quiet=as_json))
+    if as_json:
+        print_json(plain(found))
+        return
+    typer.echo(f"{found.name}\nmodel: {written(found.model, every=True)}")
+    for number, stage in enumerate(found.stages):
+        typer.echo(f"stages.{number}: {stage.name}")
+        for field in dataclasses.fields(stage)[1:]:
+            value = getattr(stage, field.name)
+            held = value if isinstance(value, tuple) else (value,)
+            shown = " + ".join(written(one, every=True) if hasattr(one, "arguments") else str(one) for one in held)
+            typer.echo(f"  {field.name}: {shown or 'none'}")
+    if found.adjustment is not None:
+        typer.echo(f"adjustment: {written(found.adjustment, every=True)}")
+    typer.echo(f"selection: {found.selection}\nepochs: {found.epochs} of {found.stated} that the protocol states")
+
+
+@grouped
+def recipes(as_json: Json = False) -> None:
+    """List the methods with their papers, options and defaults.
+
+    Example: longtail recipes
+    """
+    import inspect
+
+    from longtail.methods.names import METHODS, method
+    from longtail.methods.names import options as options_of
+
+    rows: list[dict[str, Any]] = []
+    for name in METHODS:
+        page = inspect.getmodule(method(name)).__doc__ or ""
+        lines = dict(line.split(": ", 1) for line in page.splitlines() if line.split(":")[0] in _LINES and ": " in line)
+        rows.append({"name": name, **{key.lower(): lines.get(key) for key in _LINES}, "options": options_of(name)})
+    if as_json:
+        from longtail.recipes.part import plain
+
+        print_json(plain(rows))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "paper", "options", show_lines=False)
+    for row in rows:
+        table.add_row(row["name"], row["paper"] or row["papers"] or "-", ", ".join(row["options"]) or "-")
+    Console().print(table)
+
+
+_LINES = ("Paper", "Papers", "Cost", "Expect")
+
+
+@grouped
+def bench(
+    recipe: Annotated[str, typer.Argument(help="As for train")],
+    drawing: Drawing,
+    setting: Setting,
+    machine: Machine,
+    data: DataName = "digits-lt",
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Roughly, for each stage")] = 15.0,
+    as_json: Json = False,
+) -> None:
+    """Time the steps of each stage of a recipe; nothing is stored.
+
+    Example: longtail bench ce --data digits-lt --seconds 5
+    """
+    from longtail.analysis.bench import bench as run
+
+    chosen = machine.choose()
+    setting.recipes([recipe], None)
+    loaded = drawing.load(data, quiet=as_json)
+    (asked,) = setting.recipes([recipe], loaded)
+    announce(f"{_described(loaded)}; {chosen.describe()}", as_json)
+    with counting("timing", before="warming up", quiet=as_json) as notify:
+        speed = run(asked, loaded, compute=chosen, seconds=seconds, notify=notify)
+    if as_json:
+        print_json({"data": loaded.name, **speed.to_json()})
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{speed.recipe} on {loaded.name}: {chosen.describe()}, threads: {speed.threads}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("stage", "steps/s", "img/s", "data", "forward", "backward", "update", "ceiling"):
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
+    for stage in speed.stages:
+        whole = sum(stage.parts.values())
+        shares = (f"{100 * spent / whole:.1f} %" for spent in stage.parts.values())
+        middle, low, high = (f"{100 * share:.0f}" for share in stage.of_ceiling)
+        rates = (f"{stage.steps_per_second:.3g}", f"{stage.images_per_second:.0f}")
+        table.add_row(stage.stage, *rates, *shares, f"{middle} % ({low}-{high})")
+    Console().print(table)
+    typer.echo(
+        "The ceiling is the forward and backward pass of the same network on one fixed batch.\n"
+        f"Peak memory: {speed.peak_memory / 1e6:.0f} MB."
+    )
+
+
+COMMANDS = (compare, train, rescore, evaluate, report, recipe, recipes, bench)

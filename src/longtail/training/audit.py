@@ -1,0 +1,63 @@
+"""A finished run checked from end to end: files against checksums, record against run, numbers against predictions."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from longtail.data import Data
+from longtail.errors import InputError
+from longtail.metrics import Report
+from longtail.results import Loaded, Record, read, rescore
+from longtail.training import checkpoint
+from longtail.training.run import MODEL
+
+
+def runs_below(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Return the folders with a record among and below these, each once, in the order of their paths.
+
+    Raises:
+        InputError: no such folder, or no record below one.
+    """
+    found: dict[pathlib.Path, None] = {}
+    for folder in folders:
+        if folder.name == "record.json":
+            folder = folder.parent
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder; give the folder of a finished run, or one with runs")
+        below = [folder] if (folder / "record.json").exists() else sorted(p.parent for p in folder.rglob("record.json"))
+        if not below:
+            raise InputError(f"{folder} holds no finished run (a folder with record.json)")
+        found |= dict.fromkeys(below)
+    return list(found)
+
+
+def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda record: None) -> tuple[Loaded, Report]:
+    """Check a finished run and return it with its report, computed again.
+
+    Args:
+        folder: of the run.
+        data: loads the data set of a record; without one, the labels that are stored are believed.
+
+    Raises:
+        InputError: a damaged file, a model or ``run.json`` of another run, a number that its predictions do not give.
+    """
+    loaded = read(folder)
+    digests = loaded.record.digests
+    if "model" in digests:  # early records name none
+        path = folder / MODEL
+        if path.exists():
+            checkpoint.load(path, expected=digests["model"])
+        if (folder / "run.json").exists() and digests.get("run") != _run(folder).get("address"):
+            raise InputError(f"{folder}: record.json and run.json are of different runs")
+    return loaded, rescore(loaded, data(loaded.record))
+
+
+def _run(folder: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "run.json").read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{folder}/run.json is damaged: {str(error)[:80]}") from None
+    return found if isinstance(found, dict) else {}
