@@ -1,8 +1,8 @@
 """How often the intervals of ``longtail.results.statistics`` contain the truth, and how often a verdict is false.
 
 A made-up world has a known truth. Each test item has a difficulty, each run a quality of its own, and the rest is luck:
-an item of class k is right in a run if sqrt(h) difficulty + sqrt(g) quality + sqrt(1 - h - g) luck, all standard normal,
-lies below the quantile of the class's recall. The true recall is then exact, whatever h and g are.
+an item of class k is right in a run if sqrt(h) difficulty + sqrt(g) quality + sqrt(1 - h - g) luck, each standard
+normal, lies below the quantile of the class's recall. The true recall is then exact, whatever h and g are.
 
     python benchmarks/coverage.py --keep records/benchmarks/coverage.json   # some minutes on one core
 """
@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import keep
 from scipy import stats
 
 from longtail.results.statistics import adjusted, difference, estimate, pool_seeds
+from record import keep
 
 SIZES = {
     6: (4, 2),
@@ -50,8 +50,8 @@ def world(items: int, accuracy: float) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def quality(accuracy: float, seed_sd: float) -> float:
-    """g that makes the accuracies of runs differ by ``seed_sd`` times 4 p (1 - p)."""
-    if seed_sd == 0:
+    """Share g that makes the accuracies of runs differ by ``seed_sd`` times 4 p (1 - p)."""
+    if seed_sd == 0 or accuracy in (0.0, 1.0):
         return 0.0
     density = stats.norm.pdf(stats.norm.ppf(accuracy))
     return float(min((seed_sd * 4 * accuracy * (1 - accuracy) / density) ** 2, 0.4))
@@ -131,7 +131,10 @@ def tables(methods: int, runs: int, seed_sd: float, restless: float, worlds: int
         pooled += seeds.pooled[0]
         family = methods - 1
         with_pool, without = (
-            [difference(one, made[0], classes, weights=rows, paired=True, family=family, seeds=s)[0] for one in made[1:]]
+            [
+                difference(one, made[0], classes, weights=rows, paired=True, family=family, seeds=s)[0]
+                for one in made[1:]
+            ]
             for s in (seeds, None)
         )
         wrong += any((adjusted(one.p, family) or 0) < 0.05 for one in with_pool)
@@ -140,7 +143,8 @@ def tables(methods: int, runs: int, seed_sd: float, restless: float, worlds: int
     return {
         "methods": methods, "seeds": runs, "seed_sd": seed_sd, "restless": restless, "worlds": worlds,
         "false": wrong / worlds, "false_by_arm": alone / worlds, "pooled": pooled / worlds,
-        "half_width": float(np.median([h[0] for h in half])), "half_width_by_arm": float(np.median([h[1] for h in half])),
+        "half_width": float(np.median([h[0] for h in half])),
+        "half_width_by_arm": float(np.median([h[1] for h in half])),
     }  # fmt: skip
 
 

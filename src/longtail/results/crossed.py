@@ -111,7 +111,11 @@ def of_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def interaction(
-    made: Rates, squares: NDArray[np.int64], cells: NDArray[np.int64], steps: NDArray[np.int64], right: NDArray[np.int64]
+    made: Rates,
+    squares: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    right: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Variance (M,) of a mean over runs that comes from what one run does with one item, and nothing else.
 
@@ -157,11 +161,11 @@ def spread(values: Sequence[NDArray[np.float64]], *, paired: bool) -> tuple[NDAr
     """
     if paired and len(values) > 1:
         block = np.stack(values)  # arms, M, S
-        rest = block - block.mean(axis=2, keepdims=True) - block.mean(axis=0) + block.mean(axis=(0, 2))[:, None]
+        of_arm, of_seed = block.mean(axis=2, keepdims=True), block.mean(axis=0)
+        rest = block - of_arm - of_seed + of_seed.mean(axis=1, keepdims=True)
         freedom = (len(values) - 1) * (block.shape[2] - 1)
-        return np.sort((rest**2).reshape(-1, *rest.shape[1:]).swapaxes(0, 1).reshape(rest.shape[1], -1)).sum(
-            axis=1
-        ) / max(freedom, 1), freedom
+        squares = np.sort(np.moveaxis(rest**2, 1, 0).reshape(block.shape[1], -1), axis=1)
+        return squares.sum(axis=1) / max(freedom, 1), freedom
     freedom = sum(part.shape[1] - 1 for part in values)
-    squares = [of_seeds(part) * (part.shape[1] - 1) for part in values]
-    return np.sum(squares, axis=0) / max(freedom, 1), freedom
+    squares = np.stack([of_seeds(part) * (part.shape[1] - 1) for part in values])
+    return squares.sum(axis=0) / max(freedom, 1), freedom

@@ -162,7 +162,9 @@ def estimate(
         cells = crossed.histogram(made, found.sums, found.runs + 1)
         alone = crossed.interaction(made, found.right.sum(axis=0), cells, np.arange(found.runs + 1), found.right)
         between = crossed.of_seeds(crossed.of_runs(made, found.right)) / found.runs
-        extra = np.array([seed_part(b, c, found.runs - 1) for b, c in zip(between, alone, strict=True)])
+        freedom = found.runs - 1
+        from_seeds = [seed_part(b, c, freedom) for b, c in zip(between, alone, strict=True)]
+        extra = _t(1 - LEVEL, freedom) ** 2 * np.array(from_seeds)
     return [_rate(*one) for one in zip(value.tolist(), number.tolist(), extra.tolist(), strict=True)]
 
 
@@ -266,7 +268,9 @@ def pool_seeds(
     # No spread is smaller than what rounding to whole items makes.
     least = (made.item.max(axis=1)) ** 2 / 12
     alike = [
-        _bartlett([max(float(crossed.of_seeds(part)[m]), least[m]) for part in values], [part.shape[1] for part in values])
+        _bartlett(
+            [max(float(crossed.of_seeds(part)[m]), least[m]) for part in values], [len(part[m]) for part in values]
+        )
         for m in range(len(made.weights))
     ]
     pooled = tuple(p >= ALIKE and freedom > 0 for p in alike)
@@ -434,7 +438,7 @@ def _answers(made: crossed.Rates, found: crossed.Arm, value: NDArray[np.float64]
         # As if one more item were answered by all runs alike.
         one = share.sum(axis=1) / (size * (made.weights > 0)).sum(axis=1)
         variance *= (together + one) / (alone + one)
-    # The mean is drawn to the middle too; the root keeps a single class of any size above 93 % (benchmarks/coverage.py).
+    # The mean is drawn to the middle too; the root keeps a single class of any size above 93 %.
     return np.asarray(mean * (1 - mean) / np.sqrt(1 - whole / (whole + 1) ** 2) / variance)
 
 
@@ -487,25 +491,22 @@ def _contrast(
     a, b = ours.runs, theirs.runs
     joint = crossed.histogram(made, ours.sums * (b + 1) + theirs.sums, (a + 1) * (b + 1))
     # In units of 1 / (a b), so that equal answers differ by exactly 0.
-    unit = a if paired else a * b
-    steps = (np.arange(a + 1)[:, None] - np.arange(b + 1)) if paired else np.arange(a + 1)[:, None] * b - np.arange(b + 1) * a
-    steps = steps.reshape(-1)
+    unit = a * b
+    steps = (np.arange(a + 1)[:, None] * b - np.arange(b + 1) * a).reshape(-1)
+    value = made.item @ (ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a) / unit
     if paired:
         gap = ours.right - theirs.right
-        squares = np.bincount(
-            made.target, weights=(correct != baseline).sum(dim=0).cpu().numpy(), minlength=len(made.sizes)
-        ).astype(np.int64)
-        alone = crossed.interaction(made, squares, joint, steps, gap)
+        unlike = (correct != baseline).sum(dim=0).cpu().numpy()
+        squares = np.bincount(made.target, weights=unlike, minlength=len(made.sizes)).astype(np.int64)
+        alone = crossed.interaction(made, squares, joint, steps // b, gap)
         between = crossed.of_seeds(crossed.of_runs(made, gap)) / a
         freedom = np.full(len(between), float(a - 1))
     else:
-        parts = [_own(made, part) for part in (ours, theirs)]
-        alone = parts[0][1] + parts[1][1]
-        between = parts[0][0] + parts[1][0]
-        uncertain = sum(part[0] ** 2 / max(runs - 1, 1) for part, runs in zip(parts, (a, b), strict=True))
-        freedom = np.divide(between**2, uncertain, out=np.full(len(between), float(max(a + b - 2, 1))), where=uncertain > 0)
-    mean_gap = (ours.right.sum(axis=0) - theirs.right.sum(axis=0)) if paired else ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a
-    value = made.item @ mean_gap / unit
+        (b_ours, c_ours), (b_theirs, c_theirs) = _own(made, ours), _own(made, theirs)
+        between, alone = b_ours + b_theirs, c_ours + c_theirs
+        uncertain = b_ours**2 / max(a - 1, 1) + b_theirs**2 / max(b - 1, 1)
+        all_degrees = np.full(len(between), float(max(a + b - 2, 1)))
+        freedom = np.divide(between**2, uncertain, out=all_degrees, where=uncertain > 0)
     found = []
     for m, item in enumerate(made.item):
         weight = (item[:, None] * np.abs(steps) / unit).reshape(-1)
@@ -609,12 +610,11 @@ def _p(one: _Contrast) -> float:
     return math.exp(float(brentq(over, lowest, highest, xtol=1e-10)))
 
 
-def _bartlett(variances: Sequence[float], runs: Sequence[int]) -> float:
+def _bartlett(variance: NDArray[np.float64], runs: Sequence[int]) -> float:
     """P-value of equal variances."""
-    if len(variances) < 2:
+    if len(variance) < 2:
         return 1.0
     freedom = np.array(runs, dtype=np.float64) - 1
-    variance = np.array(variances)
     pooled = float(freedom @ variance / freedom.sum())
     statistic = float(freedom.sum() * math.log(pooled) - freedom @ np.log(variance))
     correction = 1 + (float((1 / freedom).sum()) - 1 / float(freedom.sum())) / (3 * (len(runs) - 1))
