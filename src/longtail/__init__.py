@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from longtail.data import load
     from longtail.methods import recipe
     from longtail.recipes.part import part
-    from longtail.results import rescore
+    from longtail.training.audit import rescore
     from longtail.training.many import compare
     from longtail.training.run import train
     from longtail.use.predict import predict
@@ -29,10 +29,10 @@ __all__ = ["compare", "load", "part", "predict", "recipe", "rescore", "train"]
 _WHERE = {
     "compare": "training.many",
     "load": "data",
-    "part": "recipes",
-    "predict": "use",
-    "recipe": "methods",
-    "rescore": "results",
+    "part": "recipes.part",
+    "predict": "use.predict",
+    "recipe": "methods.names",
+    "rescore": "training.audit",
     "train": "training.run",
 }
 

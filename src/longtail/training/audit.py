@@ -10,7 +10,8 @@ from typing import Any
 from longtail.data import Data
 from longtail.errors import InputError
 from longtail.metrics import Report
-from longtail.results import Loaded, Record, read, rescore
+from longtail.results import Loaded, Record, read
+from longtail.results import rescore as check_numbers
 from longtail.training import checkpoint
 from longtail.training.run import MODEL
 
@@ -52,7 +53,22 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
             checkpoint.load(path, expected=digests["model"])
         if (folder / "run.json").exists() and digests.get("run") != _run(folder).get("address"):
             raise InputError(f"{folder}: record.json and run.json are of different runs")
-    return loaded, rescore(loaded, data(loaded.record))
+    return loaded, check_numbers(loaded, data(loaded.record))
+
+
+def rescore(folder: pathlib.Path | str, data: Data | None = None) -> Report:
+    """Check a finished run from end to end and return its report, computed again from its predictions.
+
+    Use it before you show a number that somebody sent you, or that you made a month ago.
+
+    Args:
+        folder: of the run.
+        data: the data set that it should have been made with; without one, the labels that are stored are believed.
+
+    Raises:
+        InputError: a damaged file, files that do not belong together, or a number that the predictions do not give.
+    """
+    return audit(pathlib.Path(folder), lambda record: data)[1]
 
 
 def _run(folder: pathlib.Path) -> dict[str, Any]:
