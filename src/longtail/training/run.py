@@ -203,6 +203,7 @@ def _train(
     final = store.finished(len(recipe.stages) - 1)
     write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
     _, facts = checkpoint.load(out / MODEL)
+    steps = sum(row["steps"] for row in state.history)
     record = Record(
         schema=1,
         recipe=recipe.name,
