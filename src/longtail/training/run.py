@@ -228,11 +228,7 @@ def _train(
         seconds=sum(row["seconds"] for row in state.history) + time.perf_counter() - clock,
         started=started,
         predictions={},
-        budget={
-            "epochs": recipe.epochs,
-            "stated": recipe.stated or recipe.epochs,
-            "steps": sum(r["steps"] for r in state.history),
-        },
+        budget={"epochs": recipe.epochs, "stated": recipe.stated or recipe.epochs, "steps": steps},
         digests={
             "run": run_address(recipe, data, seed, compute),
             "model": checkpoint.digest_of(out / MODEL),
