@@ -118,6 +118,12 @@ class Machine:
 
         return choose(self.device, self.precision, self.compiled)
 
+    def described(self, chosen: Compute) -> str:
+        """Say what was chosen, and why."""
+        from longtail.training.compute import reason
+
+        return f"{chosen.describe()} ({reason(chosen, self.precision)})"
+
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command have groups of options as parameters; on the command line each field is a flag of its own."""

@@ -65,25 +65,38 @@ def compare(
     asked = setting.recipes(recipes, loaded)
     if against is not None and against not in [recipe.name for recipe in asked]:
         raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
-    announce(f"{_described(loaded)}; {chosen.describe()}", as_json)
+    announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
     with training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
         folders = train_many(
             asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
         )
     comparison = compare_folders(folders, against=against)
-    _show(comparison, folders, page or out / data_label(loaded) / "report.html", as_json)
+    _show(comparison, folders, page, out / data_label(loaded) / "report.html", as_json)
     if not as_json:
         typer.echo(f"Records: {out / data_label(loaded)}")
 
 
-def _show(comparison: Any, folders: dict[str, list[pathlib.Path]], page: pathlib.Path, as_json: bool) -> None:
-    """Print a comparison and write its page."""
+def _show(
+    comparison: Any,
+    folders: dict[str, list[pathlib.Path]],
+    asked: pathlib.Path | None,
+    usual: pathlib.Path,
+    as_json: bool,
+) -> None:
+    """Print a comparison and write its page where it was asked for, else to its usual place."""
     from longtail import results
     from longtail.files import write_atomically
 
+    page = asked or usual
     records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
     html = results.report_html(comparison, records)
-    write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
+    try:
+        write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
+        where = f"Report: {page}"
+    except InputError as error:  # finished runs may lie where nobody can write
+        if asked is not None:
+            raise
+        where = f"No report was written: {error}"
     if as_json:
         paths = {name: [str(path) for path in held] for name, held in folders.items()}
         print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
@@ -91,7 +104,7 @@ def _show(comparison: Any, folders: dict[str, list[pathlib.Path]], page: pathlib
     from rich.console import Console
 
     Console().print(results.table(comparison))
-    typer.echo(f"Report: {page}")
+    typer.echo(where)
 
 
 @grouped
@@ -139,7 +152,7 @@ def train(
         chosen = Compute(numerics["device"], numerics["precision"], numerics["compiled"])
         asked = continued(begun, loaded, asked, shared)
     folder = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
-    announce(f"{_described(loaded)}; {chosen.describe()}", as_json)
+    announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
     with training(asked.epochs, quiet=as_json) as notify:
         record = run(
             asked, loaded, seed=number, out=folder, store=shared, compute=chosen, watch_test=watch_test, notify=notify
@@ -246,7 +259,7 @@ def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int 
 def report(
     folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
     against: Against = None,
-    page: Page = pathlib.Path("report.html"),
+    page: Page = None,
     as_json: Json = False,
 ) -> None:
     """Compare finished runs, from any number of folders, without training anything.
@@ -262,7 +275,7 @@ def report(
         rows.setdefault(results.read(folder).record.recipe, []).append(folder)
     if against is not None and against not in rows:
         raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
-    _show(compare_folders(rows, against=against), rows, page or pathlib.Path("report.html"), as_json)
+    _show(compare_folders(rows, against=against), rows, page, pathlib.Path("report.html"), as_json)
 
 
 @grouped
@@ -353,7 +366,7 @@ def bench(
     setting.recipes([recipe], None)
     loaded = drawing.load(data, quiet=as_json)
     (asked,) = setting.recipes([recipe], loaded)
-    announce(f"{_described(loaded)}; {chosen.describe()}", as_json)
+    announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
     with counting("timing", before="warming up", quiet=as_json) as notify:
         speed = run(asked, loaded, compute=chosen, seconds=seconds, notify=notify)
     if as_json:

@@ -15,6 +15,8 @@ NUMERICS = 3
 
 
 CONSTANT = part(constant)
+LARGEST = 1_000_000_000
+"""Of epochs and of images in a step; beyond it a number was mistyped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Stage:
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size"):
-            if getattr(self, field) < 1:
-                raise InputError(f"stage {self.name!r}: {field} is {getattr(self, field)}; at least 1 is needed")
+            if not 1 <= getattr(self, field) <= LARGEST:
+                raise InputError(f"stage {self.name!r}: {field} is {getattr(self, field)}, not within 1 to {LARGEST:,}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pathlib
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ import torch
 
 from longtail.errors import InputError
 
+BFLOAT16_ERROR = 0.02
+"""Largest error of a bfloat16 convolution, over the largest result, that rounding explains."""
 WORTH_SHARING = 500_000_000
 """Multiply-adds of a forward pass from which on several threads pay: the digits network has 2e7, ResNet-32 9e9."""
 
@@ -50,7 +53,8 @@ def choose(device: str = "auto", precision: str = "auto", compiled: bool = False
     """Settle what was left to choice.
 
     bfloat16 is chosen where the processor has instructions for it (AVX-512 BF16 or AMX on x86; any CUDA device from
-    compute capability 8.0), because without them it is slower than float32. Compilation is never chosen: where it was
+    compute capability 8.0) and, on a CPU, a trial shows that they are right and fast; without them it is slower than
+    float32. Compilation is never chosen: where it was
     measured it did not pay (docs/speed.md).
 
     Raises:
@@ -64,7 +68,7 @@ def choose(device: str = "auto", precision: str = "auto", compiled: bool = False
     if device == "cuda" and not cuda:
         raise InputError("--device cuda: torch finds no CUDA device here; use --device cpu")
     chosen = "cuda" if cuda and device != "cpu" else "cpu"
-    wide = precision == "float32" or (precision == "auto" and not has_bfloat16(chosen))
+    wide = precision == "float32" or (precision == "auto" and not bfloat16_pays(chosen))
     if compiled and chosen == "cpu" and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise InputError("--compile needs a C++ compiler on the CPU (g++ or clang++), and none is on the PATH")
     return Compute(device=chosen, precision="float32" if wide else "bfloat16", compiled=compiled)
@@ -85,6 +89,49 @@ def threads_for(multiply_adds: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@functools.cache
+def bfloat16_pays(device: str) -> bool:
+    """Return whether training should use bfloat16: the device has instructions for it, and they are right and fast.
+
+    Some builds of PyTorch convolve wrongly or very slowly in bfloat16 on a CPU, so a small one is tried there, a
+    few milliseconds: its result against float32, and its time.
+    """
+    if not has_bfloat16(device):
+        return False
+    return device == "cuda" or _bfloat16_is_right_and_fast()
+
+
+def _bfloat16_is_right_and_fast() -> bool:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(32, 32, 16, 16, generator=generator).to(memory_format=torch.channels_last)
+    weight = torch.randn(32, 32, 3, 3, generator=generator) / 17
+    pairs = {kind: (images.to(kind), weight.to(kind)) for kind in (torch.float32, torch.bfloat16)}
+    seconds, results = {}, {}
+    with torch.no_grad():
+        for kind, (inputs, kernel) in pairs.items():
+            results[kind] = torch.nn.functional.conv2d(inputs, kernel, padding=1).float()
+            seconds[kind] = min(_seconds_of(inputs, kernel) for _ in range(5))
+    error = (results[torch.bfloat16] - results[torch.float32]).abs().max() / results[torch.float32].abs().max()
+    return bool(error < BFLOAT16_ERROR) and seconds[torch.bfloat16] < seconds[torch.float32]
+
+
+def _seconds_of(inputs: torch.Tensor, kernel: torch.Tensor) -> float:
+    clock = time.perf_counter()
+    torch.nn.functional.conv2d(inputs, kernel, padding=1)
+    return time.perf_counter() - clock
+
+
+def reason(compute: Compute, asked: str = "auto") -> str:
+    """Return why this precision is used, for the terminal."""
+    if asked != "auto":
+        return "as asked"
+    if compute.precision == "bfloat16":
+        return "bfloat16 was tried here: right, and faster than float32"
+    if not has_bfloat16(compute.device):
+        return f"this {'GPU' if compute.device == 'cuda' else 'processor'} has no bfloat16 instructions"
+    return "bfloat16 was tried here: wrong, or slower than float32"
 
 
 @functools.cache

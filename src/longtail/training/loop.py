@@ -24,7 +24,7 @@ from longtail.training import capture, checkpoint, seeds
 from longtail.training import compute as computing
 from longtail.training.passes import outputs
 from longtail.training.prepare import Prepared, advance, batches_of, prepare
-from longtail.training.store import State, Store, load_network, load_optimizer, network_tensors
+from longtail.training.store import State, Store, load_network, load_optimizer, network_tensors, taken_up
 
 CHECKPOINT_SECONDS = 20.0
 """A checkpoint is written at the end of an epoch once this long has passed since the last."""
@@ -244,5 +244,5 @@ def _take_up(tensors: dict[str, Tensor], facts: dict[str, Any], prepared: Prepar
     for name, part in _parts(prepared).items():
         if facts[name] is not None:
             part.load_state_dict(checkpoint.unflatten(facts[name], tensors))
-    state.history, state.notes = facts["history"], facts["notes"]
+    state.history, state.notes = facts["history"], taken_up(facts)
     return facts["epoch"], -math.inf if facts["best"] is None else facts["best"]

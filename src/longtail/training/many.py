@@ -9,6 +9,7 @@ import os
 import pathlib
 import pickle
 import re
+import shutil
 import signal
 import tempfile
 import threading
@@ -214,7 +215,8 @@ def _at_once(tasks: Sequence[Task], data: Data, jobs: int, notify: Notify) -> No
     threads = max(1, torch.get_num_threads() // jobs)
     waiting = collections.deque(range(len(tasks)))
     workers: list[_Worker] = []
-    with tempfile.TemporaryDirectory(prefix="longtail-") as folder:
+    _remove_stale()
+    with tempfile.TemporaryDirectory(prefix=f"{WORK}{os.getpid()}-") as folder:
         file = pathlib.Path(folder) / "work.pickle"
         # As bytes: tensors handed over as they are would need shared memory, of which a container has little.
         file.write_bytes(pickle.dumps((sources.shipped(), data, list(tasks), threads)))
@@ -238,6 +240,22 @@ def _at_once(tasks: Sequence[Task], data: Data, jobs: int, notify: Notify) -> No
                     workers.remove(worker)
         finally:
             _end(workers)
+
+
+WORK = "longtail-work-"
+"""Beginning of the names of the temporary folders that jobs read their work from; the process follows."""
+
+
+def _remove_stale() -> None:
+    """Remove the work of commands that were killed."""
+    for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{WORK}*"):
+        owner = folder.name.removeprefix(WORK).partition("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, OSError):
+            continue
 
 
 def _heard(worker: _Worker, waiting: collections.deque[int], tasks: Sequence[Task], notify: Notify) -> bool:

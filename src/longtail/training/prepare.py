@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data import Data, Split
-from longtail.errors import InputError
+from longtail.errors import InputError, failure
 from longtail.models import Network, as_network, drawing_from, identity, initialise
 from longtail.recipes.contract import Chunk, Context, Objective
 from longtail.recipes.objectives import check_built, looks_at_training_set, objective_of
-from longtail.recipes.part import Part
+from longtail.recipes.part import Part, built, parts_in
 from longtail.recipes.stages import Recipe, Stage
 from longtail.recipes.text import short
 from longtail.training import capture, seeds
@@ -59,8 +59,8 @@ def network_of(model: Part, *, num_classes: int, shape: tuple[int, ...], generat
         "generator": generator,
     }
     with drawing_from(generator) if model.foreign else contextlib.nullcontext():
-        built = model.build(**given)
-        return as_network(built, short(model), num_classes=num_classes, channels=channels, image_size=size)
+        network = model.build(**given)
+        return as_network(network, short(model), num_classes=num_classes, channels=channels, image_size=size)
 
 
 def untrained(recipe: Recipe, data: Data, *, seed: int, compute: computing.Compute) -> Network:
@@ -154,23 +154,23 @@ def prepare(
         "projector_generator": seeds.generator(seed, "stage", position, "projector"),
     }
     with drawing_from(seeds.generator(seed, "stage", position, "objective")):
-        built = stage.objective.build(generator=streams["pairs"], **given)
-        objective = objective_of(built)
-        check_built(stage.objective, built, num_classes=data.num_classes, width=widths[-1], device=device)
+        made = _built(stage, "objective", generator=streams["pairs"], **given)
+        objective = objective_of(made)
+        check_built(stage.objective, made, num_classes=data.num_classes, width=widths[-1], device=device)
     modules: list[nn.Module] = [network]
     if isinstance(objective, nn.Module):
         modules.append(objective.to(device))
-    sampler = stage.sampler.build(generator=streams["order"], **given)
+    sampler = _built(stage, "sampler", generator=streams["order"], **given)
     if isinstance(sampler, Iterator):  # a function with yield: an epoch each time it is called
         sampler = _Anew(lambda: stage.sampler.build(generator=streams["order"], **given))
     elif not hasattr(sampler, "__iter__"):
         raise InputError(f"sampler {stage.sampler.name!r} gave a {type(sampler).__name__}; it must give indices")
     _freeze(network, stage)
     moving = [weight for module in modules for weight in module.parameters() if weight.requires_grad]
-    optimizer = stage.optimizer.build(modules=modules, params=moving)
+    optimizer = _built(stage, "optimizer", modules=modules, params=moving)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InputError(f"optimizer {stage.optimizer.name!r} gave a {type(optimizer).__name__}, not a torch Optimizer")
-    operations = tuple(operation.build() for operation in stage.augmentation)
+    operations = _built(stage, "augmentation")
     step = Step(
         network,
         objective,
@@ -194,6 +194,19 @@ def prepare(
         return Context(epoch, stage.epochs, data.train.target, counts, streams["epoch"], stream, trained)
 
     return Prepared(stage, position, objective, sampler, optimizer, stage.schedule.build(), step, streams, context)
+
+
+def _built(stage: Stage, field: str, **given: Any) -> Any:
+    """Build a field of a stage; what a callable refuses is said in one line."""
+    part = getattr(stage, field)
+    try:
+        return built(part, given)
+    except InputError:
+        raise
+    except Exception as error:
+        if not any(held.foreign for held in parts_in(part)) and not isinstance(error, (ValueError, OverflowError)):
+            raise
+        raise InputError(f"stage {stage.name!r}, {field} {getattr(part, 'name', '')}: {failure(error)}") from error
 
 
 def _logits_of(head: nn.Module | None, features: Tensor, target: Tensor, num_classes: int) -> Tensor:

@@ -13,9 +13,11 @@ from filelock import FileLock
 from torch import Tensor
 
 from longtail.errors import InputError
+from longtail.files import sweep
 from longtail.models import Network
 from longtail.recipes.stages import Recipe, state_address
 from longtail.training import checkpoint
+from longtail.training import compute as computing
 
 
 @dataclasses.dataclass
@@ -77,6 +79,7 @@ class Store:
     def locked(self, stage: int) -> Iterator[None]:
         """Hold the lock of a stage; another process that wants it waits, a killed one lets go."""
         with locked(self.at(stage) / ".lock"):
+            sweep(self.at(stage))
             yield
 
     def restore(self, state: State, stage: int) -> None:
@@ -88,7 +91,7 @@ class Store:
         tensors, facts = self._load(self.finished(stage), stage)
         load_network(state.network, tensors)
         state.optimizer = checkpoint.unflatten(facts["optimizer"], tensors)
-        state.history, state.notes = facts["history"], facts["notes"]
+        state.history, state.notes = facts["history"], taken_up(facts)
 
     def resume(self, stage: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the last checkpoint within a stage, if there is one.
@@ -107,7 +110,8 @@ class Store:
 
     def keep(self, path: pathlib.Path, stage: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
         """Write a state or checkpoint of a stage and return its digest."""
-        return checkpoint.save(path, tensors, {"address": self.address(stage), **facts})
+        facts = {"address": self.address(stage), "packages": computing.packages(), **facts}
+        return checkpoint.save(path, tensors, facts)
 
     def finish(self, state: State, stage: int) -> None:
         """Store the state after a stage, and drop the checkpoints within it."""
@@ -136,6 +140,15 @@ def locked(path: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def taken_up(facts: dict[str, Any]) -> list[str]:
+    """Return the notes of a stored state, with one more where other versions of packages made it than run now."""
+    then, now = facts["packages"], computing.packages()
+    changed = [f"{name} {then.get(name)}, now {now[name]}" for name in now if then.get(name) != now[name]]
+    note = f"A stage was made by other versions: {', '.join(changed)}."
+    notes: list[str] = facts["notes"]
+    return [*notes, note] if changed and note not in notes else notes
 
 
 def network_tensors(network: Network) -> dict[str, Tensor]:
