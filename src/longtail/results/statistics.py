@@ -31,6 +31,8 @@ ALIKE = 0.05
 """Spreads over seeds are pooled unless Bartlett's test finds them different at this level."""
 SMALL = 10.5
 """Below so many independent answers, the interval of a rate is also as wide as that of Clopper and Pearson."""
+MARGIN = 0.45
+"""Standard errors by which a variance over seeds may be small by chance without making an interval short."""
 _LEAST = 1e-30
 """No p-value that takes seeds into account is stated smaller."""
 _STRAY = 0.05
@@ -324,10 +326,10 @@ def smallest_difference(
 def seed_part(between: float, alone: float, freedom: float) -> float:
     r"""Variance of a mean over runs that comes from the seeds, beyond chance on single items.
 
-    .. math:: \max(B - \kappa C, 0), \qquad \kappa = 1 - 1 / \sqrt{2 \nu}
+    .. math:: \max(B - \kappa C, 0), \qquad \kappa = 1 - m \sqrt{2 / \nu}
 
-    B - C would be unbiased. But a B that is small by chance must not make the interval too short, so half a standard
-    error of B, as large as it is where the seeds add nothing, stays in. docs/statistics.md shows what this does.
+    B - C would be unbiased. But a B that is small by chance must not make the interval too short. Where the seeds add
+    nothing, B has the mean C and the standard error :math:`C \sqrt{2 / \nu}`; m = ``MARGIN`` of these stay in.
 
     Args:
         between: B, the variance of the mean over the runs, estimated from the runs.
@@ -338,10 +340,10 @@ def seed_part(between: float, alone: float, freedom: float) -> float:
         The variance, at least 0.
 
     Example:
-        >>> seed_part(3.0, 2.0, 2.0), seed_part(1.0, 2.0, 50.0)
-        (2.0, 0.0)
+        >>> round(seed_part(3.0, 2.0, 2.0), 6), seed_part(1.0, 2.0, 50.0)
+        (1.9, 0.0)
     """
-    kept = 1 - 1 / math.sqrt(2 * freedom) if freedom > 0.5 else 0.0
+    kept = max(1 - MARGIN * math.sqrt(2 / freedom), 0.0)
     return max(float(between) - kept * float(alone), 0.0)
 
 
