@@ -155,7 +155,7 @@ def estimate(
     del generator
     made = crossed.rates(target, weights)
     found = crossed.arm(correct, made)
-    value = crossed.of_runs(made, found.right.sum(axis=0, keepdims=True))[:, 0] / found.runs
+    value = np.clip(crossed.of_runs(made, found.right.sum(axis=0, keepdims=True))[:, 0] / found.runs, 0.0, 1.0)
     if found.runs == 2:
         return [Estimate(one, None, None) for one in value.tolist()]
     number = _answers(made, found, value)
@@ -164,7 +164,7 @@ def estimate(
         cells = crossed.histogram(made, found.sums, found.runs + 1)
         alone = crossed.interaction(made, found.right.sum(axis=0), cells, np.arange(found.runs + 1), found.right)
         between = crossed.of_seeds(crossed.of_runs(made, found.right)) / found.runs
-        freedom = found.runs - 1
+        freedom = float(found.runs - 1)
         from_seeds = [seed_part(b, c, freedom) for b, c in zip(between, alone, strict=True)]
         extra = _t(1 - LEVEL, freedom) ** 2 * np.array(from_seeds)
     return [_rate(*one) for one in zip(value.tolist(), number.tolist(), extra.tolist(), strict=True)]
@@ -269,12 +269,8 @@ def pool_seeds(
     variance, freedom = crossed.spread(values, paired=paired)
     # No spread is smaller than what rounding to whole items makes.
     least = (made.item.max(axis=1)) ** 2 / 12
-    alike = [
-        _bartlett(
-            [max(float(crossed.of_seeds(part)[m]), least[m]) for part in values], [len(part[m]) for part in values]
-        )
-        for m in range(len(made.weights))
-    ]
+    spreads = np.stack([np.maximum(crossed.of_seeds(part), least) for part in values])
+    alike = [_bartlett(spreads[:, m], [part.shape[1] for part in values]) for m in range(len(made.weights))]
     pooled = tuple(p >= ALIKE and freedom > 0 for p in alike)
     return Seeds(tuple(variance.tolist()), freedom, tuple(alike), pooled)
 
@@ -316,7 +312,7 @@ def smallest_difference(
     for m, one in enumerate(_contrast(made, ours, theirs, correct, baseline, paired=paired, seeds=seeds)):
         pooled = seeds is not None and seeds.pooled[m]
         groups = arms if pooled else 2
-        freedom = (groups - 1 if paired else groups) * (runs - 1)
+        freedom = float((groups - 1 if paired else groups) * (runs - 1))
         items = one.squares - min(one.alone, one.squares) * (1 - have / runs)
         between = seed_part(one.between * have / runs, one.alone * have / runs, freedom)
         found.append(math.sqrt(_z(alpha) ** 2 * items + _t(alpha, freedom) ** 2 * between))
@@ -351,7 +347,7 @@ def t_quantile(freedom: float, level: float = LEVEL) -> float:
     """Return the standard errors on either side of a mean that hold a share ``level`` of Student's t.
 
     Example:
-        >>> round(t_quantile(2), 2), round(t_quantile(2, 1 - 0.05 / 8), 1)
+        >>> round(t_quantile(2.0), 2), round(t_quantile(2.0, 1 - 0.05 / 8), 1)
         (4.3, 12.6)
     """
     return _t(1 - level, freedom)
@@ -495,7 +491,7 @@ def _contrast(
     # In units of 1 / (a b), so that equal answers differ by exactly 0.
     unit = a * b
     steps = (np.arange(a + 1)[:, None] * b - np.arange(b + 1) * a).reshape(-1)
-    value = made.item @ (ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a) / unit
+    value = np.clip(made.item @ (ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a) / unit, -1.0, 1.0)
     if paired:
         gap = ours.right - theirs.right
         unlike = (correct != baseline).sum(dim=0).cpu().numpy()
