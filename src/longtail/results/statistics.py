@@ -491,7 +491,8 @@ def _contrast(
     # In units of 1 / (a b), so that equal answers differ by exactly 0.
     unit = a * b
     steps = (np.arange(a + 1)[:, None] * b - np.arange(b + 1) * a).reshape(-1)
-    value = np.clip(made.item @ (ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a) / unit, -1.0, 1.0)
+    total = ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a
+    value = np.clip(crossed.of_runs(made, total[None])[:, 0] / unit, -1.0, 1.0)
     if paired:
         gap = ours.right - theirs.right
         unlike = (correct != baseline).sum(dim=0).cpu().numpy()
