@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from longtail.results.statistics import adjusted, difference, estimate, pool_seeds
+from longtail.results.statistics import adjusted, difference, estimate, pool_seeds, seed_part, t_quantile
 from record import keep
 
 SIZES = {
@@ -148,6 +148,29 @@ def tables(methods: int, runs: int, seed_sd: float, restless: float, worlds: int
     }  # fmt: skip
 
 
+def rules(draws: int = 200_000) -> list[dict[str, Any]]:
+    """Coverage of two ways to add the seeds, with normal errors: ``seed_part`` and Satterthwaite's degrees of freedom.
+
+    C is 1. The items alone have the variance ``items``, the seeds add ``ratio``.
+    """
+    rng, found = np.random.default_rng(0), []
+    for runs, items in itertools.product((3, 5), (1.0, 3.0)):
+        freedom = runs - 1.0
+        normal, chi2 = rng.standard_normal(draws) ** 2, rng.chisquare(freedom, draws) / freedom
+        for ratio in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0):
+            between, square = chi2 * (1 + ratio), normal * (items + ratio)
+            part = np.array([seed_part(b, 1.0, freedom) for b in between.tolist()])
+            added = stats.norm.ppf(0.975) ** 2 * items + t_quantile(freedom) ** 2 * part
+            total = items + np.maximum(between - 1, 0)
+            degrees = np.minimum(total**2 / (between**2 / freedom), 1e6)
+            single = stats.t.ppf(0.975, degrees) ** 2 * total
+            found.append({
+                "seeds": runs, "items": items, "ratio": ratio,
+                "added": float((square < added).mean()), "satterthwaite": float((square < single).mean()),
+            })  # fmt: skip
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", type=int, default=1000, help="of each cell")
@@ -197,8 +220,14 @@ def main() -> None:
         print(f"{name}: {found}")
     for cell in whole:
         print(cell)
+    by_rule = rules()
+    for name in ("added", "satterthwaite"):
+        values = [cell[name] for cell in by_rule]
+        summary[f"seeds, {name}"] = {"lowest": min(values), "highest": max(values)}
+        print(f"seeds, {name}: {summary[f'seeds, {name}']}")
+    result = {"summary": summary, "rates": rates, "differences": gaps, "tables": whole, "rules": by_rule}
     seconds = time.perf_counter() - start
-    keep({"summary": summary, "rates": rates, "differences": gaps, "tables": whole, "seconds": seconds}, chosen.keep)
+    keep({**result, "seconds": seconds}, chosen.keep)
     print(f"{seconds:.0f} s")
 
 

@@ -146,7 +146,7 @@ def estimate(
         >>> correct = torch.arange(3000).reshape(3, 1000) % 10 < 7
         >>> (rate,) = estimate(correct, target, weights=torch.full((1, 4), 0.25))
         >>> f"{rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
-        '0.700 [0.671, 0.728]'
+        '0.700 [0.672, 0.727]'
 
     References:
         Agresti, Coull, *Approximate is better than "exact" for interval estimation of binomial proportions*, 1998.
@@ -213,7 +213,7 @@ def difference(
         >>> always, half = torch.ones(1, 20, dtype=torch.bool), torch.arange(20)[None] < 10
         >>> (gap,) = difference(always, half, target, weights=torch.ones(1, 1), paired=True)
         >>> f"{gap.value} [{gap.low:.2f}, {gap.high:.2f}], p {gap.p:.4f}"
-        '0.5 [0.15, 0.73], p 0.0020'
+        '0.5 [0.18, 0.73], p 0.0020'
 
     References:
         McNemar, *Note on the sampling error of the difference between correlated proportions or percentages*, 1947.
