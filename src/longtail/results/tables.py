@@ -19,7 +19,7 @@ MINUS = "−"
 SHORT = {INDISTINGUISHABLE: "not told apart", NO_VERDICT: "no verdict"}
 """Verdicts in a narrow column; the caption of the table explains them."""
 WIDE = 120
-"""Columns of the terminal from which on a cell is one line."""
+"""Columns of the terminal from which on a value and its interval are one line."""
 
 
 def table(comparison: Comparison, *, width: int | None = None) -> Group:
@@ -62,7 +62,7 @@ def _rates(comparison: Comparison, *, wide: bool) -> Table:
     for method in comparison.methods:
         made.add_row(
             _name(method),
-            _lines((over_seeds(method), interval(method.estimates["accuracy"]) or "no interval"), wide=wide),
+            (" " if wide else "\n").join((over_seeds(method), interval(method.estimates["accuracy"]) or "no interval")),
             *(percent(method.estimates[rate]) for rate in (*GROUPS, "balanced_accuracy")),
             f"{method.seconds:,.0f}" if method.seconds >= 10 else f"{method.seconds:.1f}",
         )
@@ -81,7 +81,7 @@ def _differences(
         made.add_column(rate, min_width=14)
     for method, found in rows:
         name = _name(method) + (f"\nminus {found.against}" if named else "")
-        made.add_row(name, *(_lines(_parts(found, rate), wide=wide) for rate in shown))
+        made.add_row(name, *("\n".join(_parts(found, rate, wide=wide)) for rate in shown))
     return made
 
 
@@ -108,19 +108,16 @@ def _name(method: Method) -> str:
     return "\n".join((method.name, *method.marks))
 
 
-def _lines(parts: Iterator[str] | tuple[str, ...], *, wide: bool) -> str:
-    return (" " if wide else "\n").join(part for part in parts if part)
-
-
-def _parts(found: Difference, rate: str) -> Iterator[str]:
-    """Value, interval and verdict of one difference."""
+def _parts(found: Difference, rate: str, *, wide: bool) -> Iterator[str]:
+    """Lines of one difference: value and interval, together or apart, and verdict."""
     estimate, verdict = found.rates[rate], found.verdicts[rate]
     if estimate is None or verdict is None:
         yield DASH
         return
     both = rate == "accuracy" and estimate.low is None and len(found.seeds) == 2
-    yield " and ".join(map(signed, found.seeds)) if both else signed(estimate.value)
-    yield interval(estimate, difference=True)
+    value = " and ".join(map(signed, found.seeds)) if both else signed(estimate.value)
+    between = interval(estimate, difference=True)
+    yield from (f"{value} {between}".rstrip(),) if wide or not between else (value, between)
     yield SHORT.get(verdict, verdict)
 
 

@@ -121,7 +121,7 @@ def sentence(found: Difference) -> str:
     here = ONE_RUN if found.verdict.endswith(ONE_RUN) else ""
     if found.p is None or found.p_adjusted is None:
         return f"{word} {than} {found.against}: {points}"
-    adjusted = "" if found.family == 1 else f", {_p(found.p_adjusted)} for {found.family} contrasts together"
+    adjusted = "" if found.family == 1 else f", and p {_p(found.p_adjusted)} for {found.family} contrasts together"
     return f"{word} {than} {found.against}{here}: {points} (p {_p(found.p)}{adjusted}; {found.test})"
 
 
