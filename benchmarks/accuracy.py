@@ -25,7 +25,6 @@ from longtail.data import load
 from longtail.methods import by_name, protocol_for
 from longtail.training.compute import Compute, choose, hardware, has_bfloat16, packages
 from longtail.training.loop import train
-from longtail.training.seeds import generator
 from record import keep
 
 
@@ -73,7 +72,7 @@ def main() -> None:
         return
 
     records = {name: [results.read(arguments.out / name / f"seed-{seed}") for seed in numbers] for name in settings}
-    comparison = results.compare_records(records, generator=generator(0, "bootstrap"))
+    comparison = results.compare_records(records)
     paired = results.to_json(comparison)
     accuracy = {name: [loaded.record.report["accuracy"] for loaded in held] for name, held in records.items()}
     result = {

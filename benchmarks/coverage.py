@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from longtail.results.statistics import adjusted, difference, estimate, pool_seeds
+from longtail.results.statistics import adjusted, difference, estimate, pool_seeds, seed_part, t_quantile
 from record import keep
 
 SIZES = {
@@ -35,6 +35,7 @@ HEAD = 0.2
 SHARED = 0.5
 """Share of the difficulty of an item that two methods have in common; half of it is the same for all runs."""
 DIFFICULTY = 0.5
+ACCURACIES = (0.5, 0.7, 0.9, 0.95, 0.99, 1.0)
 ENOUGH = 5.0
 """Right and wrong answers expected in every class from which on an interval must not be too wide."""
 
@@ -100,7 +101,7 @@ def contrasts(items: int, accuracy: float, gain: float, runs: int, seed_sd: floa
     rng = np.random.default_rng([items, round(1e4 * accuracy), round(1e4 * gain), runs, round(1e4 * seed_sd)])
     g, truth = quality(accuracy, seed_sd), weights @ (better - recalls)
     classes, rows = torch.from_numpy(target), torch.from_numpy(weights)
-    inside, told, agree, apart = np.zeros(2), 0, 0, []
+    inside, told, agree = np.zeros(2), 0, 0
     for _ in range(worlds):
         first, second = arms(rng, target, [better, recalls], runs, g)
         found = difference(first, second, classes, weights=rows, paired=True)
@@ -108,12 +109,11 @@ def contrasts(items: int, accuracy: float, gain: float, runs: int, seed_sd: floa
         excluded = [one.low > 0 or one.high < 0 for one in found]
         told += excluded[0]
         agree += all(out == (one.p < 0.05) for out, one in zip(excluded, found, strict=True))
-        apart.append((first != second).double().mean().item())
-    # Half of the disagreements speak for either method if the two are alike.
-    expected = items * float(np.mean(apart)) / 2
+    both = np.stack([recalls, better])
+    expected = (np.array(SIZES[items]) * np.minimum(both, 1 - both)).min()
     return {
         "items": items, "accuracy": accuracy, "gain": gain, "seeds": runs, "seed_sd": seed_sd, "worlds": worlds,
-        "enough": expected >= ENOUGH, "coverage": inside[0] / worlds, "balanced": inside[1] / worlds,
+        "enough": bool(expected >= ENOUGH), "coverage": inside[0] / worlds, "balanced": inside[1] / worlds,
         "told": told / worlds, "agree": agree / worlds,
     }  # fmt: skip
 
@@ -148,6 +148,29 @@ def tables(methods: int, runs: int, seed_sd: float, restless: float, worlds: int
     }  # fmt: skip
 
 
+def rules(draws: int = 200_000) -> list[dict[str, Any]]:
+    """Coverage of two ways to add the seeds, with normal errors: ``seed_part`` and Satterthwaite's degrees of freedom.
+
+    C is 1. The items alone have the variance ``items``, the seeds add ``ratio``.
+    """
+    rng, found = np.random.default_rng(0), []
+    for runs, items in itertools.product((3, 5), (1.0, 3.0)):
+        freedom = runs - 1.0
+        normal, chi2 = rng.standard_normal(draws) ** 2, rng.chisquare(freedom, draws) / freedom
+        for ratio in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 100.0):
+            between, square = chi2 * (1 + ratio), normal * (items + ratio)
+            part = np.array([seed_part(b, 1.0, freedom) for b in between.tolist()])
+            added = stats.norm.ppf(0.975) ** 2 * items + t_quantile(freedom) ** 2 * part
+            total = items + np.maximum(between - 1, 0)
+            degrees = np.minimum(total**2 / (between**2 / freedom), 1e6)
+            single = stats.t.ppf(0.975, degrees) ** 2 * total
+            found.append({
+                "seeds": runs, "items": items, "ratio": ratio,
+                "added": float((square < added).mean()), "satterthwaite": float((square < single).mean()),
+            })  # fmt: skip
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", type=int, default=1000, help="of each cell")
@@ -157,12 +180,12 @@ def main() -> None:
     start = time.perf_counter()
     worlds = chosen.worlds
     rates = [
-        intervals(items, accuracy, runs, sd, worlds if items < 10_000 else worlds // 2)
-        for items, accuracy, runs in itertools.product(SIZES, (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0), (1, 3, 5))
+        intervals(items, accuracy, runs, sd, worlds if items < 10_000 else worlds * 2 // 5)
+        for items, accuracy, runs in itertools.product(SIZES, ACCURACIES, (1, 3, 5))
         for sd in ((0.0,) if runs == 1 else (0.0, 0.01, 0.04))
     ]
     gaps = [
-        contrasts(items, accuracy, gain, runs, sd, worlds if items < 10_000 else worlds // 2)
+        contrasts(items, accuracy, gain, runs, sd, worlds if items < 10_000 else worlds * 2 // 5)
         for items, (accuracy, gain), runs in itertools.product(
             SIZES, ((0.5, 0.0), (0.7, 0.0), (0.7, 0.05), (0.9, 0.0), (0.98, 0.0)), (1, 3, 5)
         )
@@ -176,7 +199,12 @@ def main() -> None:
     def ends(cells: list[dict[str, Any]], **where: Any) -> dict[str, float]:
         kept = [cell for cell in cells if all(cell[name] == value for name, value in where.items())]
         values = [cell[rate] for cell in kept for rate in ("coverage", "balanced")]
-        return {"cells": len(kept), "lowest": min(values), "mean": float(np.mean(values)), "highest": max(values)}
+        return {
+            "cells": len(kept),
+            "lowest": float(min(values)),
+            "mean": float(np.mean(values)),
+            "highest": float(max(values)),
+        }
 
     summary: dict[str, Any] = {}
     for name, cells in (("rates", rates), ("differences", gaps)):
@@ -192,8 +220,14 @@ def main() -> None:
         print(f"{name}: {found}")
     for cell in whole:
         print(cell)
+    by_rule = rules()
+    for name in ("added", "satterthwaite"):
+        values = [cell[name] for cell in by_rule]
+        summary[f"seeds, {name}"] = {"lowest": min(values), "highest": max(values)}
+        print(f"seeds, {name}: {summary[f'seeds, {name}']}")
+    result = {"summary": summary, "rates": rates, "differences": gaps, "tables": whole, "rules": by_rule}
     seconds = time.perf_counter() - start
-    keep({"summary": summary, "rates": rates, "differences": gaps, "tables": whole, "seconds": seconds}, chosen.keep)
+    keep({**result, "seconds": seconds}, chosen.keep)
     print(f"{seconds:.0f} s")
 
 

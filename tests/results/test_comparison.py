@@ -23,9 +23,9 @@ def runs(
     ]
 
 
-def test_every_number_is_of_the_predictions(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_every_number_is_of_the_predictions(tmp_path: pathlib.Path) -> None:
     records = {"ce": runs(tmp_path), "better": runs(tmp_path, "better", 0.8)}
-    comparison = compare_records(records, generator=generator)
+    comparison = compare_records(records)
     first, second = comparison.methods
     for method, loaded in zip(comparison.methods, records.values(), strict=True):
         accuracies = [float((run.prediction == run.target).double().mean()) for run in loaded]
@@ -46,47 +46,52 @@ def test_every_number_is_of_the_predictions(tmp_path: pathlib.Path, generator: t
     assert gap is not None
     assert gap.verdict == "better"
     assert gap.paired
-    assert gap.test == "paired bootstrap"
+    assert gap.test == "test images and seeds"
+    assert gap.against == comparison.against == "ce"
     assert gap.rates["accuracy"] is not None
     assert gap.rates["accuracy"].value == pytest.approx(sum(gap.seeds) / 3)
     assert comparison.group_sizes == {"many": 4, "medium": 3, "few": 3}
-    assert comparison.notes == ()
+    assert comparison.notes[0] == "Many: more than 100 training images; few: fewer than 20."
+    assert len(comparison.notes) == 3  # and the groups as a family, and the smallest difference
 
 
 def test_the_order_of_runs_and_of_test_items_does_not_matter(tmp_path: pathlib.Path) -> None:
     a, b = runs(tmp_path), runs(tmp_path, "better", 0.8)
-    order = torch.randperm(500, generator=torch.Generator().manual_seed(3))
+    order = torch.randperm(500)
     shuffled = [
         dataclasses.replace(run, index=run.index[order], target=run.target[order], prediction=run.prediction[order])
         for run in reversed(b)
     ]
-    plain = compare_records({"ce": a, "better": b}, generator=torch.Generator().manual_seed(1))
-    assert compare_records({"ce": a, "better": shuffled}, generator=torch.Generator().manual_seed(1)) == plain
+    plain = compare_records({"ce": a, "better": b})
+    assert compare_records({"ce": a, "better": shuffled}) == plain
 
 
-def test_single_runs_are_compared_by_mcnemar(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_single_runs_are_compared_by_mcnemar(tmp_path: pathlib.Path) -> None:
     a, b = runs(tmp_path, seeds=[0]), runs(tmp_path, "better", 0.8, seeds=[0])
-    comparison = compare_records({"ce": a, "better": b}, generator=generator)
+    comparison = compare_records({"ce": a, "better": b})
     gap = comparison.methods[1].difference
     assert gap is not None
     assert gap.test == "exact McNemar"
-    assert gap.p == mcnemar(b[0].prediction == b[0].target, a[0].prediction == a[0].target)
+    assert gap.p == pytest.approx(mcnemar(b[0].prediction == b[0].target, a[0].prediction == a[0].target))
+    assert gap.verdict == "better in this run"
     assert any("One seed" in note for note in comparison.notes)
 
 
-def test_equals_are_indistinguishable_and_less_is_worse(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_equals_are_indistinguishable_and_less_is_worse(tmp_path: pathlib.Path) -> None:
     records = {name: runs(tmp_path, name, accuracy) for name, accuracy in (("a", 0.6), ("b", 0.6), ("c", 0.4))}
-    verdicts = [method.difference for method in compare_records(records, generator=generator).methods]
+    verdicts = [method.difference for method in compare_records(records).methods]
     assert verdicts[1] is not None
     assert verdicts[1].verdict == "indistinguishable at 95 %"
     assert verdicts[2] is not None
     assert verdicts[2].verdict == "worse"
+    assert verdicts[2].p is not None
     assert verdicts[2].p_adjusted == pytest.approx(2 * verdicts[2].p)
+    assert verdicts[2].family == 2
 
 
-def test_two_seeds_have_no_interval(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_two_seeds_have_no_interval(tmp_path: pathlib.Path) -> None:
     records = {"a": runs(tmp_path, "a", seeds=[0, 1]), "b": runs(tmp_path, "b", seeds=[0, 1])}
-    comparison = compare_records(records, generator=generator)
+    comparison = compare_records(records)
     for method in comparison.methods:
         for estimate in method.estimates.values():
             assert estimate is not None
@@ -96,21 +101,23 @@ def test_two_seeds_have_no_interval(tmp_path: pathlib.Path, generator: torch.Gen
     gap = comparison.methods[1].difference
     assert gap is not None
     assert len(gap.seeds) == 2
-    assert any("both values are shown, and no interval" in note for note in comparison.notes)
+    assert gap.verdict == "no verdict from two seeds"
+    assert gap.p is gap.p_adjusted is None
+    assert any("both values are shown, no interval and no verdict" in note for note in comparison.notes)
 
 
-def test_other_seeds_are_not_paired(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_other_seeds_are_not_paired(tmp_path: pathlib.Path) -> None:
     records = {"a": runs(tmp_path, "a"), "b": runs(tmp_path, "b", seeds=[3, 4, 5])}
-    comparison = compare_records(records, generator=generator)
+    comparison = compare_records(records)
     gap = comparison.methods[1].difference
     assert gap is not None
     assert not gap.paired
-    assert gap.test == "bootstrap, seeds not paired"
+    assert gap.test == "test images and seeds, seeds not paired"
     assert gap.seeds == ()
     assert any("not paired: b" in note for note in comparison.notes)
 
 
-def test_an_empty_group_has_no_value(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_an_empty_group_has_no_value(tmp_path: pathlib.Path) -> None:
     loaded = [
         dataclasses.replace(
             run,
@@ -128,26 +135,28 @@ def test_an_empty_group_has_no_value(tmp_path: pathlib.Path, generator: torch.Ge
         )
         for run in runs(tmp_path)
     ]
-    (method,) = compare_records({"ce": loaded}, generator=generator).methods
+    (method,) = compare_records({"ce": loaded}).methods
     assert method.estimates["few"] is None
     assert method.summaries["few"] is None
     assert method.estimates["medium"] is not None
 
 
-def test_a_different_protocol_is_noted(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_a_different_protocol_is_noted(tmp_path: pathlib.Path) -> None:
     records = {"ce": runs(tmp_path), "crt": runs(tmp_path, "crt", epochs=(3, 1))}
-    notes = compare_records(records, generator=generator).notes
-    assert notes == ("The methods differ in more than the method, in epochs: ce 3; crt 3+1.",)
+    notes = compare_records(records).notes
+    assert "The methods differ in more than the method, in epochs: ce 3; crt 3+1." in notes
 
 
-def test_what_cannot_be_compared(tmp_path: pathlib.Path, generator: torch.Generator) -> None:
+def test_what_cannot_be_compared(tmp_path: pathlib.Path) -> None:
     a = runs(tmp_path)
 
     def refused(message: str, **records: list[Loaded]) -> None:
         with pytest.raises(InputError, match=message):
-            compare_records(records, generator=generator)
+            compare_records(records)
 
     refused("no records to compare")
+    with pytest.raises(InputError, match="no row 'z' to compare with; the rows are a"):
+        compare_records({"a": a}, against="z")
     refused("'b' has no records", a=a, b=[])
     refused("two records of seed 0", a=[a[0], made_up_run(tmp_path / "again")])
     refused("differ in epochs: 3 and 4", a=[a[0], made_up_run(tmp_path / "long", seed=1, epochs=(4,))])
@@ -165,12 +174,130 @@ def test_what_cannot_be_compared(tmp_path: pathlib.Path, generator: torch.Genera
     refused("claims accuracy 0.99", a=[dataclasses.replace(a[0], record=claim)])
 
 
+def five(folder: pathlib.Path) -> dict[str, list[Loaded]]:
+    rows = (("ce", 0.5), ("dro-lt", 0.62), ("dro-lt@robust=0", 0.6), ("ip-dpp", 0.56), ("ip-dpp@arm=uniform", 0.55))
+    return {name: runs(folder, name, accuracy) for name, accuracy in rows}
+
+
+def test_each_method_is_also_compared_with_its_own_control(tmp_path: pathlib.Path) -> None:
+    records = five(tmp_path)
+    controls = {"dro-lt": "dro-lt@robust=0", "ip-dpp": "ip-dpp@arm=uniform", "ce": "not in the table"}
+    comparison = compare_records(records, controls=controls)
+    found = {method.name: method for method in comparison.methods}
+    assert [name for name, method in found.items() if method.control] == ["dro-lt", "ip-dpp"]
+    for name, other in (("dro-lt", "dro-lt@robust=0"), ("ip-dpp", "ip-dpp@arm=uniform")):
+        main, own = found[name].difference, found[name].control
+        assert main is not None
+        assert own is not None
+        assert (own.against, own.family, main.against, main.family) == (other, 2, "ce", 4)
+        assert own.rates["accuracy"] is not None
+        accuracies = [found[each].summaries["accuracy"] for each in (name, other)]
+        assert own.rates["accuracy"].value == pytest.approx(accuracies[0].mean - accuracies[1].mean)  # type: ignore[union-attr]
+    assert any("the 4 contrasts with ce and, apart from them, for 2 with the" in note for note in comparison.notes)
+
+
+def test_any_row_may_be_what_the_others_are_compared_with(tmp_path: pathlib.Path) -> None:
+    records = five(tmp_path)
+    plain, turned = compare_records(records), compare_records(records, against="dro-lt")
+    assert turned.against == "dro-lt"
+    assert [method.difference is None for method in turned.methods] == [False, True, False, False, False]
+    there, back = plain.methods[1].difference, turned.methods[0].difference
+    assert there is not None
+    assert back is not None
+    assert there.rates["accuracy"] is not None
+    assert back.rates["accuracy"] is not None
+    assert back.rates["accuracy"].low == pytest.approx(-there.rates["accuracy"].high)  # type: ignore[operator]
+    assert [method.estimates for method in plain.methods] == [method.estimates for method in turned.methods]
+
+
+def test_the_interval_of_a_method_does_not_depend_on_the_table(tmp_path: pathlib.Path) -> None:
+    records = five(tmp_path)
+    together = {method.name: method.estimates for method in compare_records(records).methods}
+    for name in records:
+        (alone,) = compare_records({name: records[name]}).methods
+        assert alone.estimates == together[name]
+
+
+def test_every_verdict_is_what_its_interval_says(tmp_path: pathlib.Path) -> None:
+    comparison = compare_records(five(tmp_path), controls={"dro-lt": "dro-lt@robust=0"})
+    words = []
+    for method in comparison.methods:
+        for found in (method.difference, method.control):
+            if found is None:
+                continue
+            assert found.p_adjusted is not None
+            assert (found.p_adjusted < 0.05) == (found.verdict in ("better", "worse"))
+            assert found.verdict == found.verdicts["accuracy"]
+            for rate, one in found.rates.items():
+                assert one is not None
+                assert one.low is not None
+                assert one.high is not None
+                told = "better" if one.low > 0 else "worse" if one.high < 0 else "indistinguishable at 95 %"
+                assert found.verdicts[rate] == told
+                words.append(told)
+    assert set(words) == {"better", "indistinguishable at 95 %"}
+
+
+def test_the_intervals_of_groups_allow_for_all_groups(tmp_path: pathlib.Path) -> None:
+    from longtail.results.statistics import difference
+
+    records = {"ce": runs(tmp_path), "better": runs(tmp_path, "better", 0.8)}
+    found = compare_records(records).methods[1].difference
+    assert found is not None
+    right = [torch.stack([run.prediction == run.target for run in records[name]]) for name in ("better", "ce")]
+    target = records["ce"][0].target
+    weights = rate_weights(target, made_up_counts(10), many=100, few=20)["many"]
+    (alone,) = difference(*right, target, weights=weights[None], paired=True, family=3)
+    assert found.rates["many"] == alone
+
+
+def test_equal_answers_print_equal_numbers(tmp_path: pathlib.Path) -> None:
+    same = runs(tmp_path)
+    comparison = compare_records({"a": same, "b": same, "c": runs(tmp_path, "c", 0.6)})
+    first, second, _ = comparison.methods
+    assert first.estimates == second.estimates
+    assert second.difference is not None
+    assert second.difference.rates["accuracy"] is not None
+    assert second.difference.rates["accuracy"].value == 0.0
+    assert second.difference.p == 1.0
+
+
+def test_short_runs_old_numerics_and_unequal_steps_are_said(tmp_path: pathlib.Path) -> None:
+    def budget(loaded: list[Loaded], **budget: int) -> list[Loaded]:
+        return [dataclasses.replace(run, record=dataclasses.replace(run.record, budget=budget)) for run in loaded]
+
+    records = {
+        "ce": budget(runs(tmp_path), epochs=10, stated=1000, steps=40),
+        "b": budget(runs(tmp_path, "b"), epochs=10, stated=10, steps=400),
+    }
+    comparison = compare_records(records, numerics=2)
+    assert comparison.methods[0].marks == ("short: 10 of 1000 epochs", "numerics 1 (now 2)")
+    assert comparison.methods[1].marks == ("numerics 1 (now 2)",)
+    assert "Unequal numbers of optimiser steps: ce 40; b 400." in comparison.notes
+    assert "ce is marked: short: 10 of 1000 epochs; numerics 1 (now 2)." in comparison.notes
+    assert compare_records(records, numerics=1).methods[1].marks == ()
+
+
+def test_the_notes_say_what_is_pooled_and_what_can_be_shown(tmp_path: pathlib.Path) -> None:
+    records = five(tmp_path)
+    notes = compare_records(records).notes
+    assert any("pooled over 5 methods (8 degrees of freedom)" in note for note in notes)
+    assert any("points with three seeds and" in note for note in notes)
+    # One method whose runs are far apart: nothing is pooled for the accuracy, and that is said.
+    for seed, accuracy in ((10, 0.1), (11, 0.5), (12, 0.9)):
+        records.setdefault("wild", []).append(
+            made_up_run(tmp_path / "wild" / str(seed), recipe="wild", seed=seed, accuracy=accuracy)
+        )
+    notes = compare_records(records).notes
+    assert any("spread differently over their seeds in accuracy" in note for note in notes)
+
+
 def test_weights_make_the_rates_of_the_metrics(generator: torch.Generator) -> None:
     from longtail.metrics import evaluate
 
     # Class 9 has no test item, so that samples and classes weigh differently.
-    target = torch.cat([torch.arange(9), torch.randint(9, (300,), generator=generator)])
-    prediction = made_up_predictions(target, torch.rand(309, generator=generator) < 0.6, 10)
+    target = torch.cat([torch.arange(9), torch.randint(9, (300,))])
+    prediction = made_up_predictions(target, torch.rand(309) < 0.6, 10)
     counts = made_up_counts(10)
     report = evaluate(target, prediction, counts=counts)
     recalls = torch.tensor([0.0 if recall is None else recall for recall in report.per_class], dtype=torch.float64)

@@ -13,7 +13,17 @@ import torch
 
 from longtail.errors import InputError
 from longtail.results import record as records
-from longtail.results.record import Record, find, read, signature, stage_epochs, write
+from longtail.results.record import (
+    Record,
+    budget_note,
+    numerics_note,
+    parse,
+    read,
+    read_predictions,
+    signature,
+    stage_epochs,
+    write,
+)
 from oracles.runs import made_up_record, made_up_run
 
 
@@ -191,19 +201,24 @@ def test_what_is_not_there(tmp_path: pathlib.Path) -> None:
         read(tmp_path / "nowhere")
     made_up_run(tmp_path / "run")
     (tmp_path / "run" / "predictions.npz").unlink()
-    with pytest.raises(InputError, match=r"predictions.npz cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"predictions.npz does not exist; a record is useless without it"):
         read(tmp_path / "run")
 
 
 def test_a_file_too_large_is_not_opened(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up_run(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(records, "_MAX_JSON_BYTES", 100)
-        with pytest.raises(InputError, match="this is no record"):
+        patch.setattr(records, "MAX_RECORD_BYTES", 100)
+        with pytest.raises(InputError, match="this belongs to no record"):
             read(tmp_path)
-    monkeypatch.setattr(records, "_MAX_ITEMS", 10)
-    with pytest.raises(InputError, match="larger than predictions can be"):
+        with pytest.raises(InputError, match="this is no record"):
+            parse((tmp_path / "record.json").read_bytes(), b"", "upload")
+    content = (tmp_path / "predictions.npz").read_bytes()
+    monkeypatch.setattr(records, "MAX_PREDICTIONS_BYTES", 10)
+    with pytest.raises(InputError, match="this belongs to no record"):
         read(tmp_path)
+    with pytest.raises(InputError, match="more than predictions can be"):
+        read_predictions(content, "upload")
 
 
 def test_other_predictions_are_noticed(tmp_path: pathlib.Path) -> None:
@@ -245,7 +260,7 @@ def test_hostile_predictions_are_refused(tmp_path: pathlib.Path, monkeypatch: py
     with pytest.raises(InputError, match="is damaged"):
         read(tmp_path)
     replace_predictions(tmp_path, npz(**{**good, "prediction": good["prediction"][:-1]}))
-    with pytest.raises(InputError, match="prediction has 499 items, the record 500"):
+    with pytest.raises(InputError, match="the arrays must have one length"):
         read(tmp_path)
 
     # A header that promises 10^12 items over a few bytes, and a member that unpacks to far more than its file.
@@ -263,7 +278,7 @@ def test_hostile_predictions_are_refused(tmp_path: pathlib.Path, monkeypatch: py
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{**good, "target": np.zeros(1_000_000, dtype=np.int64)})
     replace_predictions(tmp_path, buffer.getvalue())
-    monkeypatch.setattr(records, "_MAX_ITEMS", 1000)
+    monkeypatch.setattr(records, "MAX_ITEMS", 1000)
     with pytest.raises(InputError, match=r"target.npy declares more than 1,000 items"):
         read(tmp_path)
 
@@ -293,3 +308,65 @@ def test_a_row_may_hold_a_number_for_each_class(tmp_path: pathlib.Path) -> None:
 
 def test_stages_of_one_epoch_are_told_apart(tmp_path: pathlib.Path) -> None:
     assert stage_epochs(made_up_run(tmp_path, epochs=(1, 1, 3)).record) == (1, 1, 3)
+
+
+def test_bytes_are_read_like_files(tmp_path: pathlib.Path) -> None:
+    run = made_up_run(tmp_path)
+    files = [(tmp_path / name).read_bytes() for name in ("record.json", "predictions.npz")]
+    parsed = parse(*files, "upload")
+    assert parsed.record == run.record
+    assert torch.equal(parsed.prediction, run.prediction)
+    with pytest.raises(InputError, match=r"upload, predictions.npz is not the file"):
+        parse(files[0], files[1] + b" ", "upload")
+    with pytest.raises(InputError, match="upload is damaged or is no record"):
+        parse(b"{", files[1], "upload")
+
+
+def test_unsigned_and_large_numbers(tmp_path: pathlib.Path) -> None:
+    run = made_up_run(tmp_path)
+    good = {name: getattr(run, name).numpy() for name in ("index", "target", "prediction")}
+    found = read_predictions(npz(**{**good, "prediction": good["prediction"].astype(np.uint8)}), "upload")
+    assert torch.equal(found["prediction"], run.prediction)
+    large = np.full(500, 2**63, dtype=np.uint64)
+    with pytest.raises(InputError, match=r"index.npy holds a number that is no 64-bit integer"):
+        read_predictions(npz(**{**good, "index": large}), "upload")
+    empty = {name: values[:0] for name, values in good.items()}
+    with pytest.raises(InputError, match="hold something"):
+        read_predictions(npz(**empty), "upload")
+
+
+def test_an_encrypted_or_broken_archive_is_refused(tmp_path: pathlib.Path) -> None:
+    made_up_run(tmp_path)
+    content = bytearray((tmp_path / "predictions.npz").read_bytes())
+    place = content.rindex(b"PK\x01\x02")  # entry of the last array in the directory: its flags
+    locked = bytearray(content)
+    locked[place + 8] |= 1
+    with pytest.raises(InputError, match="is encrypted"):
+        read_predictions(bytes(locked), "upload")
+    for start in range(40, len(content), 97):
+        broken = bytearray(content)
+        broken[start : start + 8] = bytes(8)
+        try:
+            read_predictions(bytes(broken), "upload")
+        except InputError as error:
+            assert "upload" in str(error)  # noqa: PT017
+
+
+def test_a_short_run_and_earlier_numerics_are_named(tmp_path: pathlib.Path) -> None:
+    record = made_up_run(tmp_path).record
+    assert (record.budget, record.digests, record.plan) == ({}, {}, {})
+    assert budget_note(record) == ""
+    short = Record.from_json({**record.to_json(), "budget": {"epochs": 10, "stated": 1000, "steps": 40}})
+    assert budget_note(short) == "short: 10 of 1000 epochs"
+    whole = Record.from_json({**record.to_json(), "budget": {"epochs": 1000, "stated": 1000, "steps": 4000}})
+    assert budget_note(whole) == ""
+    with pytest.raises(InputError, match=r"budget.stated"):
+        Record.from_json({**record.to_json(), "budget": {"epochs": 10, "steps": 40}})
+    assert numerics_note(record, 2) == "numerics 1 (now 2)"
+    assert numerics_note(record, 1) == numerics_note(record, None) == ""
+
+
+def test_a_record_from_before_the_later_fields_is_read(tmp_path: pathlib.Path) -> None:
+    record = made_up_run(tmp_path).record
+    early = {name: value for name, value in record.to_json().items() if name not in ("budget", "digests", "plan")}
+    assert Record.from_json(early) == record

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import pathlib
 import re
 from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
-import torch
 
 from longtail.results.comparison import compare_records
 from longtail.results.record import Loaded
 from longtail.results.report import configurations, report_html
 from longtail.results.report.series import MOST, curves, frequency_bins
+from longtail.results.tables import interval
 from oracles.runs import made_up_run
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -55,7 +56,7 @@ def made_up(folder: pathlib.Path, names: dict[str, float], seeds: int = 2, **mor
 
 
 def page_of(records: dict[str, list[Loaded]]) -> str:
-    return report_html(compare_records(records, generator=torch.Generator().manual_seed(0)), records)
+    return report_html(compare_records(records), records)
 
 
 HOSTILE = '<script>alert("$x$")</script>'
@@ -93,7 +94,7 @@ def test_every_figure_has_a_title_a_description_and_a_table(tmp_path: pathlib.Pa
         for name in ("xlink:href", "clip-path", "style"):
             for target in re.findall(r"#([\w.-]+)\)?", attributes.get(name) or ""):
                 assert target in identifiers
-    assert text.count("<table") == 8
+    assert text.count("<table") == 9
     # No colour of the figures is fixed but the few that matplotlib itself sets: the page decides them.
     svg = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
     assert set(re.findall(r"#[0-9a-fA-F]{6}\b", svg)) == set()
@@ -106,7 +107,7 @@ def test_the_same_comparison_makes_the_same_page(tmp_path: pathlib.Path) -> None
 
 def test_the_numbers_on_the_page_are_those_of_the_comparison(tmp_path: pathlib.Path) -> None:
     records = made_up(tmp_path, {"ce": 0.5, "balanced-softmax": 0.8}, seeds=3)
-    comparison = compare_records(records, generator=torch.Generator().manual_seed(0))
+    comparison = compare_records(records)
     text = report_html(comparison, records)
     for method in comparison.methods:
         summary, estimate = method.summaries["accuracy"], method.estimates["accuracy"]
@@ -116,7 +117,7 @@ def test_the_numbers_on_the_page_are_those_of_the_comparison(tmp_path: pathlib.P
         assert estimate.low is not None
         assert f"{100 * summary.mean:.2f} ± {100 * summary.sd:.2f} (3)" in text
         assert f"[{100 * estimate.low:.2f}, " in text
-    assert "<strong>balanced-softmax</strong> is better than ce: +" in text
+    assert "<strong>balanced-softmax</strong>: better than ce: +" in text
     for run in records["ce"]:
         assert run.record.predictions["sha256"][:12] in text
 
@@ -140,7 +141,7 @@ def test_many_classes_methods_and_epochs_stay_small(tmp_path: pathlib.Path) -> N
 
 def test_bins_hold_every_class_once(tmp_path: pathlib.Path) -> None:
     records = made_up(tmp_path, {"ce": 0.5}, items=1000, num_classes=250)
-    comparison = compare_records(records, generator=torch.Generator().manual_seed(0))
+    comparison = compare_records(records)
     bins = frequency_bins(comparison)
     assert len(bins) == 84  # of three classes each, and the last of one
     assert sum(part.images * (3 if n < 83 else 1) for n, part in enumerate(bins)) == pytest.approx(
@@ -189,3 +190,28 @@ def test_configurations_are_told_apart_field_by_field() -> None:
         "x": "none",
     }
     assert different == {"stages.1": ["–", "Stage"], "stages.1.epochs": ["–", "1"], "stages.1.at": ["–", "none"]}
+
+
+def test_every_rate_has_its_interval_and_verdict_and_marks_are_shown(tmp_path: pathlib.Path) -> None:
+    records = made_up(tmp_path, {"ce": 0.5, "dro-lt": 0.8, "dro-lt@robust=0": 0.78}, seeds=3)
+    comparison = compare_records(records, controls={"dro-lt": "dro-lt@robust=0"}, numerics=2)
+    text = report_html(comparison, records)
+    Page(text)
+    for method in comparison.methods:
+        for found in (method.difference, method.control):
+            if found is None:
+                continue
+            for rate, one in found.rates.items():
+                assert one is not None
+                assert interval(one, difference=True, digits=2) in text
+                assert f'-text">{found.verdicts[rate]}</small>' in text
+    assert "Minus the own control" in text
+    assert text.count("numerics 1 (now 2)") >= 6
+    for note in comparison.notes:
+        assert html.escape(note, quote=False).replace("'", "&#39;") in text
+    assert "bootstrap" not in text
+
+
+@pytest.mark.parametrize(("seeds", "says"), [(1, "better than ce in this run: +"), (2, "no verdict from two seeds")])
+def test_few_seeds_are_judged_with_care(tmp_path: pathlib.Path, seeds: int, says: str) -> None:
+    assert says in page_of(made_up(tmp_path, {"ce": 0.5, "balanced-softmax": 0.8}, seeds=seeds))

@@ -11,7 +11,7 @@ from longtail.data import Data, Split
 from longtail.errors import InputError
 from longtail.metrics import Report
 from longtail.results.record import Loaded
-from longtail.results.rescoring import rescore
+from longtail.results.rescoring import TOLERANCE, rescore, score
 from oracles.runs import made_up_run
 
 
@@ -102,3 +102,26 @@ def test_a_claim_about_one_class_is_checked_too(tmp_path: pathlib.Path) -> None:
     run = dataclasses.replace(run, record=dataclasses.replace(run.record, report=report))
     with pytest.raises(InputError, match="the record claims per_class"):
         rescore(run)
+
+
+def test_a_rate_may_miss_by_the_tolerance_and_no_more(tmp_path: pathlib.Path) -> None:
+    run = made_up_run(tmp_path)
+    for factor, refused in ((0.5, False), (2.0, True)):
+        report = {**run.record.report, "accuracy": run.record.report["accuracy"] + factor * TOLERANCE}
+        claimed = dataclasses.replace(run, record=dataclasses.replace(run.record, report=report))
+        if refused:
+            with pytest.raises(InputError, match="claims accuracy"):
+                rescore(claimed)
+        else:
+            rescore(claimed)
+
+
+def test_other_counts_make_other_groups_and_no_claim_is_judged(tmp_path: pathlib.Path) -> None:
+    run = made_up_run(tmp_path)
+    plain = score(run)
+    assert plain == rescore(run)
+    other = score(run, counts=[500] * 5 + [3] * 5, many=100, few=20)
+    assert other.group_sizes == {"many": 5, "medium": 0, "few": 5}
+    assert other.accuracy == plain.accuracy
+    false = dataclasses.replace(run.record, report={**run.record.report, "accuracy": 0.99})
+    assert score(dataclasses.replace(run, record=false)) == plain

@@ -6,11 +6,11 @@ import json
 import pathlib
 
 import pytest
-import torch
 from rich.console import Console
 
 from longtail.results.comparison import Comparison, compare_records
-from longtail.results.tables import table, to_json
+from longtail.results.statistics import Estimate
+from longtail.results.tables import interval, table, to_json
 from oracles.runs import made_up_run
 
 
@@ -20,12 +20,12 @@ def compared(folder: pathlib.Path, seeds: int) -> Comparison:
         name: [made_up_run(folder / name / str(s), recipe=name, seed=s, accuracy=accuracy) for s in range(seeds)]
         for name, accuracy in methods.items()
     }
-    return compare_records(records, generator=torch.Generator().manual_seed(0))
+    return compare_records(records)
 
 
 def printed(comparison: Comparison, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), force_terminal=False, legacy_windows=False)
-    console.print(table(comparison))
+    console.print(table(comparison, width=width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -54,7 +54,8 @@ def test_the_words_of_the_verdicts(tmp_path: pathlib.Path) -> None:
     text = printed(compared(tmp_path, 3), 140)
     assert "better" in text
     assert "indistinguishable" in text
-    assert "first" in text
+    assert "Minus ce, in points" in text
+    assert "Not told apart: indistinguishable at 95 %, which does not mean equal." in " ".join(text.split())
 
 
 def test_an_empty_group_is_a_dash(tmp_path: pathlib.Path) -> None:
@@ -79,3 +80,34 @@ def test_json_holds_everything_and_nothing_but_plain_values(tmp_path: pathlib.Pa
     assert found["estimates"]["accuracy"]["low"] < found["estimates"]["accuracy"]["value"]
     assert data["methods"][0]["difference"] is None
     assert data["data"]["fingerprint"] == "a" * 64
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_intervals_and_verdicts_of_every_group_are_whole(tmp_path: pathlib.Path, width: int) -> None:
+    comparison = compared(tmp_path, 3)
+    text = printed(comparison, width)
+    for method in comparison.methods[1:]:
+        assert method.difference is not None
+        for rate in ("accuracy", "many", "medium", "few"):
+            assert interval(method.difference.rates[rate], difference=True) in text
+    assert text.count("better") >= 2
+    for note in comparison.notes:
+        assert note in " ".join(text.split())
+
+
+def test_marks_stand_beside_the_name_and_controls_have_a_block(tmp_path: pathlib.Path) -> None:
+    methods = {"ce": 0.5, "dro-lt": 0.75, "dro-lt@robust=0": 0.7}
+    records = {
+        name: [made_up_run(tmp_path / name / str(s), recipe=name, seed=s, accuracy=accuracy) for s in range(3)]
+        for name, accuracy in methods.items()
+    }
+    text = printed(compare_records(records, controls={"dro-lt": "dro-lt@robust=0"}, numerics=2), 80)
+    assert "Minus the own control, in points" in text
+    assert "minus dro-lt@robust=0" in " ".join(text.split()) or "robust=0" in text
+    assert text.count("numerics 1 (now 2)") >= 6
+
+
+def test_an_end_that_is_rounded_to_zero_keeps_its_side() -> None:
+    assert interval(Estimate(0.01, 0.0001, 0.02), difference=True) == "[+0.0, +2.0]"
+    assert interval(Estimate(-0.01, -0.02, -0.0001), difference=True) == "[−2.0, −0.0]"
+    assert interval(Estimate(0.01, 0.0, 0.02), difference=True) == "[0.0, +2.0]"

@@ -1,9 +1,9 @@
-"""Records, their statistics, and the tables and pages that are made of them."""
+"""Records, their statistics, and the tables and pages that are made of them: the only evidence layer."""
 
 from longtail.results.comparison import Comparison, Difference, Method, compare_records
-from longtail.results.record import Loaded, Record, read, signature, write
+from longtail.results.record import Loaded, Record, parse, read, signature, write
 from longtail.results.report import report_html
-from longtail.results.rescoring import rescore
+from longtail.results.rescoring import rescore, score
 from longtail.results.statistics import Estimate, Summary, difference, estimate, mcnemar, summarize, verdict
 from longtail.results.tables import table, to_json
 
@@ -19,9 +19,11 @@ __all__ = [
     "difference",
     "estimate",
     "mcnemar",
+    "parse",
     "read",
     "report_html",
     "rescore",
+    "score",
     "signature",
     "summarize",
     "table",

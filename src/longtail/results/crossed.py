@@ -101,7 +101,8 @@ def arm(correct: Bool[Tensor, "S N"], made: Rates) -> Arm:
 
 def of_runs(made: Rates, right: NDArray[np.int64]) -> NDArray[np.float64]:
     """Rates (M, S) of each run, from right answers (S, K), or their differences from differences."""
-    return np.asarray(made.item @ right.T.astype(np.float64))
+    # Row by row, so that a rate has the same last digit whatever other rates are asked for.
+    return np.asarray((made.item[:, None, :] * right).sum(axis=2))
 
 
 def of_seeds(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -538,16 +538,18 @@ def _array(archive: zipfile.ZipFile, name: str, where: str) -> Tensor:
         raise InputError(f"{where}: {name} is encrypted")
     raw = archive.read(name)
     stream = io.BytesIO(raw)
+    values = None
     with contextlib.suppress(ValueError, KeyError, SyntaxError, TypeError, MemoryError, RecursionError):
         if np.lib.format.read_magic(stream) == (1, 0):
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
             integers = dtype.kind in "iu" and len(shape) == 1
             if integers and shape[0] * dtype.itemsize == len(raw) - stream.tell():
                 values = np.frombuffer(raw, dtype, offset=stream.tell())
-                if dtype.kind == "u" and len(values) and int(values.max()) > np.iinfo(np.int64).max:
-                    raise InputError(f"{where}: {name} holds a number that is no 64-bit integer")
-                return torch.from_numpy(values.astype(np.int64))
-    raise InputError(f"{where}: {name} must be one vector of integers")
+    if values is None:
+        raise InputError(f"{where}: {name} must be one vector of integers")
+    if values.dtype.kind == "u" and len(values) and int(values.max()) > np.iinfo(np.int64).max:
+        raise InputError(f"{where}: {name} holds a number that is no 64-bit integer")
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def _check_arrays(record: Record, index: Tensor, target: Tensor, prediction: Tensor, where: str) -> None:

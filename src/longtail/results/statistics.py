@@ -31,6 +31,8 @@ ALIKE = 0.05
 """Spreads over seeds are pooled unless Bartlett's test finds them different at this level."""
 SMALL = 10.5
 """Below so many independent answers, the interval of a rate is also as wide as that of Clopper and Pearson."""
+MARGIN = 0.45
+"""Standard errors by which a variance over seeds may be small by chance without making an interval short."""
 _LEAST = 1e-30
 """No p-value that takes seeds into account is stated smaller."""
 _STRAY = 0.05
@@ -144,7 +146,7 @@ def estimate(
         >>> correct = torch.arange(3000).reshape(3, 1000) % 10 < 7
         >>> (rate,) = estimate(correct, target, weights=torch.full((1, 4), 0.25))
         >>> f"{rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
-        '0.700 [0.671, 0.728]'
+        '0.700 [0.672, 0.727]'
 
     References:
         Agresti, Coull, *Approximate is better than "exact" for interval estimation of binomial proportions*, 1998.
@@ -153,7 +155,7 @@ def estimate(
     del generator
     made = crossed.rates(target, weights)
     found = crossed.arm(correct, made)
-    value = crossed.of_runs(made, found.right.sum(axis=0, keepdims=True))[:, 0] / found.runs
+    value = np.clip(crossed.of_runs(made, found.right.sum(axis=0, keepdims=True))[:, 0] / found.runs, 0.0, 1.0)
     if found.runs == 2:
         return [Estimate(one, None, None) for one in value.tolist()]
     number = _answers(made, found, value)
@@ -162,7 +164,7 @@ def estimate(
         cells = crossed.histogram(made, found.sums, found.runs + 1)
         alone = crossed.interaction(made, found.right.sum(axis=0), cells, np.arange(found.runs + 1), found.right)
         between = crossed.of_seeds(crossed.of_runs(made, found.right)) / found.runs
-        freedom = found.runs - 1
+        freedom = float(found.runs - 1)
         from_seeds = [seed_part(b, c, freedom) for b, c in zip(between, alone, strict=True)]
         extra = _t(1 - LEVEL, freedom) ** 2 * np.array(from_seeds)
     return [_rate(*one) for one in zip(value.tolist(), number.tolist(), extra.tolist(), strict=True)]
@@ -211,7 +213,7 @@ def difference(
         >>> always, half = torch.ones(1, 20, dtype=torch.bool), torch.arange(20)[None] < 10
         >>> (gap,) = difference(always, half, target, weights=torch.ones(1, 1), paired=True)
         >>> f"{gap.value} [{gap.low:.2f}, {gap.high:.2f}], p {gap.p:.4f}"
-        '0.5 [0.15, 0.73], p 0.0020'
+        '0.5 [0.18, 0.73], p 0.0020'
 
     References:
         McNemar, *Note on the sampling error of the difference between correlated proportions or percentages*, 1947.
@@ -267,12 +269,8 @@ def pool_seeds(
     variance, freedom = crossed.spread(values, paired=paired)
     # No spread is smaller than what rounding to whole items makes.
     least = (made.item.max(axis=1)) ** 2 / 12
-    alike = [
-        _bartlett(
-            [max(float(crossed.of_seeds(part)[m]), least[m]) for part in values], [len(part[m]) for part in values]
-        )
-        for m in range(len(made.weights))
-    ]
+    spreads = np.stack([np.maximum(crossed.of_seeds(part), least) for part in values])
+    alike = [_bartlett(spreads[:, m], [part.shape[1] for part in values]) for m in range(len(made.weights))]
     pooled = tuple(p >= ALIKE and freedom > 0 for p in alike)
     return Seeds(tuple(variance.tolist()), freedom, tuple(alike), pooled)
 
@@ -314,7 +312,7 @@ def smallest_difference(
     for m, one in enumerate(_contrast(made, ours, theirs, correct, baseline, paired=paired, seeds=seeds)):
         pooled = seeds is not None and seeds.pooled[m]
         groups = arms if pooled else 2
-        freedom = (groups - 1 if paired else groups) * (runs - 1)
+        freedom = float((groups - 1 if paired else groups) * (runs - 1))
         items = one.squares - min(one.alone, one.squares) * (1 - have / runs)
         between = seed_part(one.between * have / runs, one.alone * have / runs, freedom)
         found.append(math.sqrt(_z(alpha) ** 2 * items + _t(alpha, freedom) ** 2 * between))
@@ -324,10 +322,10 @@ def smallest_difference(
 def seed_part(between: float, alone: float, freedom: float) -> float:
     r"""Variance of a mean over runs that comes from the seeds, beyond chance on single items.
 
-    .. math:: \max(B - \kappa C, 0), \qquad \kappa = 1 - 1 / \sqrt{2 \nu}
+    .. math:: \max(B - \kappa C, 0), \qquad \kappa = 1 - m \sqrt{2 / \nu}
 
-    B - C would be unbiased. But a B that is small by chance must not make the interval too short, so half a standard
-    error of B, as large as it is where the seeds add nothing, stays in. docs/statistics.md shows what this does.
+    B - C would be unbiased. But a B that is small by chance must not make the interval too short. Where the seeds add
+    nothing, B has the mean C and the standard error :math:`C \sqrt{2 / \nu}`; m = ``MARGIN`` of these stay in.
 
     Args:
         between: B, the variance of the mean over the runs, estimated from the runs.
@@ -338,10 +336,10 @@ def seed_part(between: float, alone: float, freedom: float) -> float:
         The variance, at least 0.
 
     Example:
-        >>> seed_part(3.0, 2.0, 2.0), seed_part(1.0, 2.0, 50.0)
-        (2.0, 0.0)
+        >>> round(seed_part(3.0, 2.0, 2.0), 6), seed_part(1.0, 2.0, 50.0)
+        (1.9, 0.0)
     """
-    kept = 1 - 1 / math.sqrt(2 * freedom) if freedom > 0.5 else 0.0
+    kept = max(1 - MARGIN * math.sqrt(2 / freedom), 0.0)
     return max(float(between) - kept * float(alone), 0.0)
 
 
@@ -349,7 +347,7 @@ def t_quantile(freedom: float, level: float = LEVEL) -> float:
     """Return the standard errors on either side of a mean that hold a share ``level`` of Student's t.
 
     Example:
-        >>> round(t_quantile(2), 2), round(t_quantile(2, 1 - 0.05 / 8), 1)
+        >>> round(t_quantile(2.0), 2), round(t_quantile(2.0, 1 - 0.05 / 8), 1)
         (4.3, 12.6)
     """
     return _t(1 - level, freedom)
@@ -493,7 +491,8 @@ def _contrast(
     # In units of 1 / (a b), so that equal answers differ by exactly 0.
     unit = a * b
     steps = (np.arange(a + 1)[:, None] * b - np.arange(b + 1) * a).reshape(-1)
-    value = made.item @ (ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a) / unit
+    total = ours.right.sum(axis=0) * b - theirs.right.sum(axis=0) * a
+    value = np.clip(crossed.of_runs(made, total[None])[:, 0] / unit, -1.0, 1.0)
     if paired:
         gap = ours.right - theirs.right
         unlike = (correct != baseline).sum(dim=0).cpu().numpy()

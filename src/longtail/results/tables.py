@@ -1,73 +1,133 @@
-"""A comparison as a table in the terminal and as plain data."""
+"""A comparison as tables in the terminal and as plain data."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from longtail.results.comparison import Comparison, Difference, Method
-from longtail.results.statistics import Estimate
+from longtail.results.comparison import GROUPS, Comparison, Difference, Method
+from longtail.results.statistics import INDISTINGUISHABLE, NO_VERDICT, Estimate
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 DASH = "–"
 """Shown where there is no value."""
 MINUS = "−"
+SHORT = {INDISTINGUISHABLE: "not told apart", NO_VERDICT: "no verdict"}
+"""Verdicts in a narrow column; the caption of the table explains them."""
+WIDE = 120
+"""Columns of the terminal from which on a value and its interval are one line."""
 
 
-def table(comparison: Comparison) -> Table:
-    """A comparison for the terminal, in per cent; brackets hold 95 % intervals.
+def table(comparison: Comparison, *, width: int | None = None) -> Group:
+    """Lay out a comparison for the terminal, in per cent.
 
     Args:
         comparison: from ``compare_records``.
+        width: columns of the terminal; found out if left out.
 
     Returns:
-        One row for each method.
+        The rates of each method; the differences from the method they are compared with; those from their own
+        controls, if there are any; and the notes. To be printed by a ``rich`` console.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from rich.console import Console, Group
+    from rich.text import Text
 
-    data = comparison.data
-    sizes = comparison.group_sizes
+    wide = (Console().width if width is None else width) >= WIDE
+    tables = [_rates(comparison, wide=wide)]
+    main = [(method, method.difference) for method in comparison.methods if method.difference is not None]
+    own = [(method, method.control) for method in comparison.methods if method.control is not None]
+    if main:
+        tables.append(_differences(f"Minus {comparison.against}, in points", main, comparison, wide=wide))
+    if own:
+        tables.append(_differences("Minus the own control, in points", own, comparison, wide=wide, named=True))
+    return Group(*(part for made in tables for part in (made, Text())), Text("\n".join(comparison.notes)))
+
+
+def _rates(comparison: Comparison, *, wide: bool) -> Table:
+    data, sizes = comparison.data, comparison.group_sizes
     drawn = "" if data["split_seed"] is None else f", imbalance {data['imbalance']:g}"
-    made = Table(
-        box=SIMPLE_HEAD,
-        title=f"{data['name']}{drawn}: {data['num_train']:,} training images, accuracy in %",
-        caption="\n".join(("mean ± sd (seeds); brackets: 95 % intervals.", *comparison.notes)),
-        caption_justify="left",
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
+    made = _empty(
+        f"{data['name']}{drawn}: {data['num_train']:,} training images, accuracy in %",
+        "mean ± sd (seeds); brackets: 95 % interval; below a group: its classes.",
     )
-    # Widths that leave every number whole in 80 columns; only names of methods are broken.
-    made.add_column("method", overflow="fold")
     made.add_column("accuracy", no_wrap=True)
-    for group in ("many", "medium", "few"):
+    for group in GROUPS:
         made.add_column(f"{group}\n({sizes[group]})", justify="right", no_wrap=True)
-    made.add_column("bal-\nanced", justify="right", no_wrap=True)
-    made.add_column("minus the first", no_wrap=True)
+    made.add_column("balanced", justify="right", no_wrap=True)
     made.add_column("s", justify="right", no_wrap=True)
     for method in comparison.methods:
         made.add_row(
-            method.name,
-            _accuracy(method),
-            *(percent(method.estimates[group]) for group in ("many", "medium", "few", "balanced_accuracy")),
-            "first" if method.difference is None else _difference(method.difference),
+            _name(method),
+            (" " if wide else "\n").join((over_seeds(method), interval(method.estimates["accuracy"]) or "no interval")),
+            *(percent(method.estimates[rate]) for rate in (*GROUPS, "balanced_accuracy")),
             f"{method.seconds:,.0f}" if method.seconds >= 10 else f"{method.seconds:.1f}",
         )
     return made
 
 
+def _differences(
+    title: str, rows: list[tuple[Method, Difference]], comparison: Comparison, *, wide: bool, named: bool = False
+) -> Table:
+    caption = "brackets: 95 % intervals that hold together."
+    if any(found.verdict == INDISTINGUISHABLE or INDISTINGUISHABLE in found.verdicts.values() for _, found in rows):
+        caption += f" {SHORT[INDISTINGUISHABLE].capitalize()}: {INDISTINGUISHABLE}, which does not mean equal."
+    made = _empty(title, caption)
+    shown = ["accuracy", *(group for group in GROUPS if comparison.group_sizes[group])]
+    for rate in shown:
+        made.add_column(rate, min_width=14)
+    for method, found in rows:
+        name = _name(method) + (f"\nminus {found.against}" if named else "")
+        made.add_row(name, *("\n".join(_parts(found, rate, wide=wide)) for rate in shown))
+    return made
+
+
+def _empty(title: str, caption: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(
+        box=SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    # Every number stays whole; only names of methods are broken.
+    made.add_column("method", overflow="fold")
+    return made
+
+
+def _name(method: Method) -> str:
+    return "\n".join((method.name, *method.marks))
+
+
+def _parts(found: Difference, rate: str, *, wide: bool) -> Iterator[str]:
+    """Lines of one difference: value and interval, together or apart, and verdict."""
+    estimate, verdict = found.rates[rate], found.verdicts[rate]
+    if estimate is None or verdict is None:
+        yield DASH
+        return
+    both = rate == "accuracy" and estimate.low is None and len(found.seeds) == 2
+    value = " and ".join(map(signed, found.seeds)) if both else signed(estimate.value)
+    between = interval(estimate, difference=True)
+    yield from (f"{value} {between}".rstrip(),) if wide or not between else (value, between)
+    yield SHORT.get(verdict, verdict)
+
+
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as dictionaries, lists and numbers; rates in [0, 1]."""
-    plain = _plain(dataclasses.asdict(comparison))
-    assert isinstance(plain, dict)
-    return plain
+    """Turn a comparison into dictionaries, lists and numbers; rates in [0, 1]."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(comparison).items()}
 
 
 def percent(estimate: Estimate | None, digits: int = 1) -> str:
-    """A rate in per cent without its sign, or a dash.
+    """Write a rate in per cent without its sign, or a dash.
 
     Example:
         >>> percent(Estimate(0.4512, 0.44, 0.46, 0.001)), percent(None)
@@ -77,7 +137,7 @@ def percent(estimate: Estimate | None, digits: int = 1) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference in points with its sign.
+    """Write a difference in points with its sign.
 
     Example:
         >>> signed(0.0123), signed(-0.0123, digits=2), signed(0.0)
@@ -90,7 +150,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def interval(estimate: Estimate | None, *, difference: bool = False, digits: int = 1) -> str:
-    """The 95 % interval in per cent, in brackets, or nothing.
+    """Write a 95 % interval in per cent, in brackets, or nothing.
 
     Example:
         >>> interval(Estimate(0.012, -0.001, 0.025, 0.07), difference=True)
@@ -101,12 +161,18 @@ def interval(estimate: Estimate | None, *, difference: bool = False, digits: int
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
     ends = (estimate.low, estimate.high)
-    low, high = (signed(end, digits) if difference else f"{100 * end:.{digits}f}" for end in ends)
+    # An end that is rounded to 0 keeps its sign: it says on which side of 0 the interval ends.
+    low, high = (_end(end, digits) if difference else f"{100 * end:.{digits}f}" for end in ends)
     return f"[{low}, {high}]"
 
 
+def _end(value: float, digits: int) -> str:
+    text = signed(value, digits)
+    return text if text[0] in "+−" or value == 0 else ("+" if value > 0 else MINUS) + text
+
+
 def over_seeds(method: Method, rate: str = "accuracy", digits: int = 1, *, counted: bool = True) -> str:
-    """Mean ± sd, and the number of seeds if ``counted``; both values for two seeds; a dash for an empty group."""
+    """Write mean ± sd, and the number of seeds if ``counted``; both values for two seeds; a dash for an empty group."""
     summary = method.summaries[rate]
     if summary is None:
         return DASH
@@ -114,19 +180,6 @@ def over_seeds(method: Method, rate: str = "accuracy", digits: int = 1, *, count
         return " and ".join(f"{100 * value:.{digits}f}" for value in summary.values)
     spread = "" if summary.sd is None else f" ± {100 * summary.sd:.{digits}f}"
     return f"{100 * summary.mean:.{digits}f}{spread}" + (f" ({summary.n})" if counted else "")
-
-
-def _accuracy(method: Method) -> str:
-    return f"{over_seeds(method)}\n{interval(method.estimates['accuracy']) or 'no interval'}"
-
-
-def _difference(difference: Difference) -> str:
-    accuracy = difference.rates["accuracy"]
-    value = DASH if accuracy is None else signed(accuracy.value)
-    between = interval(accuracy, difference=True)
-    if not between and difference.seeds:
-        value = " and ".join(signed(gap) for gap in difference.seeds)
-    return "\n".join(line for line in (value, between, difference.verdict.replace(" at", "\nat")) if line)
 
 
 def _plain(value: object) -> object:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longtail.results import tables
-from longtail.results.comparison import FURTHER, RATES, Comparison, Method
-from longtail.results.record import Loaded
+from longtail.results.comparison import FURTHER, RATES, Comparison, Difference
+from longtail.results.record import Loaded, budget_note
 from longtail.results.report import figures
 from longtail.results.report.series import Curve, curves, frequency_bins
+from longtail.results.statistics import INDISTINGUISHABLE, NO_VERDICT, ONE_RUN
 
 TITLES = {
     "accuracy": "accuracy",
@@ -23,7 +24,6 @@ TITLES = {
     "harmonic_mean": "harmonic mean recall",
     "worst_decile": "worst tenth of the classes",
 }
-MEASURED = {"train_accuracy": "training", "validation_accuracy": "validation, over classes", "test_accuracy": "test"}
 
 
 def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]]) -> str:
@@ -68,13 +68,20 @@ def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]])
         percent=tables.percent, interval=tables.interval, signed=tables.signed, over_seeds=tables.over_seeds
     )
     environment.filters["number"] = _number
+    main = [(method, method.difference) for method in comparison.methods if method.difference is not None]
+    own = [(method, method.control) for method in comparison.methods if method.control is not None]
     same, different = configurations({name: runs[0].record.config for name, runs in records.items()})
     return environment.get_template("report.html").render(
         comparison=comparison,
         data=comparison.data,
         names=names,
-        first=comparison.methods[0],
-        verdicts=[sentence(method, names[0]) for method in comparison.methods[1:]],
+        blocks=[
+            (title, found)
+            for title, found in ((f"Minus {comparison.against}", main), ("Minus the own control", own))
+            if found
+        ],
+        sentence=sentence,
+        budget_note=budget_note,
         figures={name: Markup(svg) if svg is not None else None for name, svg in drawn.items()},
         bins=bins,
         lines=list(dict.fromkeys(curve.name for found in rates.values() for curve in found)),
@@ -91,10 +98,17 @@ def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]])
     )
 
 
-def sentence(method: Method, first: str) -> str:
-    """The verdict on a method in words."""
-    found = method.difference
-    if found is None or (accuracy := found.rates["accuracy"]) is None:
+def sentence(found: Difference) -> str:
+    """Say a verdict in words.
+
+    Args:
+        found: a method's difference from another.
+
+    Returns:
+        For example "better than ce: +3.10 points, 95 % interval [+1.20, +5.00] (p = 0.002; test images and seeds)".
+    """
+    accuracy = found.rates["accuracy"]
+    if accuracy is None:
         return ""
     points = f"{tables.signed(accuracy.value, 2)} points"
     between = tables.interval(accuracy, difference=True, digits=2)
@@ -102,9 +116,13 @@ def sentence(method: Method, first: str) -> str:
         points += f", 95 % interval {between}"
     elif found.seeds:
         points += f", seed by seed {' and '.join(tables.signed(gap, 2) for gap in found.seeds)}"
-    than = "from" if found.verdict.startswith("indist") else "than"
-    adjusted = "" if found.p == found.p_adjusted else f", {_p(found.p_adjusted)} for all comparisons together"
-    return f"{found.verdict} {than} {first}: {points} (p {_p(found.p)}{adjusted}; {found.test})"
+    than = {INDISTINGUISHABLE: "from", NO_VERDICT: "against"}.get(found.verdict, "than")
+    word = found.verdict.replace(ONE_RUN, "")
+    here = ONE_RUN if found.verdict.endswith(ONE_RUN) else ""
+    if found.p is None or found.p_adjusted is None:
+        return f"{word} {than} {found.against}: {points}"
+    adjusted = "" if found.family == 1 else f", and p {_p(found.p_adjusted)} for {found.family} contrasts together"
+    return f"{word} {than} {found.against}{here}: {points} (p {_p(found.p)}{adjusted}; {found.test})"
 
 
 def configurations(configs: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, list[str]]]:

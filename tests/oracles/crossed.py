@@ -1,29 +1,42 @@
-"""The crossed bootstrap drawn item by item and run by run, and worlds in which the truth is known."""
+"""The parts of a variance from their definitions, signs flipped one by one, and worlds in which the truth is known."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def literal_draws(values: np.ndarray, target: np.ndarray, weights: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Deviations of a weighted mean of class means of ``values`` (S, N): S - 1 of S runs, n - 1 of n items a class."""
-    rng = np.random.default_rng(seed)
+def variance_parts(values: np.ndarray, target: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
+    """Parts of the variance of a weighted sum of class means of ``values`` (S, N): items, runs, both together."""
     runs = len(values)
-    recalls = np.array([values[:, target == k].mean() for k in range(len(weights))])
-    found = np.empty(draws)
-    for d in range(draws):
-        chosen = rng.integers(runs, size=runs - 1) if runs > 1 else [0]
-        total = 0.0
-        for k, weight in enumerate(weights):
-            (items,) = np.nonzero(target == k)
-            drawn = rng.choice(items, len(items) - 1) if len(items) > 1 else items
-            total += weight * values[np.ix_(chosen, drawn)].mean()
-        found[d] = total - recalls @ weights
-    return found
+    a = b = c = 0.0
+    statistic = np.zeros(runs)
+    for k, weight in enumerate(weights):
+        block = values[:, target == k]
+        n = block.shape[1]
+        if n == 0:
+            continue
+        statistic += weight * block.mean(axis=1)
+        if n > 1:
+            a += weight**2 * np.var(block.mean(axis=0), ddof=1) / n
+            for s in range(runs):
+                for i in range(n):
+                    rest = block[s, i] - block[:, i].mean() - block[s].mean() + block.mean()
+                    c += weight**2 * rest**2 / ((runs - 1) * (n - 1) * runs * n) if runs > 1 else 0.0
+    if runs > 1:
+        b = float(np.var(statistic, ddof=1)) / runs
+    return a, b, c
+
+
+def sign_flips(differences: np.ndarray) -> float:
+    """Share of all 2^n choices of signs whose sum is at least as far from 0: exact p-value of no difference."""
+    seen = abs(differences.sum())
+    signs = np.array(list(itertools.product((-1, 1), repeat=len(differences))))
+    return float((np.abs(signs @ differences) >= seen - 1e-9).mean())
 
 
 @dataclasses.dataclass(frozen=True)
