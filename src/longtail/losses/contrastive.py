@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longtail.errors import InputError
+from longtail.losses.labels import check_one_class
 from longtail.shapes import Float, Int
 
 __all__ = ["supervised_contrastive"]
@@ -61,6 +62,7 @@ def supervised_contrastive(
         raise InputError(
             f"{queries.shape[0]} queries, {keys.shape[0]} keys, {target.shape[0]} labels: give one of each per image"
         )
+    check_one_class(target, queries.shape[0])
     views = torch.cat([queries, keys])
     # In half precision the similarities of close views would be lost, and autocast would turn the product back to it.
     views = functional.normalize(views.to(torch.promote_types(views.dtype, torch.float32)), dim=1)

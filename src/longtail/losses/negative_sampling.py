@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from longtail.errors import InputError
+from longtail.losses.labels import check_one_class
 from longtail.shapes import Bool, Float, Int
 
 __all__ = [
@@ -359,6 +360,7 @@ def _pair(
         )
     if key_target is not None and key_target.shape[0] != others:
         raise InputError(f"{others} keys but {key_target.shape[0]} labels in key_target: give one label per key")
+    check_one_class(target, anchors)
     return _Batch(
         queries=_unit(queries),
         keys=_unit(keys),

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from longtail.counts import as_counts
 from longtail.errors import InputError
-from longtail.shapes import Float, Int
+from longtail.losses.labels import check_one_class
+from longtail.shapes import Counts, Float, Int
 
 Size = TypeVar("Size", float, Tensor)
 
@@ -83,6 +85,7 @@ def robustness_loss(
         raise InputError(
             f"features must be (N, D) and target (N,), not {tuple(features.shape)} and {tuple(target.shape)}"
         )
+    check_one_class(target, len(features))
     if centroids.ndim != 2 or centroids.shape[1] != features.shape[1] or radii.shape != centroids.shape[:1]:
         raise InputError(
             f"for features of width {features.shape[1]}, centroids must be (K, {features.shape[1]}) and radii (K,), "
@@ -151,7 +154,7 @@ def class_mean(
     return (weight * loss).sum() / torch.where(total > 0, total, 1.0)
 
 
-def no_radius(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
+def no_radius(counts: Counts) -> Float[Tensor, " K"]:
     """Radius 0 for every class: the nominal loss.
 
     Args:
@@ -164,10 +167,11 @@ def no_radius(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
         >>> no_radius(torch.tensor([500, 5])).tolist()
         [0.0, 0.0]
     """
-    return torch.zeros(counts.shape, device=counts.device)
+    known = as_counts(counts)
+    return torch.zeros(known.shape, device=known.device)
 
 
-def shared_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Tensor, " K"]:
+def shared_radius(counts: Counts, epsilon: float) -> Float[Tensor, " K"]:
     """The same radius for every class.
 
     Args:
@@ -185,10 +189,11 @@ def shared_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Tensor, " 
         [0.5, 0.5]
     """
     _check_not_negative("epsilon", epsilon)
-    return torch.full(counts.shape, float(epsilon), device=counts.device)
+    known = as_counts(counts)
+    return torch.full(known.shape, float(epsilon), device=known.device)
 
 
-def standard_error_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Tensor, " K"]:
+def standard_error_radius(counts: Counts, epsilon: float) -> Float[Tensor, " K"]:
     """A radius that shrinks like the error of a mean of n_c samples: ``eps_c = epsilon / sqrt(n_c)``.
 
     Args:
@@ -206,10 +211,11 @@ def standard_error_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Te
         [0.2..., 1.0]
     """
     _check_not_negative("epsilon", epsilon)
-    if bool((counts <= 0).any()):
-        empty = int((counts <= 0).nonzero()[0])
+    known = as_counts(counts)
+    if bool((known <= 0).any()):
+        empty = int((known <= 0).nonzero()[0])
         raise InputError(f"class {empty} has no training images, so its mean has no standard error: remove the class")
-    return epsilon / counts.to(torch.get_default_dtype()).sqrt()
+    return epsilon / known.to(torch.get_default_dtype()).sqrt()
 
 
 class LearnedRadii(nn.Module):
