@@ -1,15 +1,26 @@
-"""Samplers: iterables of indices, drawn a whole epoch at a time, that any ``DataLoader`` takes."""
+"""Samplers: which images an epoch sees, for any ``DataLoader`` and for the training loop of this library."""
 
-from longtail.samplers.frequency import ClassBalanced, InstanceBalanced, ProgressivelyBalanced, SquareRoot
+from longtail.samplers.frequency import (
+    ClassBalanced,
+    EffectiveNumber,
+    InstanceBalanced,
+    ProgressivelyBalanced,
+    RepeatFactor,
+    Reversed,
+    SquareRoot,
+)
 from longtail.samplers.informative import information_preserving
 from longtail.samplers.quota import ClassQuota, MinimumPerClass
 
 __all__ = [
     "ClassBalanced",
     "ClassQuota",
+    "EffectiveNumber",
     "InstanceBalanced",
     "MinimumPerClass",
     "ProgressivelyBalanced",
+    "RepeatFactor",
+    "Reversed",
     "SquareRoot",
     "information_preserving",
 ]
