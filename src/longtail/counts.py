@@ -36,8 +36,8 @@ def as_counts(
 
     Args:
         counts: (K,) training images per class.
-        num_classes: K, where it is known, such as the width of the logits.
-        device: of the result; by default that of ``counts``.
+        num_classes: number of classes where it is known, such as the width of the logits.
+        device: device of the result; by default that of ``counts``.
 
     Returns:
         (K,) int64.
@@ -65,7 +65,7 @@ def as_labels(target: Labels | object, *, device: torch.device | str | None = No
 
     Args:
         target: (N,) class numbers.
-        device: of the result; by default that of ``target``.
+        device: device of the result; by default that of ``target``.
 
     Returns:
         (N,) int64.
@@ -107,11 +107,11 @@ def _kind(values: object) -> str:
 
 
 def class_counts(target: Labels, num_classes: int) -> Int[Tensor, " K"]:
-    """Images per class.
+    """Count the images of each class.
 
     Args:
         target: (N,) class numbers from 0; a list, an array or a tensor.
-        num_classes: K; classes without images count 0.
+        num_classes: number of classes, K; classes without images count 0.
 
     Returns:
         (K,) int64, on the device of ``target``.
@@ -163,7 +163,7 @@ def effective_number(counts: Counts, beta: float | int) -> Float[Tensor, " K"]:
 
     Args:
         counts: (K,) training images per class.
-        beta: in [0, 1).
+        beta: base of the effective number, in [0, 1).
 
     Returns:
         (K,) in images; 0 for a class without images.

@@ -29,6 +29,10 @@ class Calibration:
         nll: mean negative log-likelihood of the target, in nats.
         brier: mean squared distance between the probabilities and the one-hot target, summed over classes: in [0, 2].
         bins: number of bins of ``ece``.
+
+    Example:
+        >>> calibration([0, 1], np.array([[0.75, 0.25], [0.25, 0.75]])).brier
+        0.125
     """
 
     ece: float
@@ -48,14 +52,18 @@ class Report:
         medium: mean recall of the classes between, the thresholds included.
         few: mean recall of the classes with fewer than ``thresholds["few"]`` training images.
         group_sizes: number of classes in each group.
-        thresholds: in training images.
+        thresholds: bounds of the groups in training images.
         per_class: recall of each class.
         macro_f1: mean F1 of the classes that occur in the target or among the predictions.
-        geometric_mean: of the recalls; 0 as soon as one class is never recognised.
-        harmonic_mean: of the recalls; 0 as soon as one class is never recognised.
+        geometric_mean: geometric mean of the recalls; 0 as soon as one class is never recognised.
+        harmonic_mean: harmonic mean of the recalls; 0 as soon as one class is never recognised.
         worst_decile: mean recall of the tenth of the classes (rounded up) that are recognised worst.
         calibration: None without probabilities.
         num_samples: number of test items.
+
+    Example:
+        >>> evaluate([0, 0, 0, 1], [0, 0, 1, 1], counts=[500, 5]).few
+        1.0
     """
 
     accuracy: float
@@ -74,12 +82,22 @@ class Report:
     num_samples: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and numbers."""
+        """Turn the report into plain dictionaries, lists and numbers.
+
+        Returns:
+            What ``json.dumps`` takes and ``from_json`` reads.
+        """
         return {**dataclasses.asdict(self), "per_class": list(self.per_class)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """What ``to_json`` wrote.
+        """Read a report that ``to_json`` wrote.
+
+        Args:
+            data: the fields of a report.
+
+        Returns:
+            The report.
 
         Raises:
             InputError: a field that is missing, unknown or of the wrong type.
@@ -111,7 +129,7 @@ def confusion(target: Labels, prediction: Labels, num_classes: int) -> Int[Tenso
     Args:
         target: (N,) true classes, in [0, K); a list, an array or a tensor.
         prediction: (N,) predicted classes, in [0, K).
-        num_classes: K.
+        num_classes: number of classes, K.
 
     Returns:
         Counts (K, K): rows are targets, columns are predictions.
@@ -146,7 +164,7 @@ def evaluate(
     many: int = 100,
     few: int = 20,
 ) -> Report:
-    """Score predictions.
+    """Score predictions: every number that this library reports, from the predicted classes.
 
     Args:
         target: (N,) true classes; a list, an array or a tensor.

@@ -121,7 +121,7 @@ def check_loss(
 
     Args:
         loss: bind further arguments first, as in ``functools.partial(balanced_softmax, counts=counts)``.
-        num_classes: K, and the classes of the targets.
+        num_classes: number of classes, K, of the logits and the targets.
         width: D, for a loss on features (N, D) instead of logits.
         per_sample: whether the value of a sample depends on that sample alone; False for contrastive losses.
 
@@ -156,7 +156,7 @@ def loss_checks(
 
     Args:
         loss: bind further arguments first, as in ``functools.partial(balanced_softmax, counts=counts)``.
-        num_classes: K, and the classes of the targets.
+        num_classes: number of classes, K, of the logits and the targets.
         width: D, for a loss on features (N, D) instead of logits.
         per_sample: whether the value of a sample depends on that sample alone; False for contrastive losses.
 
@@ -836,7 +836,7 @@ def check_model(model: nn.Module, *, num_classes: int, image: tuple[int, int, in
 
     Args:
         model: the network.
-        num_classes: K.
+        num_classes: number of classes, K.
         image: (C, H, W) of the images it takes.
 
     Raises:
@@ -858,7 +858,7 @@ def model_checks(model: nn.Module, *, num_classes: int, image: tuple[int, int, i
 
     Args:
         model: the network; its mode, training or eval, is as before afterwards.
-        num_classes: K.
+        num_classes: number of classes, K.
         image: (C, H, W) of the images it takes.
 
     Yields:

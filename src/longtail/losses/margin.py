@@ -17,7 +17,7 @@ def ldam_margins(counts: Counts, *, max_margin: float = 0.5) -> Float[Tensor, " 
     A class without images has margin 0. Use it to see which margins :func:`ldam` will ask for.
 
     Args:
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
         max_margin: the margin of the smallest class, in units of the logits before ``scale``.
 
     Returns:
@@ -52,7 +52,7 @@ def ldam(
     Args:
         logits: f (N, K), cosines.
         target: (N,) class numbers; the margin belongs to one true class, so soft labels are refused.
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
         max_margin: the margin of the smallest class.
         scale: s, what the cosines are multiplied by.
         ignore_index: class number of samples without a label, whose loss is 0.

@@ -32,7 +32,7 @@ def balanced_softmax(
     Args:
         logits: (N, K).
         target: (N,) class numbers, or (N, K) soft labels.
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
         label_smoothing: share of each label that is spread evenly over the classes with images, in [0, 1].
         ignore_index: class number of samples without a label, whose loss is 0.
 
@@ -78,7 +78,7 @@ def logit_adjusted_cross_entropy(
     Args:
         logits: (N, K).
         target: (N,) class numbers, or (N, K) soft labels.
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
         tau: strength of the adjustment.
         label_smoothing: share of each label that is spread evenly over the classes with images, in [0, 1].
         ignore_index: class number of samples without a label, whose loss is 0.
@@ -113,7 +113,7 @@ def adjust_logits(logits: Float[Tensor, "N K"], *, counts: Counts, tau: float = 
 
     Args:
         logits: (N, K).
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
         tau: strength of the adjustment; 0 leaves the logits as they are.
 
     Returns:

@@ -22,7 +22,7 @@ def inverse_frequency_weights(counts: Counts) -> Float[Tensor, " K"]:
     tail the largest weights are large, and :func:`effective_number_weights` are milder.
 
     Args:
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
 
     Returns:
         Weights (K,).
@@ -43,8 +43,8 @@ def effective_number_weights(counts: Counts, *, beta: float = 0.9999) -> Float[T
     where inverse frequencies are too harsh on the head.
 
     Args:
-        counts: n (K,), training images per class.
-        beta: in [0, 1).
+        counts: (K,) training images per class, n.
+        beta: base of the effective number, in [0, 1).
 
     Returns:
         Weights (K,).
@@ -67,7 +67,7 @@ def relative_frequency_weights(counts: Counts) -> Float[Tensor, " K"]:
     so, which restores about the natural frequencies.
 
     Args:
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
 
     Returns:
         Weights (K,).
@@ -98,8 +98,8 @@ def class_balanced(
     Args:
         logits: (N, K).
         target: (N,) class numbers, or (N, K) soft labels.
-        counts: n (K,), training images per class.
-        beta: of the effective number, in [0, 1).
+        counts: (K,) training images per class, n.
+        beta: base of the effective number, in [0, 1).
         label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
         ignore_index: class number of samples without a label, whose loss is 0.
 
@@ -148,10 +148,10 @@ def class_weighted_cross_entropy(
     Args:
         logits: (N, K).
         target: (N,) class numbers, or (N, K) soft labels, whose weight is ``sum_c t_c w_c``.
-        counts: n (K,), training images per class; a class without any has weight 0.
+        counts: (K,) training images per class, n; a class without any has weight 0.
         weight: ``inverse`` for 1 / n_c; ``effective`` for 1 / E_c, the effective number of samples with ``beta``;
             ``prior`` for n_c / max n, as the released DRO-LT weighs its representation stage.
-        beta: of the effective number, in [0, 1).
+        beta: base of the effective number, in [0, 1).
         label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
         ignore_index: class number of samples without a label, whose loss and weight are 0.
 
@@ -207,7 +207,7 @@ def focal(
     Args:
         logits: (N, K).
         target: (N,) class numbers, or (N, K) soft labels.
-        gamma: at least 0; how fast the loss fades as p_y grows.
+        gamma: exponent, at least 0: how fast the loss fades as p_y grows.
         label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
         ignore_index: class number of samples without a label, whose loss is 0.
 

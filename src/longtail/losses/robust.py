@@ -34,6 +34,8 @@ def robustness_loss(
 ) -> Float[Tensor, " N"]:
     r"""The robustness loss of every sample as anchor of its class, DRO-LT.
 
+    Use it beside a classification loss to make the features of each class compact, rare classes above all.
+
     A softmax of each *centroid over the samples of the batch*, not over classes. With ``d`` the Euclidean distance (not
     squared), ``t`` the temperature and ``c = y_i``::
 
@@ -56,10 +58,10 @@ def robustness_loss(
 
     Args:
         features: z (N, D), in any floating-point type.
-        target: y (N,), classes in [0, K).
+        target: (N,) class numbers in [0, K).
         centroids: mu (K, D); constants in the method, so pass them without a gradient.
         radii: eps (K,), at least 0, in units of the features.
-        temperature: t, above 0, in units of the features.
+        temperature: divisor t of the distances, above 0, in units of the features.
         strict: the bound (4), where ``shift`` has no meaning, instead of the surrogate (3).
         shift: how many radii the surrogate moves the samples of the class: 1 as in the authors' code, 2 as in the
             bound.
@@ -117,14 +119,14 @@ def robustness_loss(
 def class_mean(
     loss: Float[Tensor, " N"], target: Int[Tensor, " N"], *, class_weights: Float[Tensor, " K"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean over the classes that are present of the mean loss of their samples.
+    """Average a loss over the classes of a batch, so that each class counts alike however many samples it has.
 
     ``L = sum_c w_c L_c / sum_c w_c`` over the classes c with samples in the batch, ``L_c`` being the mean over those
     samples. Weights of absent classes do not count. With total weight 0 the mean is 0.
 
     Args:
         loss: (N,) in nats.
-        target: (N,), classes in [0, K).
+        target: (N,) class numbers in [0, K).
         class_weights: w (K,), at least 0; all equal by default.
 
     Returns:
@@ -172,7 +174,7 @@ def no_radius(counts: Counts) -> Float[Tensor, " K"]:
 
 
 def shared_radius(counts: Counts, epsilon: float) -> Float[Tensor, " K"]:
-    """The same radius for every class.
+    """The same radius for every class, whatever its size.
 
     Args:
         counts: training images per class (K,).
@@ -229,7 +231,7 @@ class LearnedRadii(nn.Module):
     The parameter carries ``no_decay = True``: leave it out of weight decay.
 
     Args:
-        num_classes: K.
+        num_classes: number of classes, K.
         initial: the radius of every class at the start, above 0, in units of the features.
 
     Raises:
@@ -252,7 +254,11 @@ class LearnedRadii(nn.Module):
         self.free.no_decay = True  # type: ignore[attr-defined]
 
     def forward(self) -> Float[Tensor, " K"]:
-        """The radii (K,), with their gradient."""
+        """Compute the radii, with their gradient.
+
+        Returns:
+            (K,) radii above 0, in units of the features.
+        """
         return functional.softplus(self.free)
 
 

@@ -31,9 +31,9 @@ class EpochSampler(Sampler[int], abc.ABC):
         number: indices in an epoch of all ranks together; rounded up to equal shares.
         unit: indices that stay together on a rank, such as a batch.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator: every epoch has a random stream of its own, set by ``seed`` and the epoch.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed in place of a generator: every epoch has a random stream of its own, set by ``seed`` and the epoch.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: both a generator and a seed, or a rank that does not exist.

@@ -28,9 +28,9 @@ class InstanceBalanced(EpochSampler):
         target: (N,) class numbers from 0; a list, an array or a tensor.
         num_samples: indices in an epoch of all ranks, N by default; a longer one goes on with another permutation.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: targets that are no row of class numbers from 0, or another argument out of range.
@@ -70,9 +70,9 @@ class ByClass(EpochSampler):
         target: (N,) class numbers from 0; a list, an array or a tensor.
         num_samples: indices in an epoch of all ranks, N by default.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: targets that are no row of class numbers from 0, or another argument out of range.
@@ -125,9 +125,9 @@ class SquareRoot(ByClass):
         target: (N,) class numbers from 0; a list, an array or a tensor.
         num_samples: indices in an epoch of all ranks, N by default.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: targets that are no row of class numbers from 0, or another argument out of range.
@@ -161,9 +161,9 @@ class ClassBalanced(ByClass):
         target: (N,) class numbers from 0; a list, an array or a tensor.
         num_samples: indices in an epoch of all ranks, N by default.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: targets that are no row of class numbers from 0, or another argument out of range.
@@ -197,12 +197,12 @@ class EffectiveNumber(ByClass):
 
     Args:
         target: (N,) class numbers from 0; a list, an array or a tensor.
-        beta: of the effective number, in [0, 1).
+        beta: base of the effective number, in [0, 1).
         num_samples: indices in an epoch of all ranks, N by default.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: beta outside [0, 1), targets that are no row of class numbers from 0, or another argument out of
@@ -256,9 +256,9 @@ class Reversed(ByClass):
         target: (N,) class numbers from 0; a list, an array or a tensor.
         num_samples: indices in an epoch of all ranks, N by default.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: targets that are no row of class numbers from 0, or another argument out of range.
@@ -308,9 +308,9 @@ class ProgressivelyBalanced(ByClass):
         target: (N,) class numbers from 0; K counts the classes that have any. A list, an array or a tensor.
         num_samples: indices in an epoch of all ranks, N by default.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
         epochs: T, the epochs of the run; the training loop of this library tells it instead.
 
     Raises:
@@ -413,9 +413,9 @@ class RepeatFactor(EpochSampler):
         num_samples: indices in an epoch of all ranks, by default the sum of the factors rounded up; another number
             changes all factors in proportion.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: a threshold that is not above 0, targets that are no row of class numbers from 0, or another

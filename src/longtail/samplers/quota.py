@@ -31,9 +31,9 @@ class ClassQuota(EpochSampler):
             an epoch sees the largest class once when all classes are drawn alike: 391 batches of 128 on CIFAR-100-LT.
         steps: batches in an epoch of all ranks, in place of ``num_samples``.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0; a batch stays whole on a rank.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0; a batch stays whole on a rank.
+        world_size: number of processes that share an epoch.
 
     Attributes:
         batch_size: images in a batch.
@@ -131,9 +131,9 @@ class MinimumPerClass(EpochSampler):
             the sum over classes of n_c rounded up to a multiple of g.
         batch_size: images in a step, a multiple of ``minimum``; if given, refused when it is not.
         generator: draws one epoch after another; on the device of ``target``.
-        seed: in place of a generator; 0 when neither is given.
-        rank: which of the processes this is, from 0; a group stays whole on a rank.
-        world_size: how many processes share an epoch.
+        seed: seed of the random stream, in place of a generator; 0 when neither is given.
+        rank: number of this process, from 0; a group stays whole on a rank.
+        world_size: number of processes that share an epoch.
 
     Raises:
         InputError: ``minimum`` below 1, a batch size that parts the images of a class, targets that are no row of class
@@ -228,7 +228,7 @@ def without_replacement(
         counts: (G,) items in each set, at least 1.
         numbers: (G,) groups wanted of each set.
         size: items in a group.
-        generator: on the device of ``counts``.
+        generator: random generator on the device of ``counts``.
 
     Returns:
         (sum of ``numbers``, size): one row for each group, set by set; the items of a set are numbered from 0.
