@@ -192,7 +192,7 @@ class Thing:
     """Hold something for a while.
 
     Args:
-        size: of it.
+        size: number of entries.
     """
     def __init__(self, size: int, depth: int) -> None: ...
 '''
