@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from longtail import counts
 from longtail.counts import class_counts, effective_number, gini, imbalance, pareto_ratio, prior, shot_groups
 from longtail.errors import InputError
 
@@ -202,3 +204,51 @@ def test_what_losses_use_needs_no_values():
     counts = torch.zeros(5, dtype=torch.int64, device="meta")
     assert prior(counts).shape == effective_number(counts, 0.9).shape == (5,)
     assert {mask.device.type for mask in shot_groups(counts).values()} == {"meta"}
+
+
+FORMS = [list, tuple, np.array, torch.tensor, lambda row: torch.tensor(row, dtype=torch.uint8)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_counts_and_labels_come_in_any_form(form):
+    row = [50, 7, 3]
+    for read in (counts.as_counts, counts.as_labels):
+        found = read(form(row))
+        assert found.dtype == torch.int64
+        assert found.tolist() == row
+    assert counts.class_counts(form([0, 2, 0]), 3).tolist() == [2, 0, 1]
+    assert counts.imbalance(form(row)) == 50 / 3
+    assert counts.shot_groups(form(row), many=10, few=5)["many"].tolist() == [True, False, False]
+    assert counts.prior(form(row)).sum() == pytest.approx(1)
+    assert counts.effective_number(form(row), 0.5).shape == (3,)
+
+
+def test_a_tensor_comes_back_as_it_is_and_on_the_device_asked_for():
+    given = torch.tensor([3, 1])
+    assert counts.as_counts(given) is given
+    assert counts.as_counts(given, device="meta").device.type == "meta"
+    assert counts.as_counts(given.to("meta"), num_classes=2).shape == (2,)
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ([[1, 2]], r"not torch.int64 of shape \(1, 2\)"),
+    ([0.5, 0.5], r"not torch.float32 of shape \(2,\)"),
+    (np.array([True, False]), r"not torch.bool of shape \(2,\)"),
+    (["cat", "dog"], r"not a list of str: number the names, as numpy.unique"),
+    (np.array(["cat", "dog"]), r"not a ndarray of <U3: number the names"),
+    (np.array(["cat", None], dtype=object), r"not a ndarray of object: number the names"),
+    (None, r"not a NoneType"),
+    (7, r"not torch.int64 of shape \(\)"),
+])  # fmt: skip
+def test_other_labels_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message) as error:
+        counts.as_labels(wrong)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=f"counts must be the number of training images .*{message}"):
+        counts.as_counts(wrong)
+
+
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_counts_of_another_number_of_classes_are_refused(length):
+    with pytest.raises(InputError, match=f"counts has {length} entries, but there are 3 classes"):
+        counts.as_counts([5] * length, num_classes=3)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -211,3 +212,24 @@ def test_a_report_cannot_be_changed() -> None:
     report = evaluate(target, target, counts=torch.tensor([9, 9]))
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.accuracy = 1.0  # type: ignore[misc]
+
+
+def test_labels_come_as_lists_or_arrays() -> None:
+    """The same report from tensors, lists and arrays; what is no row of class numbers is refused in one line."""
+    target, prediction, sizes = [0, 0, 1, 2], [0, 1, 1, 2], [500, 60, 5]
+    probability = np.eye(3, dtype=np.float32)[prediction]
+    expected = evaluate(
+        torch.tensor(target),
+        torch.tensor(prediction),
+        counts=torch.tensor(sizes),
+        probability=torch.as_tensor(probability),
+    )
+    assert evaluate(target, prediction, counts=sizes, probability=probability) == expected
+    arrays = (np.array(target), np.array(prediction, dtype=np.int32))
+    assert evaluate(*arrays, counts=np.array(sizes), probability=probability) == expected
+    with pytest.raises(InputError, match="prediction must be a row of class numbers from 0"):
+        evaluate(target, np.array(["a", "b", "b", "c"]), counts=sizes)
+    with pytest.raises(InputError, match="target has 4 classes and prediction 1"):
+        evaluate(target, [0], counts=sizes)
+    with pytest.raises(InputError, match="target has 3 classes and probability 4 rows"):
+        calibration(target[:3], probability)

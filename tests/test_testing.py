@@ -14,7 +14,20 @@ from torch.nn.functional import cross_entropy, one_hot
 
 import longtail.data
 from longtail import losses, samplers
-from longtail.testing import ContractError, check_dataset, check_loss, check_sampler
+from longtail.testing import (
+    ContractError,
+    check_dataset,
+    check_loss,
+    check_model,
+    check_objective,
+    check_sampler,
+    dataset_checks,
+    loss_checks,
+    model_checks,
+    objective_checks,
+    parametrize_with_checks,
+    sampler_checks,
+)
 
 COUNTS = torch.tensor([50, 20, 8, 3, 1])
 plain = functools.partial(cross_entropy, reduction="none")
@@ -59,10 +72,9 @@ OWN_LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", OWN_LOSSES)
-def test_own_losses_keep_the_contract(name):
-    loss, arguments = OWN_LOSSES[name]
-    check_loss(loss, **arguments)
+@parametrize_with_checks(*(loss_checks(loss, **arguments) for loss, arguments in OWN_LOSSES.values()))
+def test_own_losses_keep_the_contract(check):
+    check()
 
 
 # Losses of two views, as losses of one: the other view is the features turned by one place.
@@ -149,7 +161,16 @@ def picks(logits, target):
     return plain(logits, target[: len(logits)])
 
 
+def broadcast(logits, target, counts):
+    """Adds log-counts, one for all classes too; further ones are cut off."""
+    return plain(logits + counts[: logits.shape[1]].log().to(logits), target)
+
+
 BAD_LOSSES = {
+    "counts of another length": (
+        functools.partial(broadcast, counts=COUNTS),
+        "broadcast: accepts counts of 1 classes for logits of 5",
+    ),
     "reduced": (cross_entropy, "cross_entropy: returned a scalar for 12 samples; return one value for each"),
     "column": (lambda logits, target: plain(logits, target)[:, None], r"returned shape \(12, 1\), not \(12,\)"),
     "list": (lambda logits, target: plain(logits, target).tolist(), "returned list, not a tensor"),
@@ -219,16 +240,24 @@ OWN_SAMPLERS = {
     "InstanceBalanced": samplers.InstanceBalanced,
     "SquareRoot": samplers.SquareRoot,
     "ClassBalanced": samplers.ClassBalanced,
+    "EffectiveNumber": functools.partial(samplers.EffectiveNumber, beta=0.9),
+    "Reversed": samplers.Reversed,
+    "RepeatFactor": functools.partial(samplers.RepeatFactor, threshold=0.2),
     "ProgressivelyBalanced": samplers.ProgressivelyBalanced,
     "ClassQuota": functools.partial(samplers.ClassQuota, classes=4, images=3),
     "MinimumPerClass": functools.partial(samplers.MinimumPerClass, minimum=2),
 }
 
 
-@pytest.mark.parametrize("name", OWN_SAMPLERS)
-def test_own_samplers_keep_the_contract(name):
-    check_sampler(OWN_SAMPLERS[name])
-    check_sampler(OWN_SAMPLERS[name], target=torch.tensor([2, 0, 1, 3, 0, 0, 2, 1], dtype=torch.int64))
+FEW = torch.tensor([2, 0, 1, 3, 0, 0, 2, 1])
+
+
+@parametrize_with_checks(
+    *(sampler_checks(factory) for factory in OWN_SAMPLERS.values()),
+    *(sampler_checks(factory, target=FEW) for factory in OWN_SAMPLERS.values()),
+)
+def test_own_samplers_keep_the_contract(check):
+    check()
 
 
 def test_no_sampler_is_forgotten():
@@ -354,7 +383,48 @@ class NamedBatch(Good):
     batch_size = 2.5
 
 
+class Placed(Good):
+    """Names a position and forgets it."""
+
+    def state_dict(self):
+        return {"position": 0}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class Ranked(Good):
+    """Every rank draws for itself, from equal generators."""
+
+    def __init__(self, target, *, generator, rank=0, world_size=1):
+        super().__init__(target, generator=generator)
+
+
+class Unequal(Good):
+    def __init__(self, target, *, generator, rank=0, world_size=1):
+        super().__init__(target, generator=generator)
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self):
+        return len(range(self.rank, len(self.target) - 1, self.world_size))
+
+    def __iter__(self):
+        order = torch.randperm(len(self.target) - 1, generator=self.generator).tolist()
+        return iter(order[self.rank :: self.world_size])
+
+
+class Whole(Ranked):
+    def __init__(self, target, *, generator, rank=0, world_size=1):
+        super().__init__(target, generator=generator)
+        for _ in range(rank):
+            torch.randperm(len(target), generator=generator)
+
+
 BAD_SAMPLERS = {
+    Placed: "does not go on in the middle of an epoch although its state names a position",
+    Ranked: "two ranks draw the same indices",
+    Unequal: "two ranks have 52 and 51 indices",
+    Whole: "a rank of two has 104 indices and a process alone 104",
     Tensors: "index 0 is a Tensor, not an int",
     Long: "yields 104 indices, but its length is 105",
     OffByOne: "is 104, not a position from 0 to 103",
@@ -537,3 +607,198 @@ def test_a_test_set_that_is_numbered_anew_is_no_leak(good):
 def test_errors_are_assertions():
     assert issubclass(ContractError, AssertionError)
     assert dataclasses.is_dataclass(longtail.data.Split)
+
+
+# --- one check for each promise ---------------------------------------------------------------------------------------
+
+
+def test_every_promise_is_a_test_of_its_own():
+    """Only the promise that a loss breaks fails, whatever the order in which they are looked at."""
+    checks = list(loss_checks(batch_normalised))
+    assert len({str(check) for check in checks}) == len(checks) == 12
+    broken = []
+    for check in reversed(checks):
+        try:
+            check()
+        except ContractError:
+            broken.append(str(check))
+    assert broken == ["batch_normalised values each sample alone"]
+
+
+def test_what_is_checked_of_counts_and_of_ranks_is_what_a_part_knows():
+    bound = [check.promise for check in loss_checks(functools.partial(losses.ldam, counts=COUNTS))]
+    assert bound[-1] == "refuses counts of another number of classes"
+    assert [check.promise for check in loss_checks(lambda logits, target: plain(logits, target))] == bound[:-1]
+    assert "shares an epoch among ranks" in [check.promise for check in sampler_checks(samplers.ClassBalanced)]
+    assert "shares an epoch among ranks" not in [check.promise for check in sampler_checks(Good)]
+    assert len(list(dataset_checks(longtail.data.load("digits-lt")))) == 7
+
+
+def test_tests_are_named_by_subject_and_promise():
+    mark = parametrize_with_checks(loss_checks(plain), sampler_checks(Good)).mark
+    ids = [parameter.id for parameter in mark.args[1]]
+    assert ids[0] == "cross_entropy returns one finite value for each sample"
+    assert ids[-1] == "Good is taken by a DataLoader"
+
+
+# --- objectives -------------------------------------------------------------------------------------------------------
+
+
+def supervised(model, batch):
+    return plain(model(batch.images).logits, batch.target)
+
+
+def of_two_views(model, batch):
+    queries, keys = model.features(batch.images.flatten(0, 1)).chunk(2)
+    return losses.balanced_negative_sampling(queries, keys, batch.target, temperature=0.5)
+
+
+def of_features(model, batch):
+    centroids = torch.zeros(5, 6)
+    features = model.levels(batch.images)[-1]
+    return losses.robustness_loss(features, batch.target, centroids=centroids, radii=torch.ones(5))
+
+
+@parametrize_with_checks(
+    objective_checks(supervised), objective_checks(of_two_views, views=2), objective_checks(of_features)
+)
+def test_objectives_of_every_kind_keep_the_contract(check):
+    check()
+
+
+def brightens(model, batch):
+    batch.images += 1
+    return supervised(model, batch)
+
+
+BAD_OBJECTIVES = {
+    "reduced": (lambda model, batch: supervised(model, batch).mean(), r"returned shape \(\) for 12 images"),
+    "not a tensor": (lambda model, batch: supervised(model, batch).tolist(), "returned list for 12 images"),
+    "not finite": (lambda model, batch: supervised(model, batch) / 0, "is not a finite number"),
+    "without a gradient": (lambda model, batch: supervised(model, batch).detach(), "no gradient reaches the model"),
+    "of the images alone": (
+        lambda model, batch: batch.images.flatten(1).sum(dim=1).requires_grad_(),
+        "no gradient reaches the model",
+    ),
+    "in place": (brightens, "brightens: changes the batch in place"),
+    "global noise": (
+        lambda model, batch: supervised(model, batch) + torch.rand(12),
+        "draws from the global generator",
+    ),
+    "another shape": (lambda model: 0, "on 12 images: raised TypeError"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OBJECTIVES)
+def test_bad_objectives_are_rejected_with_the_reason(name):
+    objective, message = BAD_OBJECTIVES[name]
+    with pytest.raises(ContractError, match=message) as error:
+        check_objective(objective)
+    one_line(error)
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+class Network(torch.nn.Module):
+    """A good one; those below each break one thing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.body = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 3), torch.nn.BatchNorm2d(6), torch.nn.ReLU())
+            self.head = torch.nn.Linear(6, 4)
+
+    def forward(self, images):
+        features = self.body(images).mean(dim=(2, 3))
+        return types.SimpleNamespace(features=features, logits=self.head(features))
+
+
+@parametrize_with_checks(model_checks(Network(), num_classes=4, image=(1, 8, 8)))
+def test_a_good_model_passes(check):
+    check()
+
+
+class Logits(Network):
+    def forward(self, images):
+        return super().forward(images).logits
+
+
+class OfTheBatch(Network):
+    def forward(self, images):
+        return super().forward(images - images.mean(dim=0, keepdim=True))
+
+
+class Noisy(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = np.random.default_rng(0)
+
+    def forward(self, images):
+        return super().forward(images + float(self.generator.normal()))
+
+
+class Dropping(Network):
+    def forward(self, images):
+        torch.rand(1)
+        return super().forward(images)
+
+
+class Hidden(Network):
+    """Its state dictionary does not hold what it computes with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = [self.head.weight]
+
+    def __deepcopy__(self, memo):
+        other = Hidden()
+        other.scale = [torch.zeros(4, 6)]
+        return other
+
+    def forward(self, images):
+        output = super().forward(images)
+        return types.SimpleNamespace(features=output.features, logits=output.logits + output.features @ self.scale[0].T)
+
+
+class Idle(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(3))
+
+
+class Overwrites(Network):
+    def forward(self, images):
+        output = super().forward(images)
+        images.zero_()
+        return output
+
+
+class Double(Network):
+    def forward(self, images):
+        output = super().forward(images)
+        return types.SimpleNamespace(features=output.features, logits=output.logits.double())
+
+
+BAD_MODELS = {
+    Logits: "on images .*: raised AttributeError",
+    OfTheBatch: "image 0 has other logits alone than in a batch",
+    Noisy: "has other logits alone|two calls on the same images differ",
+    Dropping: "draws from the global generator",
+    Hidden: "has other logits once its state_dict is loaded",
+    Idle: "parameter unused gets no gradient",
+    Overwrites: "changes the images in place",
+    Double: "logits are torch.float64",
+}
+
+
+@pytest.mark.parametrize("bad", BAD_MODELS)
+def test_bad_models_are_rejected_with_the_reason(bad):
+    with pytest.raises(ContractError, match=f"{bad.__name__}: .*({BAD_MODELS[bad]})|{bad.__name__}: {BAD_MODELS[bad]}"):
+        check_model(bad(), num_classes=4, image=(1, 8, 8))
+
+
+def test_a_model_of_other_classes_is_rejected():
+    with pytest.raises(ContractError, match=r"logits \(4, 4\) for 4 images; they are \(4, D\) and \(4, 9\)"):
+        check_model(Network(), num_classes=9, image=(1, 8, 8))

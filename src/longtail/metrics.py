@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.counts import shot_groups
+from longtail.counts import as_counts, as_labels, shot_groups
 from longtail.errors import InputError
-from longtail.shapes import Float, Int
+from longtail.shapes import Counts, Float, Int, Labels
 
 BINS = 15
 """Bins of equal width of the expected calibration error, as in Guo et al., ICML 2017."""
@@ -28,6 +29,10 @@ class Calibration:
         nll: mean negative log-likelihood of the target, in nats.
         brier: mean squared distance between the probabilities and the one-hot target, summed over classes: in [0, 2].
         bins: number of bins of ``ece``.
+
+    Example:
+        >>> calibration([0, 1], np.array([[0.75, 0.25], [0.25, 0.75]])).brier
+        0.125
     """
 
     ece: float
@@ -47,14 +52,18 @@ class Report:
         medium: mean recall of the classes between, the thresholds included.
         few: mean recall of the classes with fewer than ``thresholds["few"]`` training images.
         group_sizes: number of classes in each group.
-        thresholds: in training images.
+        thresholds: bounds of the groups in training images.
         per_class: recall of each class.
         macro_f1: mean F1 of the classes that occur in the target or among the predictions.
-        geometric_mean: of the recalls; 0 as soon as one class is never recognised.
-        harmonic_mean: of the recalls; 0 as soon as one class is never recognised.
+        geometric_mean: geometric mean of the recalls; 0 as soon as one class is never recognised.
+        harmonic_mean: harmonic mean of the recalls; 0 as soon as one class is never recognised.
         worst_decile: mean recall of the tenth of the classes (rounded up) that are recognised worst.
         calibration: None without probabilities.
         num_samples: number of test items.
+
+    Example:
+        >>> evaluate([0, 0, 0, 1], [0, 0, 1, 1], counts=[500, 5]).few
+        1.0
     """
 
     accuracy: float
@@ -73,12 +82,22 @@ class Report:
     num_samples: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and numbers."""
+        """Turn the report into plain dictionaries, lists and numbers.
+
+        Returns:
+            What ``json.dumps`` takes and ``from_json`` reads.
+        """
         return {**dataclasses.asdict(self), "per_class": list(self.per_class)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """What ``to_json`` wrote.
+        """Read a report that ``to_json`` wrote.
+
+        Args:
+            data: the fields of a report.
+
+        Returns:
+            The report.
 
         Raises:
             InputError: a field that is missing, unknown or of the wrong type.
@@ -104,25 +123,28 @@ class Report:
         return cls(**values)
 
 
-def confusion(target: Int[Tensor, " N"], prediction: Int[Tensor, " N"], num_classes: int) -> Int[Tensor, "K K"]:
+def confusion(target: Labels, prediction: Labels, num_classes: int) -> Int[Tensor, "K K"]:
     """How often each class was predicted as each.
 
     Args:
-        target: true classes, in [0, K).
-        prediction: predicted classes, in [0, K).
-        num_classes: K.
+        target: (N,) true classes, in [0, K); a list, an array or a tensor.
+        prediction: (N,) predicted classes, in [0, K).
+        num_classes: number of classes, K.
 
     Returns:
         Counts (K, K): rows are targets, columns are predictions.
 
     Raises:
-        InputError: a class outside [0, K).
+        InputError: a class outside [0, K), or target and prediction of unequal length.
 
     Example:
         >>> confusion(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2)
         tensor([[1, 1],
                 [0, 1]])
     """
+    target, prediction = _classes(target, "target"), _classes(prediction, "prediction")
+    if len(target) != len(prediction):
+        raise InputError(f"target has {len(target)} classes and prediction {len(prediction)}: give one for each item")
     for name, classes in (("target", target), ("prediction", prediction)):
         if len(classes) and not (int(classes.min()) >= 0 and int(classes.max()) < num_classes):
             wrong = int(classes[(classes < 0) | (classes >= num_classes)][0])
@@ -134,21 +156,21 @@ def confusion(target: Int[Tensor, " N"], prediction: Int[Tensor, " N"], num_clas
 
 
 def evaluate(
-    target: Int[Tensor, " N"],
-    prediction: Int[Tensor, " N"],
+    target: Labels,
+    prediction: Labels,
     *,
-    counts: Int[Tensor, " K"],
-    probability: Float[Tensor, "N K"] | None = None,
+    counts: Counts,
+    probability: Float[Tensor, "N K"] | np.ndarray | None = None,
     many: int = 100,
     few: int = 20,
 ) -> Report:
-    """Score predictions.
+    """Score predictions: every number that this library reports, from the predicted classes.
 
     Args:
-        target: true classes.
-        prediction: predicted classes.
-        counts: images of each class in the training set; they make the groups.
-        probability: rows that sum to 1, for the calibration.
+        target: (N,) true classes; a list, an array or a tensor.
+        prediction: (N,) predicted classes.
+        counts: (K,) images of each class in the training set; they make the groups.
+        probability: (N, K), rows that sum to 1, for the calibration.
         many: a class with more training images than this is in the group "many".
         few: a class with fewer training images than this is in the group "few".
 
@@ -159,14 +181,13 @@ def evaluate(
         InputError: nothing to score, a class outside [0, K), or rows that are no probabilities.
 
     Example:
-        >>> report = evaluate(
-        ...     torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]), counts=torch.tensor([500, 5])
-        ... )
+        >>> report = evaluate([0, 0, 0, 1], [0, 0, 1, 1], counts=[500, 5])
         >>> report.accuracy, round(report.balanced_accuracy, 3), report.medium
         (0.75, 0.833, None)
     """
     if len(target) == 0:
         raise InputError("there is nothing to score: the target is empty")
+    counts = as_counts(counts)
     matrix = confusion(target, prediction, len(counts)).double()
     correct, support, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
     occurs = support > 0
@@ -196,7 +217,7 @@ def evaluate(
     )
 
 
-def calibration(target: Int[Tensor, " N"], probability: Float[Tensor, "N K"]) -> Calibration:
+def calibration(target: Labels, probability: Float[Tensor, "N K"] | np.ndarray) -> Calibration:
     r"""How well probabilities agree with what happens.
 
     .. math:: \mathrm{ECE} = \sum_{b=1}^{15} \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|    (Guo et al., Eq. 3)
@@ -206,14 +227,14 @@ def calibration(target: Int[Tensor, " N"], probability: Float[Tensor, "N K"]) ->
     of its type, so that it stays finite.
 
     Args:
-        target: true classes.
-        probability: rows that sum to 1.
+        target: (N,) true classes; a list, an array or a tensor.
+        probability: (N, K), rows that sum to 1.
 
     Returns:
         ECE, negative log-likelihood in nats and Brier score.
 
     Raises:
-        InputError: nothing to score, a class outside [0, K), or rows that are no probabilities.
+        InputError: nothing to score, a class outside [0, K), rows that are no probabilities, or not one for each item.
 
     Example:
         >>> calibration(torch.tensor([0, 1]), torch.tensor([[0.8, 0.2], [0.8, 0.2]])).ece
@@ -223,7 +244,10 @@ def calibration(target: Int[Tensor, " N"], probability: Float[Tensor, "N K"]) ->
         Guo, Pleiss, Sun, Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017; Brier, *Verification of
         forecasts expressed in terms of probability*, 1950 (the sum over all classes).
     """
+    probability, target = torch.as_tensor(probability), _classes(target, "target")
     samples, num_classes = probability.shape
+    if len(target) != samples:
+        raise InputError(f"target has {len(target)} classes and probability {samples} rows: give one for each item")
     if samples == 0:
         raise InputError("there is nothing to score: the target is empty")
     if bool(((target < 0) | (target >= num_classes)).any()):
@@ -251,6 +275,15 @@ def calibration(target: Int[Tensor, " N"], probability: Float[Tensor, "N K"]) ->
         brier=float(square.mean()),
         bins=BINS,
     )
+
+
+def _classes(values: Labels, name: str) -> Tensor:
+    if len(values) == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    try:
+        return as_labels(values)
+    except InputError as error:
+        raise InputError(str(error).replace("target", name, 1)) from None
 
 
 def _mean(values: Tensor) -> float | None:

@@ -6,7 +6,11 @@ jaxtyping an annotation evaluates to the plain array type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from torch import Tensor
 
 if TYPE_CHECKING:
     from typing import Annotated as Bool
@@ -25,4 +29,13 @@ else:
 
         Bool = Float = Int = Shaped = UInt8 = _Unchecked
 
-__all__ = ["Bool", "Float", "Int", "Shaped", "UInt8"]
+__all__ = ["Bool", "Counts", "Float", "Int", "Labels", "Shaped", "Target", "UInt8"]
+
+Counts: TypeAlias = Tensor | np.ndarray | Sequence[Any]
+"""Training images per class, (K,) whole numbers, in any of the forms people have them."""
+
+Labels: TypeAlias = Tensor | np.ndarray | Sequence[Any]
+"""Class numbers from 0, (N,), in any of the forms people have them."""
+
+Target: TypeAlias = Int[Tensor, " N"] | Float[Tensor, "N K"]
+"""What a loss on logits compares them with: (N,) class numbers, or (N, K) soft labels whose rows sum to 1."""

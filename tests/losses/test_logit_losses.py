@@ -17,12 +17,12 @@ COUNTS = torch.tensor([500, 60, 8, 5])
 
 LOSSES = [
     pytest.param(lambda logits, target, counts: losses.cross_entropy(logits, target), id="cross_entropy"),
+    pytest.param(lambda logits, target, counts: losses.focal(logits, target), id="focal"),
     *(
         pytest.param(lambda logits, target, counts, loss=loss: loss(logits, target, counts=counts), id=loss.__name__)
         for loss in (
             losses.balanced_softmax,
             losses.class_balanced,
-            losses.focal,
             losses.ldam,
             losses.logit_adjusted_cross_entropy,
         )
@@ -106,12 +106,13 @@ import torch
 from longtail import losses
 from longtail.testing import check_loss
 
-names = "balanced_softmax class_balanced focal ldam logit_adjusted_cross_entropy"
+names = "balanced_softmax class_balanced class_weighted_cross_entropy ldam logit_adjusted_cross_entropy"
 chosen = [getattr(losses, name) for name in names.split()]
 
 def step(logits, target, counts):
     weights = losses.inverse_frequency_weights(counts)
     values = [loss(logits, target, counts=counts) for loss in chosen]
+    values.append(losses.focal(logits, torch.softmax(logits.detach(), 1), label_smoothing=0.1))
     return torch.stack([*values, losses.cross_entropy(logits, target, class_weights=weights)])
 
 logits = torch.randn((9, 4), generator=torch.Generator().manual_seed(0), requires_grad=True)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from longtail.errors import InputError
 from longtail.samplers import ClassQuota, MinimumPerClass
-from longtail.samplers.quota import deal
+from longtail.samplers.quota import without_replacement
 
 SIGNIFICANCE = 1e-5
 COUNTS = [40, 17, 9, 0, 4, 3, 1]
@@ -62,7 +62,7 @@ def test_every_batch_keeps_the_quota(counts, images, length, seed, data):
 )
 def test_a_deck_is_dealt_out_before_it_is_shuffled(groups, size, seed):
     counts, hands = (torch.tensor(column) for column in zip(*groups, strict=True))
-    dealt = deal(counts, hands, size=size, generator=seeded(seed))
+    dealt = without_replacement(counts, hands, size=size, generator=seeded(seed))
     assert dealt.shape == (int(hands.sum()), size)
     for (count, _), rows in zip(groups, dealt.split(hands.tolist()), strict=True):
         cards = rows.flatten().tolist()

@@ -38,7 +38,7 @@ class ColorJitter:
         contrast: x of the contrast.
         saturation: x of the saturation.
         hue: x of the hue, 0 to 0.5.
-        probability: of changing an image at all.
+        probability: probability of changing an image at all.
 
     Raises:
         InputError: a negative x, a hue above 0.5, or no probability.
@@ -65,13 +65,16 @@ class ColorJitter:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image."""
+        """Number of uniform numbers that it needs for an image."""
         return 7
 
     def parameters(
         self, noise: Float[Tensor, "7 N"]
     ) -> tuple[Float[Tensor, "3 N"], Float[Tensor, " N"], Int[Tensor, "3 N"], Int[Tensor, " N"]]:
-        """What is done to each image.
+        """Read from uniform numbers what is done to each image.
+
+        Args:
+            noise: (7, N) in [0, 1).
 
         Returns:
             (3, N) factors of brightness, contrast and saturation, 1 where the image stays as it is;
@@ -88,7 +91,7 @@ class ColorJitter:
         return torch.where(changed, factors, 1.0), shift * changed, order, integer(noise[6], 4)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "7 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images changed as the numbers say."""
+        """Change the colours of the images as the numbers say."""
         return nearest(jitter(images, *self.parameters(noise)))
 
     def __call__(self, images: Shaped[Tensor, " ..."], *, generator: torch.Generator) -> UInt8[Tensor, "N C H W"]:
@@ -101,7 +104,7 @@ class Grayscale:
     """The image without its colours, with some probability; its channels stay three.
 
     Args:
-        probability: of greying an image.
+        probability: probability of greying an image.
 
     Raises:
         InputError: no probability.
@@ -119,15 +122,22 @@ class Grayscale:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image."""
+        """Number of uniform numbers that it needs for an image."""
         return 1
 
     def parameters(self, noise: Float[Tensor, "1 N"]) -> Bool[Tensor, " N"]:
-        """Which images lose their colours."""
+        """Read from uniform numbers which images lose their colours.
+
+        Args:
+            noise: (1, N) in [0, 1).
+
+        Returns:
+            (N,) True where an image becomes grey.
+        """
         return noise[0] < self.probability
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "1 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images, grey where the numbers say so."""
+        """Make the images grey where the numbers say so."""
         check_channels(images)
         return select(self.parameters(noise), cut(luminance_level(images.float())).expand_as(images), images)
 
@@ -164,15 +174,22 @@ class GaussianBlur:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image."""
+        """Number of uniform numbers that it needs for an image."""
         return 1
 
     def parameters(self, noise: Float[Tensor, "1 N"]) -> Float[Tensor, " N"]:
-        """Standard deviation for each image, in pixels."""
+        """Read from uniform numbers how wide the blur of each image is.
+
+        Args:
+            noise: (1, N) in [0, 1).
+
+        Returns:
+            (N,) standard deviations in pixels.
+        """
         return between(noise[0], *self.sigma)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "1 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images blurred as the numbers say."""
+        """Blur the images as the numbers say."""
         if self.kernel // 2 >= min(images.shape[-2:]):
             raise InputError(
                 f"GaussianBlur: a kernel of {self.kernel} does not fit images of {tuple(images.shape[-2:])} pixels"

@@ -30,14 +30,17 @@ class Operation(Protocol):
 def compose(
     operations: Sequence[Operation], images: Shaped[Tensor, " ..."], *, generator: torch.Generator
 ) -> UInt8[Tensor, " ..."]:
-    """The images of a batch after all operations, in order.
+    """Apply all operations to the images of a batch, in order.
 
     Nothing waits for the device, no shape depends on a value, and every image has its own random parameters.
 
     Args:
-        operations: any number of them. The result has the shape that the last one gives.
+        operations: any number of operations.
         images: (N, C, H, W) uint8, 1 or 3 channels, values 0 to 255.
-        generator: on the device of ``images``.
+        generator: random generator on the device of ``images``.
+
+    Returns:
+        uint8 images of the shape that the last operation gives.
 
     Raises:
         InputError: images of another type or number of axes, or a generator on another device.
@@ -58,15 +61,23 @@ def compose(
 def noise_for(
     operations: Sequence[Operation], images: UInt8[Tensor, "N C H W"], *, generator: torch.Generator
 ) -> Float[Tensor, "R N"]:
-    """All the numbers that the operations need for these images, in one draw.
+    """Draw all the random numbers that the operations need for these images, at once.
+
+    Use it with :func:`apply` when the draw must stay outside a compiled step.
 
     Args:
-        operations: as for ``compose``.
+        operations: any number of operations.
         images: (N, C, H, W); only their number and device matter.
-        generator: on the device of ``images``.
+        generator: random generator on the device of ``images``.
 
     Returns:
         (R, N) in [0, 1), R being the sum of the operations' ``draws``.
+
+    Example:
+        >>> from longtail.augment import HorizontalFlip, RandomCrop
+        >>> images = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
+        >>> noise_for((RandomCrop(), HorizontalFlip()), images, generator=torch.Generator()).shape
+        torch.Size([3, 8])
     """
     shape = (sum(operation.draws for operation in operations), len(images))
     return uniform(shape, generator=generator, device=images.device)
@@ -75,12 +86,21 @@ def noise_for(
 def apply(
     operations: Sequence[Operation], images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "R N"]
 ) -> UInt8[Tensor, " ..."]:
-    """``compose`` with the numbers given: a pure function, which ``torch.compile`` takes whole.
+    """Apply operations as ``compose`` does, with the random numbers given: a pure function, taken by ``torch.compile``.
 
     Args:
-        operations: as for ``compose``.
+        operations: any number of operations.
         images: (N, C, H, W) uint8.
         noise: (R, N) from ``noise_for``.
+
+    Returns:
+        uint8 images of the shape that the last operation gives.
+
+    Example:
+        >>> from longtail.augment import HorizontalFlip
+        >>> images = torch.tensor([1, 2, 3], dtype=torch.uint8).view(1, 1, 1, 3)
+        >>> apply((HorizontalFlip(),), images, torch.zeros(1, 1)).flatten()
+        tensor([3, 2, 1], dtype=torch.uint8)
     """
     first = 0
     for operation in operations:

@@ -47,23 +47,26 @@ class Cutout:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image."""
+        """Number of uniform numbers that it needs for an image."""
         return 2
 
     def parameters(
         self, noise: Float[Tensor, "2 N"], height: int, width: int
     ) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
-        """Row and column of each square's centre.
+        """Read from uniform numbers where each square lies.
 
         Args:
-            noise: (2, N).
-            height: of the images, in pixels.
-            width: of the images, in pixels.
+            noise: (2, N) in [0, 1).
+            height: height of the images in pixels.
+            width: width of the images in pixels.
+
+        Returns:
+            Row and column of the centres, each (N,) in pixels.
         """
         return integer(noise[0], height), integer(noise[1], width)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "2 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images with the squares that the numbers say erased."""
+        """Erase the squares that the numbers say."""
         row, column = self.parameters(noise, images.shape[-2], images.shape[-1])
         return cutout(images, row, column, size=self.size, fill=self.fill)
 

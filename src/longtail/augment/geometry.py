@@ -27,7 +27,7 @@ class RandomCrop:
     It is padded on all sides and cropped at a place drawn uniformly from the (2 padding + 1)^2 possible ones.
 
     Args:
-        padding: in pixels.
+        padding: width of the padding in pixels.
         fill: level of the padding, 0 to 255.
 
     Raises:
@@ -52,16 +52,23 @@ class RandomCrop:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image."""
+        """Number of uniform numbers that it needs for an image."""
         return 2
 
     def parameters(self, noise: Float[Tensor, "2 N"]) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
-        """Top and left of the crop in the padded image, each (N,) in 0 .. 2 ``padding``."""
+        """Read from uniform numbers where each crop lies in the padded image.
+
+        Args:
+            noise: (2, N) in [0, 1).
+
+        Returns:
+            Top and left, each (N,) in 0 .. 2 ``padding``.
+        """
         places = 2 * self.padding + 1
         return integer(noise[0], places), integer(noise[1], places)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "2 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The crops that the numbers say."""
+        """Crop the images where the numbers say."""
         top, left = self.parameters(noise)
         return crop(images, top, left, padding=self.padding, fill=self.fill)
 
@@ -75,7 +82,7 @@ class HorizontalFlip:
     """The image mirrored left to right with some probability.
 
     Args:
-        probability: of mirroring an image.
+        probability: probability of mirroring an image.
 
     Raises:
         InputError: no probability.
@@ -93,15 +100,22 @@ class HorizontalFlip:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image."""
+        """Number of uniform numbers that it needs for an image."""
         return 1
 
     def parameters(self, noise: Float[Tensor, "1 N"]) -> Bool[Tensor, " N"]:
-        """Which images are mirrored."""
+        """Read from uniform numbers which images are mirrored.
+
+        Args:
+            noise: (1, N) in [0, 1).
+
+        Returns:
+            (N,) True where an image is mirrored.
+        """
         return noise[0] < self.probability
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "1 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images, mirrored where the numbers say so."""
+        """Mirror the images where the numbers say so."""
         return select(self.parameters(noise), images.flip(-1), images)
 
     def __call__(self, images: Shaped[Tensor, " ..."], *, generator: torch.Generator) -> UInt8[Tensor, "N C H W"]:
@@ -148,18 +162,21 @@ class RandomResizedCrop:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image: ten boxes and one place."""
+        """Number of uniform numbers that it needs for an image: ten boxes and one place."""
         return 22
 
     def parameters(
         self, noise: Float[Tensor, "22 N"], height: int, width: int
     ) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"], Int[Tensor, " N"], Int[Tensor, " N"]]:
-        """Top, left, height and width of each box in pixels.
+        """Read from uniform numbers which box of each image is kept.
 
         Args:
-            noise: (22, N).
-            height: of the images, in pixels.
-            width: of the images, in pixels.
+            noise: (22, N) in [0, 1).
+            height: height of the images in pixels.
+            width: width of the images in pixels.
+
+        Returns:
+            Top, left, height and width of the boxes, each (N,) in pixels.
         """
         area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * noise[:10])
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
@@ -178,7 +195,7 @@ class RandomResizedCrop:
         return top, left, box_height, box_width
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "22 N"]) -> UInt8[Tensor, "N C S T"]:
-        """The resized crops that the numbers say."""
+        """Crop and resize the images as the numbers say."""
         height, width = images.shape[-2:]
         size = (height, width) if self.size is None else (self.size, self.size)
         return resized_crop(images, *self.parameters(noise, height, width), size=size)
@@ -215,15 +232,22 @@ class Rotation:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image."""
+        """Number of uniform numbers that it needs for an image."""
         return 1
 
     def parameters(self, noise: Float[Tensor, "1 N"]) -> Float[Tensor, " N"]:
-        """Angles in degrees, counter-clockwise."""
+        """Read from uniform numbers how far each image is turned.
+
+        Args:
+            noise: (1, N) in [0, 1).
+
+        Returns:
+            (N,) angles in degrees, counter-clockwise.
+        """
         return between(noise[0], -self.degrees, self.degrees)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "1 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images turned as the numbers say."""
+        """Turn the images as the numbers say."""
         return affine(images, rotation(self.parameters(noise)), fill=self.fill)
 
     def __call__(self, images: Shaped[Tensor, " ..."], *, generator: torch.Generator) -> UInt8[Tensor, "N C H W"]:
@@ -240,7 +264,7 @@ def crop(
         images: (N, C, H, W).
         top: (N,) first row of the crop in the padded image, 0 to 2 ``padding``.
         left: (N,) first column.
-        padding: in pixels.
+        padding: width of the padding in pixels.
         fill: level of the padding.
     """
     number, channels, height, width = images.shape

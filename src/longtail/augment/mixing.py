@@ -19,7 +19,7 @@ from longtail.shapes import Float, Int
 
 
 class Mixed(NamedTuple):
-    """A mixed batch.
+    """A batch of mixed images, and what each is made of.
 
     Attributes:
         images: (N, C, H, W).
@@ -41,8 +41,11 @@ def mixup(images: Float[Tensor, "N C H W"], *, alpha: float = 1.0, generator: to
 
     Args:
         images: (N, C, H, W) float.
-        alpha: of the Beta distribution, positive: 1 is uniform, small is little mixing.
-        generator: on the device of ``images``.
+        alpha: parameter of the Beta distribution, positive: 1 is uniform, small is little mixing.
+        generator: random generator on the device of ``images``.
+
+    Returns:
+        Images, partners and weights.
 
     Raises:
         InputError: an alpha that is not positive.
@@ -66,8 +69,11 @@ def cutmix(images: Float[Tensor, "N C H W"], *, alpha: float = 1.0, generator: t
 
     Args:
         images: (N, C, H, W) float.
-        alpha: of the Beta distribution, positive.
-        generator: on the device of ``images``.
+        alpha: parameter of the Beta distribution, positive.
+        generator: random generator on the device of ``images``.
+
+    Returns:
+        Images, partners and weights.
 
     Raises:
         InputError: an alpha that is not positive.
@@ -85,12 +91,23 @@ def cutmix(images: Float[Tensor, "N C H W"], *, alpha: float = 1.0, generator: t
 
 
 def mixup_with(images: Float[Tensor, "N C H W"], noise: Float[Tensor, "3 N"], *, alpha: float = 1.0) -> Mixed:
-    """``mixup`` with its numbers given: a pure function, which ``torch.compile`` takes whole.
+    """Mix images as ``mixup`` does, with its random numbers given: a pure function, taken whole by ``torch.compile``.
+
+    Use it inside a step that is compiled or captured in a graph.
 
     Args:
         images: (N, C, H, W) float.
         noise: (3, N) in [0, 1).
-        alpha: of the Beta distribution.
+        alpha: parameter of the Beta distribution, positive.
+
+    Returns:
+        Images, partners and weights.
+
+    Example:
+        >>> images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+        >>> noise = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.25, 0.25]])  # partners 1 and 0, weights of a half
+        >>> mixup_with(images, noise).images.flatten()
+        tensor([0.5000, 0.5000])
     """
     partner = noise[0].argsort()
     weight = symmetric_beta(noise[1:], alpha)
@@ -98,12 +115,22 @@ def mixup_with(images: Float[Tensor, "N C H W"], noise: Float[Tensor, "3 N"], *,
 
 
 def cutmix_with(images: Float[Tensor, "N C H W"], noise: Float[Tensor, "5 N"], *, alpha: float = 1.0) -> Mixed:
-    """``cutmix`` with its numbers given: a pure function, which ``torch.compile`` takes whole.
+    """Mix images as ``cutmix`` does, with its random numbers given: a pure function, taken whole by ``torch.compile``.
+
+    Use it inside a step that is compiled or captured in a graph.
 
     Args:
         images: (N, C, H, W) float.
         noise: (5, N) in [0, 1).
-        alpha: of the Beta distribution.
+        alpha: parameter of the Beta distribution, positive.
+
+    Returns:
+        Images, partners and weights.
+
+    Example:
+        >>> images = torch.zeros(2, 1, 8, 8)
+        >>> cutmix_with(images, torch.full((5, 2), 0.5)).images.shape
+        torch.Size([2, 1, 8, 8])
     """
     height, width = images.shape[-2:]
     partner = noise[0].argsort()
@@ -123,7 +150,10 @@ def symmetric_beta(noise: Float[Tensor, "2 N"], alpha: float) -> Float[Tensor, "
 
     Args:
         noise: (2, N), u and v in [0, 1).
-        alpha: positive.
+        alpha: parameter of the distribution, positive.
+
+    Returns:
+        (N,) variates in [0, 1].
 
     Raises:
         InputError: an alpha that is not positive.

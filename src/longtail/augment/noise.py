@@ -22,8 +22,8 @@ def uniform(shape: tuple[int, ...], *, generator: torch.Generator, device: torch
     No generator exists on the meta device: there the numbers have a shape only, and the generator is left alone.
 
     Args:
-        shape: of the result.
-        generator: on ``device``.
+        shape: shape of the result.
+        generator: random generator on ``device``.
         device: where the numbers are made.
 
     Raises:
@@ -44,8 +44,8 @@ def integer(noise: Float[Tensor, "*shape"], count: int | Int[Tensor, "*shape"]) 
     """Integers from 0 to ``count`` - 1, equally likely, from uniform numbers.
 
     Args:
-        noise: in [0, 1), any shape. Of 2^24 equally likely values, so probabilities are right to 2^-24.
-        count: of the possible values, at least 1; one for all or one for each.
+        noise: numbers in [0, 1), any shape; of 2^24 equally likely values, so probabilities are right to 2^-24.
+        count: number of possible values, at least 1; one for all or one for each.
 
     Example:
         >>> integer(torch.tensor([0.0, 0.49, 0.5, 0.99]), 2)

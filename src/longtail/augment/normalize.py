@@ -19,8 +19,8 @@ def normalize(
 
     Args:
         images: (..., C, H, W) uint8, views in front or not.
-        mean: of each channel, in [0, 1].
-        std: of each channel, in the same unit; positive.
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in the same unit; positive.
 
     Returns:
         float32 of the same shape.

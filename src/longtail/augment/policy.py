@@ -79,18 +79,21 @@ class AutoAugment:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image: the pair, and two coins for each of its operations."""
+        """Number of uniform numbers that it needs for an image: the pair, and two coins for each of its operations."""
         return 5
 
     def parameters(
         self, noise: Float[Tensor, "5 N"], height: int, width: int
     ) -> tuple[Int[Tensor, "2 N"], Float[Tensor, "2 N"]]:
-        """The two operations of each image (positions in ``NAMES``; Identity if skipped), and their magnitudes.
+        """Read from uniform numbers which two operations each image meets, and how strong they are.
 
         Args:
-            noise: (5, N).
-            height: of the images, in pixels.
-            width: of the images, in pixels.
+            noise: (5, N) in [0, 1).
+            height: height of the images in pixels.
+            width: width of the images in pixels.
+
+        Returns:
+            (2, N) positions in ``NAMES``, that of Identity for an operation that is skipped; (2, N) magnitudes.
         """
         table = _learned(height, width, noise.device)[integer(noise[0], len(CIFAR10_POLICY))]
         # Name, probability, magnitude and signedness of the first operation, then of the second.
@@ -100,7 +103,7 @@ class AutoAugment:
         return (name * happens).long(), strength * (1.0 - 2.0 * negative)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "5 N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images varied as the numbers say."""
+        """Apply to every image the operations that the numbers say."""
         operation, strength = self.parameters(noise, images.shape[-2], images.shape[-1])
         for turn in range(2):
             among = frozenset(pair[turn][0] for pair in CIFAR10_POLICY)
@@ -151,18 +154,21 @@ class RandAugment:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image: an operation and a sign for each turn."""
+        """Number of uniform numbers that it needs for an image: an operation and a sign for each turn."""
         return 2 * self.count
 
     def parameters(
         self, noise: Float[Tensor, "R N"], height: int, width: int
     ) -> tuple[Int[Tensor, "E N"], Float[Tensor, "E N"]]:
-        """The operations of each image (positions in ``NAMES``), and their magnitudes.
+        """Read from uniform numbers which operations each image meets, and how strong they are.
 
         Args:
-            noise: (2 ``count``, N).
-            height: of the images, in pixels.
-            width: of the images, in pixels.
+            noise: (2 ``count``, N) in [0, 1).
+            height: height of the images in pixels.
+            width: width of the images in pixels.
+
+        Returns:
+            (``count``, N) positions in ``NAMES``; (``count``, N) magnitudes.
         """
         choice, coin = noise[: self.count], noise[self.count :]
         table = _uniform(self.level, height, width, noise.device)[integer(choice, len(_RANDOM))]
@@ -171,7 +177,7 @@ class RandAugment:
         return name.long(), strength * (1.0 - 2.0 * negative)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "R N"]) -> UInt8[Tensor, "N C H W"]:
-        """The images varied as the numbers say."""
+        """Apply to every image the operations that the numbers say."""
         operation, strength = self.parameters(noise, images.shape[-2], images.shape[-1])
         for turn in range(self.count):
             images = vary(images, operation[turn], strength[turn], among=frozenset(_RANDOM), fill=self.fill)

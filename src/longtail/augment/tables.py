@@ -35,7 +35,7 @@ def look_up(
     Args:
         images: (N, C, H, W).
         table: (N, C, 256) for each channel of each image.
-        position: of the images' levels, by ``positions``.
+        position: positions of the images' levels, by ``positions``.
     """
     return table.flatten().index_select(0, position).view(images.shape)
 

@@ -71,11 +71,11 @@ def magnitude(name: str, level: int, levels: int, height: int, width: int) -> fl
     """The magnitude of an operation at a level, as it acts on images of a size.
 
     Args:
-        name: of the operation.
+        name: name of the operation.
         level: 0 to ``levels`` - 1.
         levels: how many there are, at least 2.
-        height: of the images in pixels.
-        width: of the images in pixels.
+        height: height of the images in pixels.
+        width: width of the images in pixels.
 
     Example:
         >>> magnitude("TranslateX", 9, 10, 32, 32), magnitude("Posterize", 7, 10, 32, 32)

@@ -40,11 +40,11 @@ class Views:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers per image, for all its views."""
+        """Number of uniform numbers that it needs for an image, for all its views."""
         return self.count * sum(operation.draws for operation in self.operations)
 
     def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "R N"]) -> UInt8[Tensor, "V N C S T"]:
-        """The views that the numbers say."""
+        """Make the views that the numbers say."""
         return torch.stack([apply(self.operations, images, own) for own in noise.chunk(self.count)])
 
     def __call__(self, images: Shaped[Tensor, " ..."], *, generator: torch.Generator) -> UInt8[Tensor, "V N C S T"]:
@@ -59,8 +59,11 @@ def simclr(size: int | None = None, count: int = 2) -> Views:
     3 x 3 blur. BNS feeds them to the network in [0, 1], without mean and deviation.
 
     Args:
-        size: side of the views in pixels; the images' own by default.
+        size: side of the views in pixels; that of the images by default.
         count: V, how many views.
+
+    Returns:
+        The operation that makes the views.
 
     Example:
         >>> simclr().operations[-1]

@@ -12,15 +12,16 @@ from longtail.shapes import Float, Int
 class CentroidSums:
     """Running sums of features per class: ``mu_c = (1 / n_c) sum of z_i over y_i = c``.
 
-    O(K D) memory whatever the length of the pass, which may be natural or class-balanced, plain or augmented; evaluate
-    the model in eval mode. ``sums`` (K, D) and ``counts`` (K,) are plain tensors: passes over parts of the data, in
-    several processes too, are merged by adding both, with ``+`` or an all-reduce of the two tensors in place.
+    Use it to average features over a whole pass through the training set in O(K D) memory. The pass may be natural or
+    class-balanced, plain or augmented; evaluate the model in eval mode. ``sums`` (K, D) and ``counts`` (K,) are plain
+    tensors: passes over parts of the data, in several processes too, are merged by adding both, with ``+`` or an
+    all-reduce of the two tensors in place.
 
     Args:
-        num_classes: K.
-        width: D.
-        device: of the features.
-        dtype: of the sums; float64 unless the device has none.
+        num_classes: number of classes, K.
+        width: number of features, D.
+        device: where the features are.
+        dtype: type of the sums; float64 unless the device has none.
 
     Example:
         >>> sums = CentroidSums(2, 1)
@@ -49,7 +50,7 @@ class CentroidSums:
 
         Args:
             features: z (N, D).
-            target: y (N,), classes in [0, K).
+            target: (N,) class numbers in [0, K).
 
         Raises:
             InputError: shapes that do not fit together.
@@ -75,7 +76,10 @@ class CentroidSums:
         return total
 
     def means(self) -> Float[Tensor, "K D"]:
-        """The centroids (K, D) in float32.
+        """Divide the sums by the counts.
+
+        Returns:
+            (K, D) centroids in float32.
 
         Raises:
             InputError: a class without samples, which has no centroid.

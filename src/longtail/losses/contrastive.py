@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longtail.errors import InputError
+from longtail.losses.labels import check_one_class
 from longtail.shapes import Float, Int
 
 __all__ = ["supervised_contrastive"]
@@ -27,25 +28,25 @@ def supervised_contrastive(
         \frac{\exp(z_a \cdot z_p / \tau)}{\sum_{b \neq a} \exp(z_a \cdot z_b / \tau)}, \quad
         P(a) = \{ p \neq a : y_p = y_a \}
 
-    All 2N views are anchors, and an image's loss is the mean of the losses of its two views, so the mean over images
-    is the paper's mean over views. The views come as two tensors, the shape in which
-    :func:`~longtail.losses.balanced_negative_sampling` takes them, for which this loss is the natural control; unlike
-    there the two are interchangeable. An anchor always has a positive, its own other view. The factor
-    tau / (base temperature) of the authors' code, which is 1 at its defaults, is left out.
+    Use it as the standard contrastive baseline with labels. All 2N views are anchors, and an image's loss is the mean
+    of the losses of its two views, so the mean over images is the paper's mean over views. The views come as two
+    tensors, the shape in which :func:`~longtail.losses.balanced_negative_sampling` takes them, for which this loss is
+    the natural control; unlike there the two are interchangeable. An anchor always has a positive, its own other view.
+    The factor tau / (base temperature) of the authors' code, which is 1 at its defaults, is left out.
 
     The arithmetic is in float32 at least, whatever the features come in, and under autocast as well.
 
     Args:
         queries: (N, D) one view of every image, of any length: rows are scaled to length 1 here.
         keys: (N, D) the other views, row for row.
-        target: (N,) labels.
-        temperature: tau, above 0.
+        target: (N,) class numbers.
+        temperature: divisor tau of the similarities, above 0.
 
     Returns:
         (N,) losses in nats; at least 0.
 
     Raises:
-        InputError: for a temperature that is not above 0, or views and labels of unequal number.
+        InputError: a temperature that is not above 0, or views and labels of unequal number.
 
     Example:
         >>> views = torch.eye(2)
@@ -61,6 +62,7 @@ def supervised_contrastive(
         raise InputError(
             f"{queries.shape[0]} queries, {keys.shape[0]} keys, {target.shape[0]} labels: give one of each per image"
         )
+    check_one_class(target, queries.shape[0])
     views = torch.cat([queries, keys])
     # In half precision the similarities of close views would be lost, and autocast would turn the product back to it.
     views = functional.normalize(views.to(torch.promote_types(views.dtype, torch.float32)), dim=1)

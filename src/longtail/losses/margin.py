@@ -5,17 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from longtail.counts import as_counts
 from longtail.losses.cross_entropy import cross_entropy
-from longtail.shapes import Float, Int
+from longtail.losses.labels import IGNORED, check_labels, known_classes
+from longtail.shapes import Counts, Float, Shaped
 
 
-def ldam_margins(counts: Int[Tensor, " K"], *, max_margin: float = 0.5) -> Float[Tensor, " K"]:
+def ldam_margins(counts: Counts, *, max_margin: float = 0.5) -> Float[Tensor, " K"]:
     """LDAM's margins, ``C / n_c^(1/4)`` with C such that the largest is ``max_margin``.
 
-    A class without images has margin 0.
+    A class without images has margin 0. Use it to see which margins :func:`ldam` will ask for.
 
     Args:
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
         max_margin: the margin of the smallest class, in units of the logits before ``scale``.
 
     Returns:
@@ -25,36 +27,44 @@ def ldam_margins(counts: Int[Tensor, " K"], *, max_margin: float = 0.5) -> Float
         >>> ldam_margins(torch.tensor([16, 1])).tolist()
         [0.25, 0.5]
     """
-    inverse = torch.where(counts > 0, counts.to(torch.get_default_dtype()) ** -0.25, 0.0)
+    known = as_counts(counts)
+    inverse = torch.where(known > 0, known.to(torch.get_default_dtype()) ** -0.25, 0.0)
     return max_margin * inverse / inverse.amax()
 
 
 def ldam(
     logits: Float[Tensor, "N K"],
-    target: Int[Tensor, " N"],
+    target: Shaped[Tensor, ...],
     *,
-    counts: Int[Tensor, " K"],
+    counts: Counts,
     max_margin: float = 0.5,
     scale: float = 30.0,
+    ignore_index: int = IGNORED,
 ) -> Float[Tensor, " N"]:
     """Label-distribution-aware margin loss: the true class must win by a margin that is larger for rarer classes.
 
     ``loss = -log( exp(s (f_y - m_y)) / (exp(s (f_y - m_y)) + sum_{c != y} exp(s f_c)) )`` (Cao et al., the LDAM loss,
-    with the scale of their code), ``m`` from :func:`ldam_margins`. The margins are meant for the logits of a normalised
-    classifier, cosines in [-1, 1], without a scale of its own. LDAM-DRW multiplies by class weights in its last epochs.
+    with the scale of their code), ``m`` from :func:`ldam_margins`. LDAM-DRW multiplies by class weights in its last
+    epochs. Use it with a cosine classifier, where margins of up to 0.5 mean something: **the logits are cosines in
+    [-1, 1], without a scale of the head's own**. On the logits of a plain linear head the scale of 30 ends the training
+    at chance, so the function says what it needs in its attribute ``head``, which is ``"cosine"``.
 
     Args:
         logits: f (N, K), cosines.
-        target: y (N,), classes in [0, K).
-        counts: n (K,), training images per class.
+        target: (N,) class numbers; the margin belongs to one true class, so soft labels are refused.
+        counts: (K,) training images per class, n.
         max_margin: the margin of the smallest class.
-        scale: s.
+        scale: s, what the cosines are multiplied by.
+        ignore_index: class number of samples without a label, whose loss is 0.
 
     Returns:
         Losses (N,) in nats.
 
+    Raises:
+        InputError: counts of another number of classes than the logits, soft labels, or shapes that do not fit.
+
     Example:
-        >>> loss = ldam(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), counts=torch.tensor([1, 16]))
+        >>> loss = ldam(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), counts=[1, 16])
         >>> round(float(loss), 4)  # the margin of 0.5 is just reached
         0.6931
 
@@ -62,6 +72,12 @@ def ldam(
         Cao et al., *Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss*, NeurIPS 2019,
         arXiv:1906.07413.
     """
-    margin = ldam_margins(counts, max_margin=max_margin).index_select(0, target)
-    true = torch.arange(logits.shape[1], device=logits.device) == target[:, None]
-    return cross_entropy(scale * (logits - margin[:, None] * true), target)
+    target = check_labels(logits, target, soft=False)
+    margins = ldam_margins(as_counts(counts, num_classes=logits.shape[1], device=logits.device), max_margin=max_margin)
+    known = known_classes(target, ignore_index)
+    margin = margins.index_select(0, known)
+    true = torch.arange(logits.shape[1], device=logits.device) == known[:, None]
+    return cross_entropy(scale * (logits - margin[:, None] * true), target, ignore_index=ignore_index)
+
+
+ldam.head = "cosine"  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from longtail.errors import InputError
+from longtail.losses.labels import check_one_class
 from longtail.shapes import Bool, Float, Int
 
 __all__ = [
@@ -57,15 +58,16 @@ def negative_sampling(
     .. math:: \ell_i = -\log\sigma(q_i \cdot v_i^+ / \tau)
         - \sum_{j:\, y_j \neq y_i} \log\sigma(-q_i \cdot v_j^- / \tau)
 
-    The negatives are summed, not averaged. An anchor with no negative in the batch keeps its first term alone.
-    The arithmetic is in float32 at least, whatever the features come in.
+    Use it as the control of :func:`balanced_negative_sampling`. The negatives are summed, not averaged. An anchor with
+    no negative in the batch keeps its first term alone. The arithmetic is in float32 at least, whatever the features
+    come in.
 
     Args:
         queries: (N, D) the anchors' Q views, of any length: rows are scaled to length 1 here.
         keys: (M, D) the V views, scaled in the same way. M = N, row for row, unless ``key_target`` and ``own`` say
             otherwise (V views gathered from several processes).
         target: (N,) labels of the anchors.
-        temperature: tau, above 0.
+        temperature: divisor tau of the similarities, above 0.
         key_target: (M,) labels of the keys; ``target`` when absent.
         own: (N,) which key is the anchor's own other view; ``0 .. N - 1`` when absent.
         chunk: rows of the similarity matrix held at a time: memory O(M chunk). Absent: all N.
@@ -74,7 +76,7 @@ def negative_sampling(
         (N,) losses in nats.
 
     Raises:
-        InputError: for a temperature or chunk out of range, or keys that cannot be paired with the anchors.
+        InputError: a temperature or chunk out of range, or keys that cannot be paired with the anchors.
 
     Example:
         >>> views = torch.eye(3)
@@ -115,8 +117,9 @@ def balanced_negative_sampling(
     .. math:: \ell_i = -\frac{1}{m_i + 1} \sum_{q^* \in \{q_i\} \cup Q^+_{i,m}} \Big[ \log\sigma(q^* \cdot v_i^+ / \tau)
         + \sum_{j=1}^{n} \log\sigma(-q^* \cdot v_j^- / \tau) \Big]
 
-    :math:`Q^+_{i,m}` holds the Q views of other images of the class; all q* of an anchor meet the anchor's own other
-    view and the anchor's negatives. The paper leaves open what follows.
+    Use it to pre-train a representation on long-tailed data with labels. :math:`Q^+_{i,m}` holds the Q views of other
+    images of the class; all q* of an anchor meet the anchor's own other view and the anchor's negatives. The paper
+    leaves open what follows.
 
     * An anchor with fewer than m partners in the batch uses those there are, and :math:`m_i` is their number: the
       loss is the mean over the q* that exist. Without a partner it is the loss of Eq. 11.
@@ -130,7 +133,7 @@ def balanced_negative_sampling(
         keys: (M, D) the V views, scaled in the same way. M = N, row for row, unless ``key_target`` and ``own`` say
             otherwise (V views gathered from several processes).
         target: (N,) labels of the anchors.
-        temperature: tau, above 0.
+        temperature: divisor tau of the similarities, above 0.
         positives: m, the extra images of the same class per anchor; absent: all in the batch. 0 is Eq. 11.
         negatives: n, the negatives per anchor; absent: all in the batch.
         generator: where the draws of ``positives`` and ``negatives`` come from, on the device of the features;
@@ -143,7 +146,7 @@ def balanced_negative_sampling(
         (N,) losses in nats.
 
     Raises:
-        InputError: for a number out of range, or keys that cannot be paired with the anchors.
+        InputError: a number out of range, or keys that cannot be paired with the anchors.
 
     Example:
         >>> views = torch.eye(3)
@@ -194,10 +197,10 @@ def balanced_negative_sampling_terms(
         queries: (N, D) the anchors' Q views; see :func:`balanced_negative_sampling` for this and all other arguments.
         keys: (M, D) the V views.
         target: (N,) labels of the anchors.
-        temperature: tau.
-        positives: m.
-        negatives: n.
-        generator: where the draws come from.
+        temperature: divisor tau of the similarities, above 0.
+        positives: m, the extra images of the same class per anchor; absent: all in the batch.
+        negatives: n, the negatives per anchor; absent: all in the batch.
+        generator: random generator of the draws, on the device of the features.
         key_target: (M,) labels of the keys.
         own: (N,) which key is the anchor's own other view.
         chunk: rows of the similarity matrix held at a time.
@@ -206,7 +209,7 @@ def balanced_negative_sampling_terms(
         Two tensors (N,) in nats, which add up to :func:`balanced_negative_sampling`, computed together.
 
     Raises:
-        InputError: for a number out of range, or keys that cannot be paired with the anchors.
+        InputError: a number out of range, or keys that cannot be paired with the anchors.
 
     Example:
         >>> views = torch.eye(3)
@@ -282,15 +285,15 @@ def released_balanced_negative_sampling(
     Args:
         queries: (N, D) the Q views, of any length: rows are scaled to length 1 here.
         keys: (N, D) the V views of the same images, scaled in the same way.
-        target: (N,) labels.
-        temperature: tau, above 0. The exponentials overflow float32 below about 0.012.
+        target: (N,) class numbers.
+        temperature: divisor tau of the similarities, above 0. The exponentials overflow float32 below about 0.012.
         chunk: rows of the (2N, 2N) similarity matrix held at a time: memory O(N chunk). Absent: all.
 
     Returns:
         (N,) losses in nats.
 
     Raises:
-        InputError: for a temperature or chunk out of range, or views of unequal number.
+        InputError: a temperature or chunk out of range, or views of unequal number.
 
     Example:
         >>> views = torch.eye(2)
@@ -359,6 +362,7 @@ def _pair(
         )
     if key_target is not None and key_target.shape[0] != others:
         raise InputError(f"{others} keys but {key_target.shape[0]} labels in key_target: give one label per key")
+    check_one_class(target, anchors)
     return _Batch(
         queries=_unit(queries),
         keys=_unit(keys),

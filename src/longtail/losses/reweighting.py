@@ -6,20 +6,23 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from longtail.counts import effective_number
+from longtail.counts import as_counts, effective_number
 from longtail.errors import InputError
 from longtail.losses.cross_entropy import cross_entropy
-from longtail.shapes import Float, Int
+from longtail.losses.labels import IGNORED, check_labels, check_smoothing, expected_cost, known_classes
+from longtail.shapes import Counts, Float, Int, Target
 
 
-def inverse_frequency_weights(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
+def inverse_frequency_weights(counts: Counts) -> Float[Tensor, " K"]:
     """Weights proportional to ``1 / n_c``, with mean 1 over the classes that have images.
 
-    A class without images has weight 0.
+    A class without images has weight 0. Use them to make every class weigh the same in the loss of an epoch; on a long
+    tail the largest weights are large, and :func:`effective_number_weights` are milder.
 
     Args:
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
 
     Returns:
         Weights (K,).
@@ -28,18 +31,20 @@ def inverse_frequency_weights(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
         >>> inverse_frequency_weights(torch.tensor([3, 1])).tolist()
         [0.5, 1.5]
     """
-    return _inverse(counts, counts)
+    known = as_counts(counts)
+    return _inverse(known, known)
 
 
-def effective_number_weights(counts: Int[Tensor, " K"], *, beta: float = 0.9999) -> Float[Tensor, " K"]:
+def effective_number_weights(counts: Counts, *, beta: float = 0.9999) -> Float[Tensor, " K"]:
     """Weights proportional to ``1 / E_c = (1 - beta) / (1 - beta^n_c)``, with mean 1 over the classes with images.
 
     ``E_c`` is the effective number of samples (Cui et al., Proposition 1): at ``beta = 0`` every weight is 1, towards
-    ``beta = 1`` they become those of :func:`inverse_frequency_weights`. A class without images has weight 0.
+    ``beta = 1`` they become those of :func:`inverse_frequency_weights`. A class without images has weight 0. Use them
+    where inverse frequencies are too harsh on the head.
 
     Args:
-        counts: n (K,), training images per class.
-        beta: in [0, 1).
+        counts: (K,) training images per class, n.
+        beta: base of the effective number, in [0, 1).
 
     Returns:
         Weights (K,).
@@ -51,17 +56,18 @@ def effective_number_weights(counts: Int[Tensor, " K"], *, beta: float = 0.9999)
     References:
         Cui et al., *Class-Balanced Loss Based on Effective Number of Samples*, CVPR 2019, arXiv:1901.05555.
     """
-    return _inverse(effective_number(counts, beta), counts)
+    known = as_counts(counts)
+    return _inverse(effective_number(known, beta), known)
 
 
-def relative_frequency_weights(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
+def relative_frequency_weights(counts: Counts) -> Float[Tensor, " K"]:
     """Weights ``n_c / max n``: the head counts most.
 
     This favours frequent classes; the released DRO-LT training weighs the cross-entropy of its class-balanced batches
     so, which restores about the natural frequencies.
 
     Args:
-        counts: n (K,), training images per class.
+        counts: (K,) training images per class, n.
 
     Returns:
         Weights (K,).
@@ -70,44 +76,67 @@ def relative_frequency_weights(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]
         >>> relative_frequency_weights(torch.tensor([4, 1])).tolist()
         [1.0, 0.25]
     """
-    return counts.to(torch.get_default_dtype()) / counts.amax()
+    known = as_counts(counts)
+    return known.to(torch.get_default_dtype()) / known.amax()
 
 
 def class_balanced(
-    logits: Float[Tensor, "N K"], target: Int[Tensor, " N"], *, counts: Int[Tensor, " K"], beta: float = 0.9999
+    logits: Float[Tensor, "N K"],
+    target: Target,
+    *,
+    counts: Counts,
+    beta: float = 0.9999,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
 ) -> Float[Tensor, " N"]:
     """Class-balanced cross-entropy: each sample weighted by the inverse effective number of its class.
 
     ``loss = w_y * -log softmax(logits)_y`` with ``w_c`` proportional to ``(1 - beta) / (1 - beta^n_c)``, normalised to
-    mean 1 over classes (Cui et al.; see :func:`effective_number_weights`).
+    mean 1 over classes (Cui et al.; see :func:`effective_number_weights`). Use it as the standard re-weighted baseline.
+    A class without training images has weight 0, so a sample of it costs nothing.
 
     Args:
         logits: (N, K).
-        target: y (N,), classes in [0, K).
-        counts: n (K,), training images per class.
-        beta: in [0, 1).
+        target: (N,) class numbers, or (N, K) soft labels.
+        counts: (K,) training images per class, n.
+        beta: base of the effective number, in [0, 1).
+        label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
+        ignore_index: class number of samples without a label, whose loss is 0.
 
     Returns:
         Losses (N,) in nats.
 
+    Raises:
+        InputError: counts of another number of classes than the logits, shapes that do not fit together, or beta
+            outside [0, 1).
+
     Example:
-        >>> loss = class_balanced(torch.zeros(2, 2), torch.tensor([0, 1]), counts=torch.tensor([2, 1]), beta=0.5)
+        >>> loss = class_balanced(torch.zeros(2, 2), torch.tensor([0, 1]), counts=[2, 1], beta=0.5)
         >>> [round(value, 4) for value in loss.tolist()]
         [0.5545, 0.8318]
 
     References:
         Cui et al., *Class-Balanced Loss Based on Effective Number of Samples*, CVPR 2019, arXiv:1901.05555.
     """
-    return cross_entropy(logits, target, class_weights=effective_number_weights(counts, beta=beta))
+    known = as_counts(counts, num_classes=logits.shape[-1], device=logits.device)
+    return cross_entropy(
+        logits,
+        target,
+        class_weights=effective_number_weights(known, beta=beta),
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+    )
 
 
 def class_weighted_cross_entropy(
     logits: Float[Tensor, "N K"],
-    target: Int[Tensor, " N"],
+    target: Target,
     *,
-    counts: Int[Tensor, " K"],
+    counts: Counts,
     weight: Literal["inverse", "effective", "prior"] = "inverse",
     beta: float = 0.9999,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
 ) -> Float[Tensor, " N"]:
     """Cross-entropy weighted by class and divided by the mean weight of the batch.
 
@@ -118,49 +147,75 @@ def class_weighted_cross_entropy(
 
     Args:
         logits: (N, K).
-        target: y (N,), classes in [0, K).
-        counts: n (K,), training images per class.
+        target: (N,) class numbers, or (N, K) soft labels, whose weight is ``sum_c t_c w_c``.
+        counts: (K,) training images per class, n; a class without any has weight 0.
         weight: ``inverse`` for 1 / n_c; ``effective`` for 1 / E_c, the effective number of samples with ``beta``;
             ``prior`` for n_c / max n, as the released DRO-LT weighs its representation stage.
-        beta: of the effective number, in [0, 1).
+        beta: base of the effective number, in [0, 1).
+        label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
+        ignore_index: class number of samples without a label, whose loss and weight are 0.
 
     Returns:
         Losses (N,) in nats.
 
     Raises:
-        InputError: a ``weight`` that is none of the three.
+        InputError: counts of another number of classes than the logits, shapes that do not fit together, or a
+            ``weight`` that is none of the three.
 
     Example:
-        >>> loss = class_weighted_cross_entropy(torch.zeros(2, 2), torch.tensor([0, 1]), counts=torch.tensor([3, 1]))
+        >>> loss = class_weighted_cross_entropy(torch.zeros(2, 2), torch.tensor([0, 1]), counts=[3, 1])
         >>> [round(value, 4) for value in loss.tolist()]  # log(2) times 0.5 and 1.5
         [0.3466, 1.0397]
     """
+    target = check_labels(logits, target)
+    known = as_counts(counts, num_classes=logits.shape[1], device=logits.device)
     if weight == "inverse":
-        weights = inverse_frequency_weights(counts)
+        weights = inverse_frequency_weights(known)
     elif weight == "effective":
-        weights = effective_number_weights(counts, beta=beta)
+        weights = effective_number_weights(known, beta=beta)
     elif weight == "prior":
-        weights = relative_frequency_weights(counts)
+        weights = relative_frequency_weights(known)
     else:
         raise InputError(f"weight is {weight!r}: give inverse, effective or prior")
-    loss = cross_entropy(logits, target, class_weights=weights)
-    mean = weights.to(loss.dtype).index_select(0, target).mean()
+    loss = cross_entropy(
+        logits, target, class_weights=weights, label_smoothing=label_smoothing, ignore_index=ignore_index
+    )
+    weights = weights.to(loss.dtype)
+    if target.is_floating_point():
+        mean = (target.to(loss.dtype) @ weights).mean()
+    else:
+        own = weights.index_select(0, known_classes(target, ignore_index))
+        mean = torch.where(target == ignore_index, 0.0, own).mean()
     return loss / torch.where(mean > 0, mean, 1.0)
 
 
-def focal(logits: Float[Tensor, "N K"], target: Int[Tensor, " N"], *, gamma: float = 2.0) -> Float[Tensor, " N"]:
+def focal(
+    logits: Float[Tensor, "N K"],
+    target: Target,
+    *,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
+) -> Float[Tensor, " N"]:
     """Focal loss: cross-entropy that fades for samples that are already well classified.
 
     ``loss = (1 - p_y)^gamma * -log p_y`` with ``p = softmax(logits)`` (Lin et al., Eq. 4, for a softmax). With
     ``gamma = 0`` it is cross-entropy. Times ``effective_number_weights(counts)[target]`` it is class-balanced focal.
+    For a soft label t it is the expectation over labels drawn from t. Use it where easy samples drown the hard ones;
+    it does not know the class counts.
 
     Args:
         logits: (N, K).
-        target: y (N,), classes in [0, K).
-        gamma: at least 0; how fast it fades.
+        target: (N,) class numbers, or (N, K) soft labels.
+        gamma: exponent, at least 0: how fast the loss fades as p_y grows.
+        label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
+        ignore_index: class number of samples without a label, whose loss is 0.
 
     Returns:
         Losses (N,) in nats.
+
+    Raises:
+        InputError: shapes that do not fit together.
 
     Example:
         >>> loss = focal(torch.zeros(1, 2), torch.tensor([0]), gamma=2.0)
@@ -170,7 +225,15 @@ def focal(logits: Float[Tensor, "N K"], target: Int[Tensor, " N"], *, gamma: flo
     References:
         Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017, arXiv:1708.02002.
     """
-    loss = cross_entropy(logits, target)
+    target = check_labels(logits, target)
+    check_smoothing(label_smoothing)
+    if target.is_floating_point() or label_smoothing:
+        cost = -functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
+        return expected_cost(_faded(cost, gamma), target, label_smoothing=label_smoothing, ignore_index=ignore_index)
+    return _faded(cross_entropy(logits, target, ignore_index=ignore_index), gamma)
+
+
+def _faded(loss: Tensor, gamma: float) -> Tensor:
     # 1 - p without cancellation. At p = 1 the power has no finite slope for gamma < 1, so stay just above 0.
     wrong = -torch.expm1(-loss)
     return loss * wrong.clamp(min=torch.finfo(loss.dtype).tiny) ** gamma

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from longtail.counts import as_counts
 from longtail.errors import InputError
-from longtail.shapes import Float, Int
+from longtail.losses.labels import check_one_class
+from longtail.shapes import Counts, Float, Int
 
 Size = TypeVar("Size", float, Tensor)
 
@@ -31,6 +33,8 @@ def robustness_loss(
     shift: float = 1.0,
 ) -> Float[Tensor, " N"]:
     r"""The robustness loss of every sample as anchor of its class, DRO-LT.
+
+    Use it beside a classification loss to make the features of each class compact, rare classes above all.
 
     A softmax of each *centroid over the samples of the batch*, not over classes. With ``d`` the Euclidean distance (not
     squared), ``t`` the temperature and ``c = y_i``::
@@ -54,10 +58,10 @@ def robustness_loss(
 
     Args:
         features: z (N, D), in any floating-point type.
-        target: y (N,), classes in [0, K).
+        target: (N,) class numbers in [0, K).
         centroids: mu (K, D); constants in the method, so pass them without a gradient.
         radii: eps (K,), at least 0, in units of the features.
-        temperature: t, above 0, in units of the features.
+        temperature: divisor t of the distances, above 0, in units of the features.
         strict: the bound (4), where ``shift`` has no meaning, instead of the surrogate (3).
         shift: how many radii the surrogate moves the samples of the class: 1 as in the authors' code, 2 as in the
             bound.
@@ -83,6 +87,7 @@ def robustness_loss(
         raise InputError(
             f"features must be (N, D) and target (N,), not {tuple(features.shape)} and {tuple(target.shape)}"
         )
+    check_one_class(target, len(features))
     if centroids.ndim != 2 or centroids.shape[1] != features.shape[1] or radii.shape != centroids.shape[:1]:
         raise InputError(
             f"for features of width {features.shape[1]}, centroids must be (K, {features.shape[1]}) and radii (K,), "
@@ -114,14 +119,14 @@ def robustness_loss(
 def class_mean(
     loss: Float[Tensor, " N"], target: Int[Tensor, " N"], *, class_weights: Float[Tensor, " K"] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean over the classes that are present of the mean loss of their samples.
+    """Average a loss over the classes of a batch, so that each class counts alike however many samples it has.
 
     ``L = sum_c w_c L_c / sum_c w_c`` over the classes c with samples in the batch, ``L_c`` being the mean over those
     samples. Weights of absent classes do not count. With total weight 0 the mean is 0.
 
     Args:
         loss: (N,) in nats.
-        target: (N,), classes in [0, K).
+        target: (N,) class numbers in [0, K).
         class_weights: w (K,), at least 0; all equal by default.
 
     Returns:
@@ -151,7 +156,7 @@ def class_mean(
     return (weight * loss).sum() / torch.where(total > 0, total, 1.0)
 
 
-def no_radius(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
+def no_radius(counts: Counts) -> Float[Tensor, " K"]:
     """Radius 0 for every class: the nominal loss.
 
     Args:
@@ -164,11 +169,12 @@ def no_radius(counts: Int[Tensor, " K"]) -> Float[Tensor, " K"]:
         >>> no_radius(torch.tensor([500, 5])).tolist()
         [0.0, 0.0]
     """
-    return torch.zeros(counts.shape, device=counts.device)
+    known = as_counts(counts)
+    return torch.zeros(known.shape, device=known.device)
 
 
-def shared_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Tensor, " K"]:
-    """The same radius for every class.
+def shared_radius(counts: Counts, epsilon: float) -> Float[Tensor, " K"]:
+    """The same radius for every class, whatever its size.
 
     Args:
         counts: training images per class (K,).
@@ -185,10 +191,11 @@ def shared_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Tensor, " 
         [0.5, 0.5]
     """
     _check_not_negative("epsilon", epsilon)
-    return torch.full(counts.shape, float(epsilon), device=counts.device)
+    known = as_counts(counts)
+    return torch.full(known.shape, float(epsilon), device=known.device)
 
 
-def standard_error_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Tensor, " K"]:
+def standard_error_radius(counts: Counts, epsilon: float) -> Float[Tensor, " K"]:
     """A radius that shrinks like the error of a mean of n_c samples: ``eps_c = epsilon / sqrt(n_c)``.
 
     Args:
@@ -206,10 +213,11 @@ def standard_error_radius(counts: Int[Tensor, " K"], epsilon: float) -> Float[Te
         [0.2..., 1.0]
     """
     _check_not_negative("epsilon", epsilon)
-    if bool((counts <= 0).any()):
-        empty = int((counts <= 0).nonzero()[0])
+    known = as_counts(counts)
+    if bool((known <= 0).any()):
+        empty = int((known <= 0).nonzero()[0])
         raise InputError(f"class {empty} has no training images, so its mean has no standard error: remove the class")
-    return epsilon / counts.to(torch.get_default_dtype()).sqrt()
+    return epsilon / known.to(torch.get_default_dtype()).sqrt()
 
 
 class LearnedRadii(nn.Module):
@@ -223,7 +231,7 @@ class LearnedRadii(nn.Module):
     The parameter carries ``no_decay = True``: leave it out of weight decay.
 
     Args:
-        num_classes: K.
+        num_classes: number of classes, K.
         initial: the radius of every class at the start, above 0, in units of the features.
 
     Raises:
@@ -246,7 +254,11 @@ class LearnedRadii(nn.Module):
         self.free.no_decay = True  # type: ignore[attr-defined]
 
     def forward(self) -> Float[Tensor, " K"]:
-        """The radii (K,), with their gradient."""
+        """Compute the radii, with their gradient.
+
+        Returns:
+            (K,) radii above 0, in units of the features.
+        """
         return functional.softplus(self.free)
 
 
