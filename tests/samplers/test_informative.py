@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from longtail import dpp
-from longtail.dpp import law
 from longtail.errors import InputError
 from longtail.samplers import informative
 from longtail.samplers.informative import (
@@ -20,6 +19,7 @@ from longtail.samplers.informative import (
     true_label_log_probability,
     uniform,
 )
+from oracles import law
 from oracles.dpp import p_value, subset_masks
 
 HARD = torch.tensor([0.0, 1.0, 0.95, 0.5, 0.99, 0.2], dtype=torch.float64)
