@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from longtail.dpp.kernels import Array, Dense, DiagonalPlusRankOne, LowRank, conditioned
+from longtail.dpp.spectral import ROWS
 from longtail.errors import InputError
 from longtail.shapes import Float, Int
 
@@ -90,13 +91,16 @@ def _low_rank(kernel: LowRank, inside: Int[Tensor, " a"], rest: Int[Tensor, " n"
     rounding = known.shape[1] * torch.finfo(known.dtype).eps
     if bool((triangle.diagonal().abs() <= rounding * known.norm(dim=1)).any()):
         raise _impossible()
-    rows = rows.to(torch.float64)
-    left = rows
-    for _ in range(2):  # the second time for what rounding left of the first
-        left = left - left @ basis @ basis.T
-    # What is in the span but for rounding has no distance from it.
-    near = left.norm(dim=1) <= rounding * rows.norm(dim=1)
-    return LowRank(torch.where(near[:, None], 0.0, left))
+    parts = []
+    for part in torch.split(rows, ROWS):
+        whole = part.to(torch.float64)
+        left = whole
+        for _ in range(2):  # the second time for what rounding left of the first
+            left = left - left @ basis @ basis.T
+        # What is in the span but for rounding has no distance from it.
+        near = left.norm(dim=1) <= rounding * whole.norm(dim=1)
+        parts.append(torch.where(near[:, None], 0.0, left))
+    return LowRank(torch.cat(parts))
 
 
 def _dense(kernel: Dense, inside: Int[Tensor, " a"], rest: Int[Tensor, " n"]) -> Dense:
