@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from longtail import dpp
-from longtail.dpp import completion, law, process
+from longtail.dpp import completion, process
+from oracles import law
 from oracles.dpp import p_value, subset_masks
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from longtail import dpp
-from longtail.dpp import law
 from longtail.errors import InputError
+from oracles import law
 
 
 def papers_matrix(p: torch.Tensor) -> torch.Tensor:

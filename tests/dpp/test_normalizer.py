@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from longtail import dpp
-from longtail.dpp import law, normalizer
+from longtail.dpp import normalizer
+from oracles import law
 from oracles.dpp import exact_log_normalizer
 
 SHAPES = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from longtail import dpp
-from longtail.dpp import law, segments
+from longtail.dpp import segments
+from oracles import law
 from oracles.dpp import p_value, subset_masks
 
 KERNELS = [

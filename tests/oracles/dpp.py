@@ -14,7 +14,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from longtail.dpp import DiagonalPlusRankOne, information_kernel, law, printed
+from longtail.dpp import DiagonalPlusRankOne, information_kernel, printed
+from oracles import law
 
 
 def p_value(masks: Tensor, subsets: Tensor, probability: Tensor) -> float:

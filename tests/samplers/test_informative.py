@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from longtail import dpp
-from longtail.dpp import law
 from longtail.errors import InputError
 from longtail.samplers import informative
 from longtail.samplers.informative import (
@@ -20,6 +20,7 @@ from longtail.samplers.informative import (
     true_label_log_probability,
     uniform,
 )
+from oracles import law
 from oracles.dpp import p_value, subset_masks
 
 HARD = torch.tensor([0.0, 1.0, 0.95, 0.5, 0.99, 0.2], dtype=torch.float64)
@@ -162,10 +163,19 @@ def test_features_make_a_subset_diverse(generator: torch.Generator) -> None:
 
 def test_features_of_too_low_a_rank_name_the_class(generator: torch.Generator) -> None:
     target = torch.tensor([0] * 3 + [2] * 9)
-    with pytest.raises(InputError, match=r"class 2 wants 5 items.*k at most 2"):
+    with pytest.raises(InputError, match=r"class 2 wants 5 items, and its features have rank 2: .*k at most 2"):
         information_preserving(
             torch.full((12,), 0.5), target, k=5, generator=generator, features=torch.randn(12, 2, generator=generator)
         )
+
+
+def test_lists_and_arrays_are_read_as_tensors_are() -> None:
+    p, target = long_tail(torch.Generator().manual_seed(0))
+    for arm in (information_preserving, uniform, hardest, easiest, class_balanced):
+        first = arm(p, target, k=9, generator=torch.Generator().manual_seed(2))
+        for k in (9, np.int64(9), torch.tensor(9), [9] * 6, np.full(6, 9)):
+            again = arm(p.tolist(), target.numpy(), k=k, generator=torch.Generator().manual_seed(2))
+            assert torch.equal(first, again)
 
 
 def test_the_least_probable_share_of_a_class_is_set_aside_as_mislabelled(generator: torch.Generator) -> None:
@@ -241,6 +251,8 @@ def test_nothing_to_draw_from_and_nothing_to_draw(generator: torch.Generator) ->
         ({"k": torch.tensor([2])}, "k has 1 entries, and target has the label 1"),
         ({"target": torch.tensor([0, -1, 1])}, "target has the label -1"),
         ({"mislabelled": 1.0}, "mislabelled is 1.0"),
+        ({"k": torch.tensor(1.5)}, "give a whole number of items"),
+        ({"target": [0.0, 1.0, 1.0]}, "give whole numbers"),
     ],
 )
 def test_bad_input_is_named(change: dict[str, object], message: str) -> None:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+import operator
+import warnings
+from collections.abc import Sequence
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from longtail.errors import InputError
-from longtail.shapes import Float
+from longtail.shapes import Float, Int
 
-__all__ = ["Dense", "DiagonalPlusRankOne", "Kernel", "LowRank", "information_kernel"]
+__all__ = ["Array", "Dense", "DiagonalPlusRankOne", "Kernel", "LowRank", "information_kernel", "matrix"]
+
+Array: TypeAlias = Tensor | np.ndarray | Sequence[Any]
+"""What a kernel is made from: a tensor, a NumPy array or a list of numbers."""
 
 _LARGEST = torch.finfo(torch.float64).max  # an infinity is out of range, too
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class DiagonalPlusRankOne:
     """L = diag(diagonal) + factor factor^T: everything about it costs O(N).
+
+    Use it where items have qualities and one direction in common, as the information kernel has.
 
     Args:
         diagonal: d, (N,), not negative. Kept in float64.
@@ -37,71 +45,100 @@ class DiagonalPlusRankOne:
 
     diagonal: Float[Tensor, " N"]
     factor: Float[Tensor, " N"]
+    items: Int[Tensor, " N"] | None
+    """The items' numbers in the kernel that this one was conditioned from; None where it was not."""
     # What a draw computes first (the tilt, the thresholds) is the same for the next draw of the same size.
-    _prepared: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _prepared: dict[str, Any] = dataclasses.field(repr=False)
 
-    def __post_init__(self) -> None:
-        if len(self.diagonal) != len(self.factor):
-            raise InputError(f"diagonal has {len(self.diagonal)} entries and factor {len(self.factor)}: give N of each")
-        diagonal, factor = self.diagonal.to(torch.float64), self.factor.to(torch.float64)
+    def __init__(self, diagonal: Array, factor: Array) -> None:
+        diagonal = numbers(diagonal, "diagonal", "N").to(torch.float64)
+        factor = numbers(factor, "factor", "N").to(torch.float64)
+        if len(diagonal) != len(factor):
+            raise InputError(f"diagonal has {len(diagonal)} entries and factor {len(factor)}: give N of each")
         _check_range(diagonal, "diagonal", 0.0, _LARGEST, "finite and not negative")
         _check_finite(factor, "factor")
-        object.__setattr__(self, "diagonal", diagonal)
-        object.__setattr__(self, "factor", factor)
+        _set(self, diagonal=diagonal, factor=factor, items=None, _prepared={})
 
     def __len__(self) -> int:
         return len(self.diagonal)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class LowRank:
     """L = features features^T: items that resemble one another are seldom drawn together.
 
-    The norm of a row is the item's quality, its direction what is to be diverse. A draw costs O(N D^2), through the
-    dual D x D matrix; no subset has more than ``rank`` items.
+    The norm of a row is the item's quality, its direction what is to be diverse. One pass of O(N D^2) is kept for all
+    draws, and a draw of k items costs O(k^3 log k) whatever N; no subset has more than ``rank`` items.
 
     Args:
-        features: (N, D). Kept in float64.
+        features: (N, D). Kept as given, without a copy; all arithmetic is in float64.
 
     Raises:
         InputError: an entry is NaN or infinite.
+
+    Example:
+        >>> kernel = LowRank([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+        >>> len(kernel)
+        3
     """
 
     features: Float[Tensor, "N D"]
-    _prepared: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    items: Int[Tensor, " N"] | None
+    """The items' numbers in the kernel that this one was conditioned from; None where it was not."""
+    _prepared: dict[str, Any] = dataclasses.field(repr=False)
 
-    def __post_init__(self) -> None:
-        features = self.features.to(torch.float64)
+    def __init__(self, features: Array) -> None:
+        features = numbers(features, "features", "N, D")
         _check_finite(features, "features")
-        object.__setattr__(self, "features", features)
+        _set(self, features=features, items=None, _prepared={})
 
     def __len__(self) -> int:
         return len(self.features)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Dense:
-    """Any symmetric positive semi-definite L, by eigendecomposition, O(N^3): the oracle for the other two.
+    """Any symmetric positive semi-definite L, by eigendecomposition, O(N^3).
+
+    Rounding leaves a matrix a little asymmetric or with eigenvalues a little below 0. What the precision of the given
+    numbers explains (float32 or float64) is put right: the mean with the transpose is taken, and eigenvalues that are 0
+    to rounding count as 0; ``correction`` says how much that was. Use ``LowRank`` where L = X X^T and X is at hand.
 
     Args:
         matrix: (N, N). Kept in float64.
 
     Raises:
         InputError: an entry is NaN or infinite, or the matrix is not square and symmetric.
+
+    Example:
+        >>> len(Dense([[2.0, 1.0], [1.0, 3.0]]))
+        2
     """
 
     matrix: Float[Tensor, "N N"]
-    _prepared: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    asymmetry: float
+    """The largest difference between the given matrix and its transpose."""
+    tolerance: float
+    """How far below 0 an eigenvalue may be by rounding, as a share of the largest."""
+    items: Int[Tensor, " N"] | None
+    """The items' numbers in the kernel that this one was conditioned from; None where it was not."""
+    _prepared: dict[str, Any] = dataclasses.field(repr=False)
 
-    def __post_init__(self) -> None:
-        matrix = self.matrix.to(torch.float64)
-        _check_finite(matrix, "matrix")
-        if matrix.shape[0] != matrix.shape[1]:
-            raise InputError(f"matrix is {tuple(matrix.shape)}: a kernel is square")
-        asymmetry = float((matrix - matrix.T).abs().max()) if len(matrix) else 0.0
-        if asymmetry > 1e-8 * float(matrix.abs().max() if len(matrix) else 0.0):
+    def __init__(self, matrix: Array) -> None:
+        given = numbers(matrix, "matrix", "N, N")
+        _check_finite(given, "matrix")
+        if given.shape[0] != given.shape[1]:
+            raise InputError(f"matrix is {tuple(given.shape)}: a kernel is square")
+        # The error bound of an eigenvalue; 16 more ulps for entries that are themselves functions of rounded numbers.
+        tolerance = max(1e-8, (len(given) + 16) * torch.finfo(given.dtype).eps)
+        result = given.to(torch.float64)
+        fixed = result.detach()
+        asymmetry = float((fixed - fixed.T).abs().max()) if len(fixed) else 0.0
+        if asymmetry > tolerance * (float(fixed.abs().max()) if len(fixed) else 0.0):
             raise InputError(f"matrix differs from its transpose by up to {asymmetry:.3g}: a kernel is symmetric")
-        object.__setattr__(self, "matrix", matrix)
+        if asymmetry > 0.0:
+            result = 0.5 * (result + result.T)
+        _set(self, matrix=result, asymmetry=asymmetry, tolerance=tolerance, items=None, _prepared={})
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -111,9 +148,9 @@ Kernel = DiagonalPlusRankOne | LowRank | Dense
 
 
 def information_kernel(
-    probability: Float[Tensor, " N"] | None = None,
+    probability: Array | None = None,
     *,
-    log_probability: Float[Tensor, " N"] | None = None,
+    log_probability: Array | None = None,
     strength: float = 1.0,
 ) -> DiagonalPlusRankOne:
     r"""The kernel S of IP-DPP over the items of one class, from the probability of the true label.
@@ -125,7 +162,7 @@ def information_kernel(
     rounds p to 1 (Lin & Yuan 2025, section 3.3).
 
     Args:
-        probability: p, (N,), in [0, 1].
+        probability: p, (N,), in [0, 1]. Gradients pass through it to ``log_prob``.
         log_probability: log p, (N,), at most 0; given instead of ``probability``.
         strength: the odds d_i of every item are raised to this power: L_ij = S_ij (d_i d_j)^((strength - 1) / 2), so
             P(Y) is proportional to det(S_Y) * prod_Y d_i^(strength - 1). 1 is the paper; more prefers hard items more.
@@ -147,29 +184,87 @@ def information_kernel(
     if len(factor) == 0:
         return DiagonalPlusRankOne(diagonal, factor)
     # Rounding may leave the mean of values <= 1 above 1 by an ulp, and d must not become negative.
-    mean = diagonal.mean().clamp_(max=1.0)
-    diagonal.mul_(1.0 - mean).add_(mean)  # q + qbar - q qbar, in the memory of q
-    factor.mul_(1.0 / math.sqrt(len(factor)))
+    mean = diagonal.mean().clamp(max=1.0)
+    scale = 1.0 / math.sqrt(len(factor))
+    if diagonal.requires_grad:
+        diagonal, factor = diagonal * (1.0 - mean) + mean, factor * scale
+    else:
+        diagonal.mul_(1.0 - mean).add_(mean)  # q + qbar - q qbar, in the memory of q
+        factor.mul_(scale)
     if strength != 1.0:
         # Where d is 0 every p is 1: nothing is harder than anything else, and there is no odds to raise.
-        scale = torch.where(diagonal > 0, diagonal, 1.0) ** (strength - 1.0)
-        diagonal, factor = diagonal * scale, factor * scale.sqrt()
+        raised = torch.where(diagonal > 0, diagonal, 1.0) ** (strength - 1.0)
+        diagonal, factor = diagonal * raised, factor * raised.sqrt()
     return DiagonalPlusRankOne(diagonal, factor)
 
 
+def matrix(kernel: Kernel) -> Float[Tensor, "N N"]:
+    """L, written out in float64: for kernels of a few thousand items.
+
+    Example:
+        >>> matrix(DiagonalPlusRankOne([1.0, 2.0], [1.0, 1.0])).tolist()
+        [[2.0, 1.0], [1.0, 3.0]]
+    """
+    if isinstance(kernel, Dense):
+        return kernel.matrix
+    if isinstance(kernel, LowRank):
+        features = kernel.features.to(torch.float64)
+        return features @ features.T
+    return torch.diag(kernel.diagonal) + torch.outer(kernel.factor, kernel.factor)
+
+
+def numbers(values: Array, name: str, shape: str) -> Tensor:
+    """A tensor in float32 or float64, without a copy where it is one already; ``shape`` is named in the refusal."""
+    if isinstance(values, Tensor):
+        tensor = values
+    else:
+        try:
+            array = np.asarray(values)
+            if array.dtype.kind not in "biuf":
+                raise ValueError
+            if not array.dtype.isnative or array.dtype.itemsize > 8:
+                array = array.astype(np.float64)
+        except ValueError:
+            raise InputError(f"{name} is not an array of real numbers: give one of shape ({shape})") from None
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)  # nothing writes to it
+            tensor = torch.as_tensor(array)
+    if tensor.ndim != shape.count(",") + 1 or tensor.is_complex():
+        raise InputError(f"{name} has shape {tuple(tensor.shape)}: give real numbers of shape ({shape})")
+    if tensor.dtype in (torch.float32, torch.float64):
+        return tensor
+    return tensor.to(torch.float32 if tensor.is_floating_point() else torch.float64)
+
+
+def whole(k: SupportsIndex | None, name: str = "k") -> int | None:
+    """A number of items as an int, whatever kind of integer it is."""
+    if k is None:
+        return None
+    try:
+        return operator.index(k)
+    except TypeError:
+        raise InputError(f"{name} is {k!r}: give a whole number of items") from None
+
+
 def miss_and_hit(
-    probability: Float[Tensor, " N"] | None, log_probability: Float[Tensor, " N"] | None
+    probability: Array | None, log_probability: Array | None
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     """(1 - p, p), new tensors in float64, from p or log p, checked; 1 - p keeps its digits when p is near 1."""
     if (probability is None) == (log_probability is None):
         raise InputError("give either probability or log_probability, the probability of each item's true label")
     if probability is not None:
-        _check_range(probability, "probability", 0.0, 1.0, "in [0, 1]")
-        miss, hit = _two(probability)
+        given = numbers(probability, "probability", "N")
+        _check_range(given, "probability", 0.0, 1.0, "in [0, 1]")
+        if given.requires_grad and torch.is_grad_enabled():
+            return 1.0 - given.to(torch.float64), given.to(torch.float64)
+        miss, hit = _two(given)
         return miss.neg_().add_(1.0), hit
     assert log_probability is not None
-    _check_range(log_probability, "log_probability", -math.inf, 0.0, "at most 0, the logarithm of a probability")
-    miss, hit = _two(log_probability)
+    given = numbers(log_probability, "log_probability", "N")
+    _check_range(given, "log_probability", -math.inf, 0.0, "at most 0, the logarithm of a probability")
+    if given.requires_grad and torch.is_grad_enabled():
+        return -torch.expm1(given.to(torch.float64)), given.to(torch.float64).exp()
+    miss, hit = _two(given)
     return miss.expm1_().neg_(), hit.exp_()
 
 
@@ -180,6 +275,16 @@ def _two(values: Tensor) -> Tensor:
         # NumPy asks for huge pages, without which the first touch of so much memory takes ten times the arithmetic.
         return torch.from_numpy(np.empty(shape)).copy_(values.detach())
     return torch.empty(shape, dtype=torch.float64, device=values.device).copy_(values.detach())
+
+
+def _set(kernel: Kernel, **fields: object) -> None:
+    for name, value in fields.items():
+        object.__setattr__(kernel, name, value)
+
+
+def conditioned(kernel: Kernel, parent: Kernel, kept: Int[Tensor, " n"]) -> None:
+    """Note on ``kernel`` that its items are ``kept`` of ``parent``, in the numbering of the kernel first given."""
+    _set(kernel, items=kept if parent.items is None else parent.items[kept])
 
 
 def _check_finite(values: Tensor, name: str) -> None:
@@ -195,5 +300,6 @@ def _check_range(values: Tensor, name: str, least: float, most: float, rule: str
     low, high = (float(v) for v in torch.aminmax(values.detach()))
     if least <= low and high <= most:  # false when either is NaN
         return
+    values = values.detach().to(torch.float64)
     first = [int(i) for i in (~((values >= least) & (values <= most))).nonzero()[0]]
     raise InputError(f"{name}{first} is {float(values[tuple(first)])}: every value must be {rule}")

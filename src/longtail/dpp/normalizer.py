@@ -8,13 +8,15 @@ process is a sum of independent coins (its eigenvalues lambda / (1 + lambda)), s
   rounding, hence some 9 standard deviations of nodes are enough;
 * the modulus at angle a is at most exp(-Var (1 - cos a)): all but a few dozen nodes are 0 to rounding.
 
-So one coefficient takes a few dozen sums over the items, whatever N and k, and nothing overflows or cancels.
+So one coefficient takes a few dozen sums over the items, whatever N and k, and nothing overflows or cancels. They are
+taken in real arithmetic: with the coin pi and the node z = exp(i a) the factor f = 1 - pi + pi z has the modulus |f|,
+|f|^2 = 1 - 2 pi (1 - pi) (1 - cos a), and the sums over 1 / f = conj(f) / |f|^2 are matrix products.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ from longtail.shapes import Float
 
 __all__ = ["inclusion", "log_determinant", "log_normalizer"]
 
-_CHUNK = 1 << 15  # items at a time: nodes times this many complex numbers are in memory at once
+_CHUNK = 1 << 12  # items at a time: nodes times this many numbers stay in the cache
 
 
 def log_determinant(d: Float[Tensor, "*batch k"], u: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
@@ -39,29 +41,66 @@ def log_determinant(d: Float[Tensor, "*batch k"], u: Float[Tensor, "*batch k"]) 
 
 
 def log_normalizer(d: Float[Tensor, " N"], u: Float[Tensor, " N"], k: int) -> Float[Tensor, ""]:
-    """Log of the sum of det(L_Y) over all Y with |Y| = k; -inf when none has mass. Differentiable in d and u."""
+    """Log of the sum of det(L_Y) over all Y with |Y| = k; -inf when none has mass. Differentiable in d and u.
+
+    Where k is the largest size that has mass, the derivative is that in which entries of d that are 0 stay 0.
+    """
     forced = _forced(d, u, k)
     if forced is not None:
         return forced[0]
-    most = float(d.detach().max())
-    circle = _circle(d / most, u * u / most, k)
-    return circle.log_one + torch.log1p(circle.weight) + circle.mass.log() - k * math.log(circle.t / most)
+    total: Tensor = _LogNormalizer.apply(d, u, k)
+    return total
 
 
 def inclusion(d: Float[Tensor, " N"], u: Float[Tensor, " N"], k: int) -> Float[Tensor, " N"]:
-    """P(i in Y) under the k-DPP, for every item; the k-DPP must have mass."""
+    """P(i in Y) under the k-DPP, for every item, to an absolute error of some 1e-13; the k-DPP must have mass."""
     forced = _forced(d, u, k)
     if forced is not None:
         return forced[1]
     d, u2 = d / d.max(), u * u / d.max()
     circle = _circle(d, u2, k)
+    coins, z = circle.share * circle.coins, circle.z
+    first, second = coins * z * (1.0 + circle.special), coins * z
     parts = []
-    for start in range(0, len(d), _CHUNK):
-        _, pi, w, f = _items(d, u2, circle.t, circle.z, start)
-        # z times the other coins' factors times: i a coin and anything special, or i special.
-        with_item = circle.z * (pi * (1.0 + circle.special[:, None]) + w * (1.0 - pi) / f) / f
-        parts.append((circle.share[:, None] * (circle.coins[:, None] * with_item).real).sum(0))
+    for here in _chunks(d):
+        items = _items(d[here], u2[here], circle)
+        # i a coin and anything special, or i special: z times the other coins' factors.
+        with_item = items.pi * items.over(first) + items.w * (1.0 - items.pi) * items.over_square(second)
+        parts.append(with_item)
     return (torch.cat(parts) / ((1.0 + circle.weight) * circle.mass)).clamp(0.0, 1.0)
+
+
+class _LogNormalizer(torch.autograd.Function):
+    """The logarithm, with derivatives that take one more pass over the items.
+
+    That by d_i is the mean of z t r (1 + S) / f - z^2 t r w / f^2, that by u_i^2 the mean of z t r / f, both over the
+    mass. The means are over the circle, weighted with the coins' factors; S is the special item's part and
+    r = 1 / (1 + t d_i).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, d: Tensor, u: Tensor, k: int) -> Tensor:
+        most = float(d.max())
+        circle = _circle(d / most, u * u / most, k)
+        ctx.save_for_backward(d, u)
+        ctx.circle, ctx.most = circle, most
+        log: Tensor = circle.log_one + torch.log1p(circle.weight) + circle.mass.log() - k * math.log(circle.t / most)
+        return log
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        d, u = ctx.saved_tensors
+        circle, most = ctx.circle, ctx.most
+        coins, z = circle.share * circle.coins, circle.z
+        by_d, by_u2 = [], []
+        for here in _chunks(d):
+            items = _items(d[here] / most, u[here].square() / most, circle)
+            scale = circle.t / most * items.absent
+            coin = items.over(coins * z * (1.0 + circle.special))
+            by_d.append(scale * (coin - items.w * items.over_square(coins * z * z)))
+            by_u2.append(scale * items.over(coins * z))
+        factor = gradients[0] / ((1.0 + circle.weight) * circle.mass)
+        return factor * torch.cat(by_d), 2.0 * factor * u * torch.cat(by_u2), None
 
 
 def _forced(d: Float[Tensor, " N"], u: Float[Tensor, " N"], k: int) -> tuple[Tensor, Tensor] | None:
@@ -86,7 +125,8 @@ class _Circle(NamedTuple):
     """The generating function of |Y| under t L on the unit circle, at the nodes where it is not 0 to rounding."""
 
     t: float
-    z: Tensor  # (M, 1), the upper half of the circle; the lower one is its conjugate
+    angle: Tensor  # (M,), the upper half of the circle; the lower one is its conjugate
+    z: Tensor  # (M,)
     share: Tensor  # (M,), what each node counts for
     coins: Tensor  # (M,), z^-k times the product of the coins' factors
     special: Tensor  # (M,), what the special item adds to 1
@@ -95,8 +135,31 @@ class _Circle(NamedTuple):
     mass: Tensor  # P(|Y| = k)
 
 
+class _Items(NamedTuple):
+    """What the items of one chunk have at every node."""
+
+    absent: Tensor  # (C,), 1 / (1 + t d)
+    pi: Tensor  # (C,), the coin
+    w: Tensor  # (C,), the weight of being special
+    inverse: Tensor  # (M, C), 1 / |f|^2
+    a: Tensor  # (M,), 1 - cos of the angle
+    s: Tensor  # (M,), its sine
+
+    def over(self, c: Tensor) -> Tensor:
+        """The real part of the sum of c / f over the nodes, (C,)."""
+        sums = torch.stack([c.real, self.s * c.imag - self.a * c.real]) @ self.inverse
+        return sums[0] + self.pi * sums[1]
+
+    def over_square(self, c: Tensor) -> Tensor:
+        """The real part of the sum of c / f^2 over the nodes, (C,)."""
+        a, s = self.a, self.s
+        rows = [c.real, 2.0 * (s * c.imag - a * c.real), (a * a - s * s) * c.real - 2.0 * a * s * c.imag]
+        sums = torch.stack(rows) @ self.inverse.square()
+        return sums[0] + self.pi * (sums[1] + self.pi * sums[2])
+
+
 def _circle(d: Float[Tensor, " N"], u2: Float[Tensor, " N"], k: int) -> _Circle:
-    d_array, u_array = d.detach().cpu().numpy(), u2.detach().sqrt().cpu().numpy()
+    d_array, u_array = d.cpu().numpy(), u2.sqrt().cpu().numpy()
     t = tilt(d_array, u_array, k)
     _, variance = moments(t, d_array, u_array)
     # P(| |Y| - k | >= reach) < 2 exp(-40) by Bernstein's inequality.
@@ -105,28 +168,35 @@ def _circle(d: Float[Tensor, " N"], u2: Float[Tensor, " N"], k: int) -> _Circle:
     nodes = 2 * (int(min(reach, len(d))) // 2 + 1) + 1
     angle = 2.0 * math.pi / nodes * torch.arange(nodes // 2 + 1, dtype=torch.float64, device=d.device)
     angle = angle[variance * (1.0 - angle.cos()) <= 45.0]
+    none = torch.zeros_like(angle)
     z = torch.polar(torch.ones_like(angle), angle)
     share = (2.0 - (angle == 0).to(angle.dtype)) / nodes
+    circle = _Circle(t, angle, z, share, z, z, none[0], none[0], none[0])
 
-    log, special = torch.zeros_like(z), torch.zeros_like(z)
-    weight, log_one, present = d.new_zeros(()), d.new_zeros(()), d.new_zeros(())
-    for start in range(0, len(d), _CHUNK):
-        x, pi, w, f = _items(d, u2, t, z[:, None], start)
+    modulus, phase, plain, crossed = none, none, none, none
+    weight, log_one, present = none[0], none[0], none[0]
+    for here in _chunks(d):
+        items = _items(d[here], u2[here], circle)
+        pi, w, a, s = items.pi, items.w, items.a[:, None], items.s[:, None]
+        modulus = modulus - 0.5 * items.inverse.log().sum(1)
         # Each coin's mean is taken out of its phase, so that large phases do not eat the digits.
-        log = log + (f.log() - 1j * angle[:, None] * pi).sum(1)
-        special = special + z * (w / f).sum(1)
-        weight, log_one, present = weight + w.sum(), log_one + torch.log1p(x).sum(), present + pi.sum()
-    coins = torch.exp(log + 1j * angle * (present - k))
+        phase = phase + (torch.atan2(s * pi, 1.0 - a * pi) - angle[:, None] * pi).sum(1)
+        plain, crossed = plain + items.inverse @ w, crossed + items.inverse @ (w * pi)
+        weight, log_one, present = weight + w.sum(), log_one - items.absent.log().sum(), present + pi.sum()
+    special = z * torch.complex(plain - items.a * crossed, -items.s * crossed)
+    coins = torch.polar(modulus.exp(), phase + angle * (present - k))
     mass = (share * (coins * (1.0 + special)).real).sum() / (1.0 + weight)
-    return _Circle(t, z[:, None], share, coins, special, weight, log_one, mass)
+    return circle._replace(coins=coins, special=special, weight=weight, log_one=log_one, mass=mass)
 
 
-def _items(
-    d: Float[Tensor, " N"], u2: Float[Tensor, " N"], t: float, z: Tensor, start: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The products t d, the coin pi, the special weight w and the factor 1 - pi + pi z of the items of one chunk."""
-    here = slice(start, start + _CHUNK)
-    x = t * d[here]
+def _items(d: Float[Tensor, " C"], u2: Float[Tensor, " C"], circle: _Circle) -> _Items:
+    x = circle.t * d
     absent = 1.0 / (1.0 + x)
     pi = x * absent
-    return x, pi, t * u2[here] * absent, absent + pi * z
+    a, s = 2.0 * (0.5 * circle.angle).sin().square(), circle.angle.sin()
+    inverse = torch.outer(-2.0 * a, pi * absent).add_(1.0).reciprocal_()
+    return _Items(absent, pi, circle.t * u2 * absent, inverse, a, s)
+
+
+def _chunks(d: Float[Tensor, " N"]) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, len(d), _CHUNK)]

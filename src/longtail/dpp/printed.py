@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from longtail.dpp.kernels import Kernel
-from longtail.dpp.law import matrix
+from longtail.dpp.kernels import Kernel, matrix
 from longtail.errors import InputError
 from longtail.shapes import Int
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, SupportsIndex, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.dpp import completion, normalizer, segments, spectral
-from longtail.dpp.kernels import Dense, DiagonalPlusRankOne, Kernel, LowRank
+from longtail.dpp import completion, normalizer, projection, segments, spectral
+from longtail.dpp.kernels import Array, Dense, DiagonalPlusRankOne, Kernel, LowRank, whole
 from longtail.errors import InputError
 from longtail.shapes import Bool, Float, Int
 
@@ -24,13 +24,16 @@ _TOGETHER = 1 << 12  # ground sets up to here are drawn many at a time
 _ITEMS = 1 << 21  # of so many items in all
 
 
-def sample(kernel: Kernel, *, k: int | None = None, generator: torch.Generator | None = None) -> Int[Tensor, " k"]:
+def sample(
+    kernel: Kernel, *, k: SupportsIndex | None = None, generator: torch.Generator | None = None
+) -> Int[Tensor, " k"]:
     r"""One exact draw, P(Y) proportional to det(L_Y) over all subsets, or over those of ``k`` items.
 
     .. math:: P(Y) = \det(L_Y) / \det(L + I), \qquad P_k(Y) = \det(L_Y) / \sum_{|Y'| = k} \det(L_{Y'})
 
     Diagonal plus rank one: O(N) time and memory. What depends on the kernel and ``k`` alone is kept on the kernel, so
-    a further draw is some ten times faster. Low rank: O(N D^2). Dense: O(N^3), further draws O(N k^2).
+    a further draw is some ten times faster. Low rank: O(N D^2) once, dense: O(N^3) once, and a further draw of either
+    O(k^3 log k), whatever N, or O(N k^2) where that is less (see ``projection``).
 
     Args:
         kernel: L.
@@ -41,9 +44,9 @@ def sample(kernel: Kernel, *, k: int | None = None, generator: torch.Generator |
         The items, in ascending order, on the kernel's device.
 
     Raises:
-        InputError: k is negative, or no subset of k items has positive probability. A diagonal that is 0 throughout (an
-            information kernel with every p = 1) is excepted: its k-subsets are drawn uniformly, with a warning, as they
-            would be if all p were equal and a little less than 1.
+        InputError: k is negative or no whole number, or no subset of k items has positive probability. A diagonal that
+            is 0 throughout (an information kernel with every p = 1) is excepted: its k-subsets are drawn uniformly,
+            with a warning, as they would be if all p were equal and a little less than 1.
 
     Example:
         >>> from longtail.dpp import information_kernel
@@ -55,9 +58,12 @@ def sample(kernel: Kernel, *, k: int | None = None, generator: torch.Generator |
     References:
         Kulesza & Taskar, *k-DPPs: Fixed-Size Determinantal Point Processes*, ICML 2011.
         Bassino & Sportiello, *Linear-time generation of specifiable combinatorial structures*, 2013.
+        Barthelmé, Tremblay & Amblard, *A faster sampler for discrete determinantal point processes*, AISTATS 2023.
     """
-    _check_size(kernel, k)
-    if len(kernel) == 0 or not isinstance(kernel, DiagonalPlusRankOne) or kernel.diagonal.device.type != "cpu":
+    k = _size(kernel, k)
+    if isinstance(kernel, LowRank | Dense):
+        return _draw_low_rank(kernel, 1, k, generator)[0]
+    if len(kernel) == 0 or kernel.diagonal.device.type != "cpu":
         return sample_masks(kernel, 1, k=k, generator=generator)[0].nonzero().squeeze(1)
     forced = None if k is None else _forced(kernel, k)
     if forced is not None:
@@ -66,7 +72,7 @@ def sample(kernel: Kernel, *, k: int | None = None, generator: torch.Generator |
 
 
 def sample_masks(
-    kernel: Kernel, draws: int, *, k: int | None = None, generator: torch.Generator | None = None
+    kernel: Kernel, draws: int, *, k: SupportsIndex | None = None, generator: torch.Generator | None = None
 ) -> Bool[Tensor, "draws N"]:
     """Independent exact draws at once: row by row, true where an item is in the set.
 
@@ -90,14 +96,13 @@ def sample_masks(
         >>> masks.shape, set(masks.sum(1).tolist())
         (torch.Size([1000, 4]), {2})
     """
-    _check_size(kernel, k)
-    if not isinstance(kernel, DiagonalPlusRankOne):
-        spectrum, eigenvalues = _spectrum(kernel, k)
-        generator = segments.beside(generator, spectrum.values.device)
-        chosen = sample_masks(eigenvalues, draws, k=k, generator=generator)
-        together = max(1, _ITEMS // max(1, len(kernel) * int(chosen.sum(1).max() if draws else 1)))
-        parts = [spectral.project(spectrum.vectors, part, generator) for part in torch.split(chosen, together)]
-        return torch.cat(parts)
+    k = _size(kernel, k)
+    if isinstance(kernel, LowRank | Dense):
+        sets = _draw_low_rank(kernel, draws, k, generator)
+        masks = torch.zeros(draws, len(kernel), dtype=torch.bool, device=_device(kernel))
+        for mask, items in zip(masks, sets, strict=True):
+            mask[items] = True
+        return masks
     generator = segments.beside(generator, kernel.diagonal.device)
     forced = None if k is None else _forced(kernel, k)
     if forced is not None:
@@ -122,7 +127,9 @@ def sample_masks(
     return torch.cat(parts)
 
 
-def log_prob(kernel: Kernel, items: Int[Tensor, "*batch k"], *, k: int | None = None) -> Float[Tensor, "*batch"]:
+def log_prob(
+    kernel: Kernel, items: Int[Tensor, "*batch k"] | Array, *, k: SupportsIndex | None = None
+) -> Float[Tensor, "*batch"]:
     """Log of the probability of drawing exactly ``items``.
 
     Args:
@@ -131,7 +138,8 @@ def log_prob(kernel: Kernel, items: Int[Tensor, "*batch k"], *, k: int | None = 
         k: as in ``sample``: None for the process over sets of any size, else the number of items.
 
     Returns:
-        In nats, float64; -inf for a set that cannot be drawn.
+        In nats, float64; -inf for a set that cannot be drawn. Gradients pass to the kernel's diagonal and factor, its
+        features or its matrix, and from an information kernel to its probabilities.
 
     Raises:
         InputError: an item twice or out of range, k differs from their number, or no set of k items can be drawn.
@@ -142,7 +150,8 @@ def log_prob(kernel: Kernel, items: Int[Tensor, "*batch k"], *, k: int | None = 
         >>> [round(float(log_prob(kernel, torch.tensor([0, 3]), k=k).exp()), 6) for k in (None, 2)]
         [0.0625, 0.166667]
     """
-    _check_size(kernel, k)
+    k = _size(kernel, k)
+    items = _indices(items, _device(kernel))
     _check_items(items, len(kernel), k)
     if isinstance(kernel, DiagonalPlusRankOne):
         d, u = kernel.diagonal, kernel.factor
@@ -152,7 +161,7 @@ def log_prob(kernel: Kernel, items: Int[Tensor, "*batch k"], *, k: int | None = 
         log_det = normalizer.log_determinant(d[items], u[items])
     else:
         log_det = spectral.log_determinant(kernel, items)
-        d = _spectrum(kernel, k)[0].values
+        d = spectral.differentiable(kernel, _spectrum(kernel, k)[0])
         u = torch.zeros_like(d)
     if k is None:
         return log_det - torch.log1p(d).sum() - torch.log1p((u * u / (1.0 + d)).sum())
@@ -162,7 +171,7 @@ def log_prob(kernel: Kernel, items: Int[Tensor, "*batch k"], *, k: int | None = 
     return log_det - log_total
 
 
-def inclusion_probabilities(kernel: Kernel, *, k: int | None = None) -> Float[Tensor, " N"]:
+def inclusion_probabilities(kernel: Kernel, *, k: SupportsIndex | None = None) -> Float[Tensor, " N"]:
     """P(i in Y) for every item: the diagonal of L (L + I)^-1 without ``k``, exact to rounding with it.
 
     Args:
@@ -183,11 +192,11 @@ def inclusion_probabilities(kernel: Kernel, *, k: int | None = None) -> Float[Te
         >>> [round(float(v), 3) for v in inclusion_probabilities(information_kernel(p), k=2)]
         [0.61, 0.614, 0.776]
     """
-    _check_size(kernel, k)
+    k = _size(kernel, k)
     if isinstance(kernel, DiagonalPlusRankOne):
         return _inclusion(kernel, k)
     spectrum, eigenvalues = _spectrum(kernel, k)
-    return spectrum.vectors.square() @ _inclusion(eigenvalues, k)
+    return spectrum.squares(_inclusion(eigenvalues, k)).clamp_(max=1.0)
 
 
 def expected_size(kernel: Kernel) -> Float[Tensor, ""]:
@@ -199,7 +208,45 @@ def expected_size(kernel: Kernel) -> Float[Tensor, ""]:
         >>> round(float(expected_size(information_kernel(p))) / len(p), 3)  # not 1 - ln 2 = 0.307
         0.425
     """
-    return inclusion_probabilities(kernel).sum()
+    if isinstance(kernel, LowRank | Dense):
+        kernel = _spectrum(kernel, None)[1]
+    return _inclusion(kernel, None).sum()
+
+
+def _draw_low_rank(
+    kernel: LowRank | Dense, draws: int, k: int | None, generator: torch.Generator | None
+) -> list[Int[Tensor, " k"]]:
+    """Independent sets: eigenvectors first, then items from the projection onto them."""
+    spectrum, eigenvalues = _spectrum(kernel, k)
+    generator = segments.beside(generator, spectrum.values.device)
+    if k is not None and draws == 1 and k == len(eigenvalues):
+        chosen = torch.ones(1, k, dtype=torch.bool, device=spectrum.values.device)
+    else:
+        chosen = sample_masks(eigenvalues, draws, k=k, generator=generator)
+    most = int(chosen.sum(1).max()) if draws else 0
+    count, width = spectrum.rows.shape
+    sets: list[Tensor] = []
+    if most and projection.rejection_is_cheaper(count, width, most, draws):
+        table = _once(kernel, "blocks", None, lambda: projection.blocks(spectrum))
+        rng = _numpy_generator(generator)
+        together = max(1, _ITEMS // (2 * most * (projection.BLOCK * width + most)))
+        for part in torch.split(chosen, together):
+            sets += projection.rejection(spectrum, table, part, rng)
+        return sets
+    together = max(1, _ITEMS // max(1, count * most))
+    for part in torch.split(chosen, together):
+        masks = projection.chain(*_columns(spectrum, part), generator)
+        sets += [mask.nonzero().squeeze(1) for mask in masks]
+    return sets
+
+
+def _columns(spectrum: spectral.Spectrum, chosen: Bool[Tensor, "B r"]) -> tuple[Tensor, Tensor]:
+    """The chosen eigenvectors of each set, (B, N, m), with 0 for those a set lacks, and how many it has, (B,)."""
+    sizes = chosen.sum(1)
+    most = int(sizes.max()) if len(chosen) else 0
+    order = chosen.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    columns = spectrum.vectors()[:, order].permute(1, 0, 2) * chosen.gather(1, order)[:, None, :]
+    return columns, sizes
 
 
 class _Forced(NamedTuple):
@@ -350,9 +397,26 @@ def _numpy_generator(generator: torch.Generator | None) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(seed))
 
 
-def _check_size(kernel: Kernel, k: int | None) -> None:
+def _device(kernel: Kernel) -> torch.device:
+    if isinstance(kernel, DiagonalPlusRankOne):
+        return kernel.diagonal.device
+    return kernel.features.device if isinstance(kernel, LowRank) else kernel.matrix.device
+
+
+def _size(kernel: Kernel, k: SupportsIndex | None) -> int | None:
+    k = whole(k)
     if k is not None and not 0 <= k <= len(kernel):
         raise InputError(f"k is {k}, and the kernel has {len(kernel)} items: k must be between 0 and that")
+    return k
+
+
+def _indices(items: Tensor | Array, device: torch.device) -> Int[Tensor, "*batch k"]:
+    found = torch.as_tensor(items, device=device)
+    if found.numel() == 0:
+        return found.to(torch.int64)
+    if found.ndim == 0 or found.is_floating_point() or found.dtype == torch.bool:
+        raise InputError("items are the numbers of the items in a set: give whole numbers, (k,)")
+    return found.to(torch.int64)
 
 
 def _check_items(items: Tensor, count: int, k: int | None) -> None:

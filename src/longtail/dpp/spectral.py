@@ -1,76 +1,133 @@
-"""Low-rank and dense kernels: choose eigenvectors, then draw from the projection onto them.
+"""Eigenvalues and eigenvectors of low-rank and dense kernels; of a low-rank one through its features, O(N D^2).
 
-A DPP with kernel L = sum_n lambda_n v_n v_n^T chooses eigenvectors by independent coins lambda_n / (1 + lambda_n), a
-k-DPP by the same coins given that they show k heads: the k-DPP of diag(lambda), so the linear-time sampler serves.
+The eigenvectors of L = B B^T are never written out. With the singular value decomposition B = V S W^T they are
+V = B W S^-1: any of their rows is a row of B times a small matrix.
+
+B^T B has the square of the condition number of B, and its small eigenvalues are noise where that is beyond the digits
+of float64. So it is used where it is well conditioned, which its own eigenvalues tell, and else S and W come from the
+triangle of a QR factorisation, block of rows by block of rows.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from longtail.dpp.kernels import Dense, LowRank
 from longtail.errors import InputError
-from longtail.shapes import Bool, Float, Int
+from longtail.shapes import Float, Int
 
-__all__ = ["Spectrum", "log_determinant", "project", "spectrum"]
+__all__ = ["CONDITION", "Correction", "Spectrum", "correction", "differentiable", "log_determinant", "spectrum"]
+
+ROWS = 1024  # rows at a time: a block of them in float64 stays in the second-level cache
+
+CONDITION = 1e5
+"""The largest condition number of B^T B at which its eigenvalues are used: ten digits are left."""
 
 
 class Spectrum(NamedTuple):
-    """The eigenvalues that are not 0 to rounding, and their eigenvectors in the columns."""
+    """The r eigenvalues that are not 0 to rounding, and their eigenvectors V = rows turn, (N, r), not written out."""
 
     values: Float[Tensor, " r"]
-    vectors: Float[Tensor, "N r"]
+    rows: Float[Tensor, "N C"]
+    turn: Float[Tensor, "C r"] | None  # None: V = rows
+
+    def vectors(self, items: Int[Tensor, " n"] | slice = slice(None)) -> Float[Tensor, "n r"]:
+        """Rows of V."""
+        rows = self.rows[items].to(torch.float64)
+        return rows if self.turn is None else rows @ self.turn
+
+    def squares(self, weight: Float[Tensor, " r"]) -> Float[Tensor, " N"]:
+        """The sums over n of weight_n V_in^2, weights being 0 or more: the diagonal of V diag(weight) V^T."""
+        half = weight.sqrt()
+        scaled = torch.diag(half) if self.turn is None else self.turn * half
+        parts = [(part.to(torch.float64) @ scaled).square_().sum(1) for part in torch.split(self.rows, ROWS)]
+        return torch.cat(parts)
+
+
+class Correction(NamedTuple):
+    """How far a given matrix was from a kernel, by rounding; see ``correction``."""
+
+    asymmetry: float
+    eigenvalue: float
 
 
 def spectrum(kernel: LowRank | Dense) -> Spectrum:
-    """Eigenvalues and eigenvectors, O(N D^2) through the dual when the kernel is of low rank."""
-    if isinstance(kernel, Dense):
-        values, vectors = torch.linalg.eigh(kernel.matrix)
-        least, most = (float(v) for v in torch.aminmax(values)) if len(values) else (0.0, 0.0)
-        if least < -1e-8 * most:
-            raise InputError(f"matrix has the eigenvalue {least:.3g}: a kernel has none below 0")
-        keep = values > len(values) * torch.finfo(values.dtype).eps * most
-        return Spectrum(values[keep], vectors[:, keep])
-    features = kernel.features
-    wide = features.shape[1] > features.shape[0]
-    # The dual problem, of the smaller side, is solved on the triangle: forming B^T B would square the condition number.
-    frame, triangle = torch.linalg.qr(features.T if wide else features)
-    left, singular, _ = torch.linalg.svd(triangle.T if wide else triangle)
-    keep = singular > max(features.shape) * torch.finfo(singular.dtype).eps * singular[:1]
-    vectors = left[:, keep] if wide else frame @ left[:, keep]
-    return Spectrum(singular[keep].square(), vectors)
+    """Eigenvalues and eigenvectors."""
+    if isinstance(kernel, LowRank):
+        singular, directions = _decompose(kernel.features.detach())
+        most = float(singular.max()) if len(singular) else 1.0
+        if not 1e-150 < most < 1e150:
+            raise InputError(
+                f"features have the norm {most:.3g}, whose square is out of the range of float64: scale them"
+            )
+        return Spectrum(singular.square(), kernel.features.detach(), directions / singular)
+    values, vectors = torch.linalg.eigh(kernel.matrix.detach())
+    least, most = _ends(values)
+    if least < -kernel.tolerance * most:
+        raise InputError(_indefinite(values, least, most))
+    # Rounding that pushed some below 0 pushed others above it.
+    keep = values > max(len(values) * torch.finfo(values.dtype).eps * most, -2.0 * least)
+    return Spectrum(values[keep], vectors[:, keep], None)
 
 
-def project(
-    vectors: Float[Tensor, "N r"], chosen: Bool[Tensor, "B r"], generator: torch.Generator | None
-) -> Bool[Tensor, "B N"]:
-    """One set per row of ``chosen`` from the projection DPP onto the chosen eigenvectors: as many items as vectors.
+def correction(kernel: Dense) -> Correction:
+    """Say what was put right in a matrix that was a kernel but for rounding.
 
-    Items come one at a time, each with probability its squared distance from the span of those already drawn: the
-    chain rule of the determinant, with that distance kept up to date as in a Cholesky factorisation, O(N k^2).
+    Use it to see whether a Gram matrix formed in float32 was accurate enough for what it is to be used for.
+
+    Args:
+        kernel: as made from the matrix.
+
+    Returns:
+        The largest difference between the matrix and its transpose, whose mean was taken, and how far below 0 its
+        least eigenvalue was, which now counts as 0; both in the units of the matrix.
+
+    Raises:
+        InputError: the matrix is no kernel.
+
+    Example:
+        >>> found = correction(Dense([[1.0, 1.0], [1.0, 1.0 - 1e-9]]))
+        >>> found.asymmetry, round(found.eigenvalue, 11)
+        (0.0, 5e-10)
     """
-    batch, count = len(chosen), len(vectors)
-    sizes = chosen.sum(1)
-    most = int(sizes.max()) if batch else 0
-    order = chosen.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
-    columns = vectors[:, order].permute(1, 0, 2) * chosen.gather(1, order)[:, None, :]
-    left = columns.square().sum(2)
-    basis = torch.zeros_like(columns)
-    drawn = torch.zeros(batch, count, dtype=torch.bool, device=vectors.device)
-    row = torch.arange(batch, device=vectors.device)
-    for step in range(most):
-        item = _weighted(left, generator)
-        drawn[row, item] |= step < sizes
-        new = torch.bmm(columns, columns[row, item, :, None])
-        new -= torch.bmm(basis[:, :, :step], basis[row, item, :step, None])
-        scale = left[row, item].clamp(min=torch.finfo(left.dtype).tiny).rsqrt()
-        basis[:, :, step] = new.squeeze(2) * torch.where(step < sizes, scale, 0.0)[:, None]
-        left = (left - basis[:, :, step].square()).clamp_(min=0.0)
-        left[row, item] = 0.0
-    return drawn
+    values = torch.linalg.eigvalsh(kernel.matrix.detach())
+    least, most = _ends(values)
+    if least < -kernel.tolerance * most:
+        raise InputError(_indefinite(values, least, most))
+    return Correction(kernel.asymmetry, max(0.0, -least))
+
+
+def differentiable(kernel: LowRank | Dense, found: Spectrum) -> Float[Tensor, " r"]:
+    """The eigenvalues of ``found``, through which gradients reach the features or the matrix."""
+    if isinstance(kernel, Dense):
+        if not (kernel.matrix.requires_grad and torch.is_grad_enabled()):
+            return found.values
+        values: Tensor = torch.linalg.eigvalsh(kernel.matrix).clamp(min=0.0)
+        return values  # all of them: those at 0 have a derivative, too
+    if not (kernel.features.requires_grad and torch.is_grad_enabled()):
+        return found.values
+    assert found.turn is not None
+    directions = found.turn * found.values.sqrt()
+    applied: Tensor = _Values.apply(kernel.features, found.values, directions)
+    return applied
+
+
+class _Values(torch.autograd.Function):
+    """Eigenvalues as a function of the features: d lambda_n = 2 w_n^T B^T dB w_n, without a gap in a denominator."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, values: Tensor, directions: Tensor) -> Tensor:
+        ctx.save_for_backward(features, directions)
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        features, directions = ctx.saved_tensors
+        middle = (2.0 * directions * gradients[0]) @ directions.T
+        return (features.to(torch.float64) @ middle).to(features.dtype), None, None
 
 
 def log_determinant(kernel: LowRank | Dense, items: Int[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
@@ -78,21 +135,55 @@ def log_determinant(kernel: LowRank | Dense, items: Int[Tensor, "*batch k"]) -> 
     if isinstance(kernel, Dense):
         sign, log = torch.linalg.slogdet(kernel.matrix[items[..., :, None], items[..., None, :]])
         return torch.where(sign > 0, log, -torch.inf)
-    rows = kernel.features[items]
+    rows = kernel.features[items].to(torch.float64)
     if rows.shape[-2] > rows.shape[-1]:
         return rows.new_full(rows.shape[:-2], -torch.inf)
     # The triangle has the digits that det(B_Y B_Y^T) would square away.
-    triangle = torch.linalg.qr(rows.mT, mode="r").R
+    triangle = torch.linalg.qr(rows.mT).R
     half: Tensor = triangle.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
     return 2.0 * half
 
 
-def _weighted(weight: Float[Tensor, "B N"], generator: torch.Generator | None) -> Int[Tensor, " B"]:
-    """One item per row, by weight; rounding cannot lead to one that weighs nothing."""
-    cumulative = weight.cumsum(1)
-    total = cumulative[:, -1:]
-    place = torch.rand(total.shape, dtype=total.dtype, device=total.device, generator=generator) * total
-    last = torch.searchsorted(cumulative, total.contiguous())
-    return (
-        torch.minimum(torch.searchsorted(cumulative, place, right=True), last).squeeze(1).clamp(max=weight.shape[1] - 1)
-    )
+def _decompose(features: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " r"], Float[Tensor, "D r"]]:
+    """The singular values that are not 0 to rounding, and their right singular vectors."""
+    count, width = features.shape
+    if count < width:
+        frame, triangle = torch.linalg.qr(features.T.to(torch.float64))
+        _, singular, turned = torch.linalg.svd(triangle.T, full_matrices=False)
+        directions = frame @ turned.T
+    else:
+        gram = torch.zeros(width, width, dtype=torch.float64, device=features.device)
+        for part in torch.split(features, ROWS):
+            rows = part.to(torch.float64)
+            gram.addmm_(rows.T, rows)
+        if bool(gram.isfinite().all()):
+            values, directions = torch.linalg.eigh(gram)
+            if well_conditioned(values):
+                return values.sqrt(), directions
+        triangle = features.new_zeros(0, width, dtype=torch.float64)
+        for part in torch.split(features, ROWS):
+            triangle = torch.linalg.qr(torch.cat([triangle, part.to(torch.float64)]), mode="r").R
+        _, singular, turned = torch.linalg.svd(triangle, full_matrices=False)
+        directions = turned.T
+    keep = singular > max(features.shape) * torch.finfo(singular.dtype).eps * singular[:1]
+    return singular[keep], directions[:, keep]
+
+
+def well_conditioned(values: Float[Tensor, "*batch r"]) -> bool:
+    """Whether the ascending eigenvalues of a matrix B^T B are accurate enough to be used."""
+    return values.shape[-1] > 0 and bool((values[..., 0] * CONDITION > values[..., -1]).all())
+
+
+def _ends(values: Float[Tensor, " N"]) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
+    return float(values[0]), max(0.0, float(values[-1]))
+
+
+def _indefinite(values: Float[Tensor, " N"], least: float, most: float) -> str:
+    """The refusal, with a hint where most eigenvalues are small beside the largest, as those of X X^T are."""
+    small = int((values.abs() <= 2.0 * abs(least)).sum())
+    hint = ""
+    if 2 * small >= len(values) and -least < 1e-2 * most:
+        hint = "; if it is X X^T for features X, give LowRank(X), and if it was formed in float32, give it in float32"
+    return f"matrix has the eigenvalue {least:.3g}, and {most:.3g} is its largest: a kernel has none below 0{hint}"

@@ -13,6 +13,11 @@ from longtail.samplers.informative import information_preserving
 from longtail.samplers.quota import ClassQuota, MinimumPerClass
 from longtail.samplers.subset import InformativeSubset
 
+"""Samplers: iterables of indices, a whole epoch at a time, that any ``DataLoader`` takes; and subsets chosen once."""
+
+from longtail.samplers.diverse import diverse, greedy
+from longtail.samplers.selection import read_selection, select, write_selection
+
 __all__ = [
     "ClassBalanced",
     "ClassQuota",
@@ -24,5 +29,10 @@ __all__ = [
     "RepeatFactor",
     "Reversed",
     "SquareRoot",
+    "diverse",
+    "greedy",
     "information_preserving",
+    "read_selection",
+    "select",
+    "write_selection",
 ]

@@ -8,15 +8,16 @@ of it means something only beside ``uniform``.
 from __future__ import annotations
 
 import warnings
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
-from longtail import dpp
 from longtail.dpp import segments
-from longtail.dpp.kernels import miss_and_hit
+from longtail.dpp.kernels import Array, miss_and_hit, numbers
 from longtail.errors import InputError
-from longtail.shapes import Bool, Float, Int
+from longtail.samplers.diverse import counts_and_sizes, labels, spread
+from longtail.shapes import Float, Int
 
 __all__ = [
     "class_balanced",
@@ -66,21 +67,22 @@ def ten_times_smallest(counts: Int[Tensor, " K"], *, times: int = 10) -> Int[Ten
 
 
 def information_preserving(
-    probability: Float[Tensor, " N"] | None,
-    target: Int[Tensor, " N"],
+    probability: Array | None,
+    target: Array,
     *,
-    k: int | Int[Tensor, " K"],
+    k: SupportsIndex | Array,
     generator: torch.Generator | None,
-    log_probability: Float[Tensor, " N"] | None = None,
+    log_probability: Array | None = None,
     strength: float = 1.0,
-    features: Float[Tensor, "N D"] | None = None,
+    features: Array | None = None,
     mislabelled: float = 0.0,
 ) -> Int[Tensor, " n"]:
     r"""One exact k-DPP per class with the information kernel; classes of at most k items whole.
 
     .. math:: P(Y_c) \propto \det(S_{Y_c}), \quad S = \mathrm{diag}(1 - p_i \bar p) + p p^T / N_c
 
-    All classes are drawn in one pass, in O(N).
+    All classes are drawn in one pass, in O(N); with features in O(N D^2), classes of like size together. Use it to pick
+    what a trained model still has to learn, beside ``uniform``, its control.
 
     Beyond the paper: with ``features`` the kernel of a class is quality times diversity,
     L_ij = (d_i d_j)^(strength / 2) cos(f_i, f_j) with the same odds d_i = 1 - p_i mean(p), so that a subset is both
@@ -102,7 +104,8 @@ def information_preserving(
 
     Raises:
         InputError: a probability is NaN or out of range (the first such index is named), lengths differ, ``k`` is
-            negative or too short, ``mislabelled`` is not in [0, 1), or a class has features of too low a rank.
+            negative or too short, ``mislabelled`` is not in [0, 1), or classes have features of too low a rank (they
+            are named).
 
     Warns:
         RuntimeWarning: every p of a class is exactly 1. Its subset is then uniform: none has any mass.
@@ -119,8 +122,11 @@ def information_preserving(
     """
     if not 0.0 <= mislabelled < 1.0:
         raise InputError(f"mislabelled is {mislabelled}: it is a share of a class, at least 0 and below 1")
-    counts, sizes = _counts_and_sizes(target, k)
-    miss, hit = miss_and_hit(probability, log_probability)
+    target = labels(target)
+    counts, sizes = counts_and_sizes(target, k)
+    with torch.no_grad():
+        miss, hit = miss_and_hit(probability, log_probability)
+    features = None if features is None else numbers(features, "features", "N, D").detach()
     for name, values in (("probability", hit), ("features", features)):
         if values is not None and len(values) != len(target):
             raise InputError(f"{name} has {len(values)} rows and target {len(target)}: give one for each item")
@@ -147,17 +153,18 @@ def information_preserving(
         prepared = segments.prepare(d, u2, lengths, k_drawn)
         chosen = segments.draw(prepared, segments.beside(generator, target.device))
     else:
-        chosen = _diverse(features[drawn], d, lengths, k_drawn, partial.nonzero().squeeze(1), generator)
+        scale = d.sqrt()
+        chosen = spread(features[drawn], scale, lengths, k_drawn, partial.nonzero().squeeze(1), generator)
     return torch.cat([order[whole], drawn[chosen]]).sort().values
 
 
 def uniform(
-    probability: Float[Tensor, " N"] | None,
-    target: Int[Tensor, " N"],
+    probability: Array | None,
+    target: Array,
     *,
-    k: int | Int[Tensor, " K"],
+    k: SupportsIndex | Array,
     generator: torch.Generator | None,
-    log_probability: Float[Tensor, " N"] | None = None,
+    log_probability: Array | None = None,
 ) -> Int[Tensor, " n"]:
     """The first control: from each class as many items as ``information_preserving`` takes, whatever their p.
 
@@ -167,18 +174,19 @@ def uniform(
         >>> len(uniform(None, torch.tensor([0] * 6 + [1] * 2), k=3, generator=torch.Generator().manual_seed(0)))
         5
     """
-    counts, sizes = _counts_and_sizes(target, k)
+    target = labels(target)
+    counts, sizes = counts_and_sizes(target, k)
     order = target.argsort(stable=True)
     return order[segments.uniform(counts, sizes, segments.beside(generator, target.device))].sort().values
 
 
 def hardest(
-    probability: Float[Tensor, " N"] | None,
-    target: Int[Tensor, " N"],
+    probability: Array | None,
+    target: Array,
     *,
-    k: int | Int[Tensor, " K"],
+    k: SupportsIndex | Array,
     generator: torch.Generator | None,
-    log_probability: Float[Tensor, " N"] | None = None,
+    log_probability: Array | None = None,
 ) -> Int[Tensor, " n"]:
     """Of each class the k items of smallest p; ties fall at random.
 
@@ -192,12 +200,12 @@ def hardest(
 
 
 def easiest(
-    probability: Float[Tensor, " N"] | None,
-    target: Int[Tensor, " N"],
+    probability: Array | None,
+    target: Array,
     *,
-    k: int | Int[Tensor, " K"],
+    k: SupportsIndex | Array,
     generator: torch.Generator | None,
-    log_probability: Float[Tensor, " N"] | None = None,
+    log_probability: Array | None = None,
 ) -> Int[Tensor, " n"]:
     """Of each class the k items of largest p; ties fall at random.
 
@@ -211,12 +219,12 @@ def easiest(
 
 
 def class_balanced(
-    probability: Float[Tensor, " N"] | None,
-    target: Int[Tensor, " N"],
+    probability: Array | None,
+    target: Array,
     *,
-    k: int | Int[Tensor, " K"],
+    k: SupportsIndex | Array,
     generator: torch.Generator | None,
-    log_probability: Float[Tensor, " N"] | None = None,
+    log_probability: Array | None = None,
 ) -> Int[Tensor, " n"]:
     """As many items in all as the other arms, equally many of each class: small classes are repeated to get there.
 
@@ -229,7 +237,8 @@ def class_balanced(
         >>> torch.bincount(target[index]).tolist()
         [3, 3]
     """
-    counts, sizes = _counts_and_sizes(target, k)
+    target = labels(target)
+    counts, sizes = counts_and_sizes(target, k)
     generator = segments.beside(generator, target.device)
     present = counts > 0
     classes = int(present.sum())
@@ -245,30 +254,18 @@ def class_balanced(
     return torch.repeat_interleave(order, torch.repeat_interleave(times, counts) + rest.long()).sort().values
 
 
-def _counts_and_sizes(target: Tensor, k: int | Tensor) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"]]:
-    """Items of each class, and how many of them to take."""
-    if len(target) and int(target.min()) < 0:
-        raise InputError(f"target has the label {int(target.min())}: labels are 0 and above")
-    counts = torch.bincount(target.long())
-    if isinstance(k, Tensor):
-        if len(k) < len(counts):
-            raise InputError(f"k has {len(k)} entries, and target has the label {len(counts) - 1}: give one per class")
-        counts = torch.nn.functional.pad(counts, (0, len(k) - len(counts)))
-    wanted = torch.as_tensor(k, device=counts.device).to(counts.dtype).expand(len(counts))
-    if len(wanted) and int(wanted.min()) < 0:
-        raise InputError(f"k is {int(wanted.min())}: a class gives 0 or more items")
-    return counts, torch.minimum(wanted, counts)
-
-
 def _rank(lengths: Int[Tensor, " G"]) -> Int[Tensor, " M"]:
     """0, 1, ... within each run."""
     start = lengths.cumsum(0) - lengths
     return torch.arange(int(lengths.sum()), device=lengths.device) - torch.repeat_interleave(start, lengths)
 
 
-def _first(value: Tensor, target: Tensor, k: int | Tensor, generator: torch.Generator | None) -> Int[Tensor, " n"]:
+def _first(
+    value: Tensor, target: Array, k: SupportsIndex | Array, generator: torch.Generator | None
+) -> Int[Tensor, " n"]:
     """Of each class the k items of smallest value."""
-    counts, sizes = _counts_and_sizes(target, k)
+    target = labels(target)
+    counts, sizes = counts_and_sizes(target, k)
     if len(value) != len(target):
         raise InputError(f"probability has {len(value)} rows and target {len(target)}: give one for each item")
     order = torch.randperm(len(target), generator=segments.beside(generator, target.device), device=target.device)
@@ -306,29 +303,3 @@ def _odds(
     largest = torch.repeat_interleave(torch.where(certain, 1.0, largest), lengths)
     raised = ((d / largest) ** strength).clamp(min=1e-200)
     return raised, u2 / d * raised
-
-
-def _diverse(
-    features: Float[Tensor, "M D"],
-    odds: Float[Tensor, " M"],
-    lengths: Int[Tensor, " G"],
-    k: Int[Tensor, " G"],
-    label: Int[Tensor, " G"],
-    generator: torch.Generator | None,
-) -> Bool[Tensor, " M"]:
-    """One k-DPP per class with the kernel sqrt(d_i d_j) cos(f_i, f_j)."""
-    directions = torch.nn.functional.normalize(features.to(torch.float64), dim=1) * odds.sqrt()[:, None]
-    chosen = []
-    for rows, size, name in zip(torch.split(directions, lengths.tolist()), k.tolist(), label.tolist(), strict=True):
-        kernel = dpp.LowRank(rows)
-        try:
-            items = dpp.sample(kernel, k=size, generator=generator)
-        except InputError as error:
-            raise InputError(
-                f"class {name} wants {size} items, and its features have too low a rank for that many to be diverse:"
-                f" take k at most {torch.linalg.matrix_rank(rows)}, or wider features"
-            ) from error
-        mask = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        mask[items] = True
-        chosen.append(mask)
-    return torch.cat(chosen)

@@ -8,8 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from longtail.dpp.kernels import Dense, DiagonalPlusRankOne, Kernel, LowRank
-from longtail.errors import InputError
+from longtail.dpp import Dense, DiagonalPlusRankOne, Kernel, LowRank
 from longtail.shapes import Bool, Float
 
 __all__ = ["enumeration", "matrix", "rejection", "table", "table_inclusion", "table_sample"]
@@ -20,7 +19,8 @@ def matrix(kernel: Kernel) -> Float[Tensor, "N N"]:
     if isinstance(kernel, Dense):
         return kernel.matrix
     if isinstance(kernel, LowRank):
-        return kernel.features @ kernel.features.T
+        features = kernel.features.double()
+        return features @ features.T
     return torch.diag(kernel.diagonal) + torch.outer(kernel.factor, kernel.factor)
 
 
@@ -34,9 +34,6 @@ def enumeration(kernel: Kernel, *, k: int | None = None) -> tuple[Bool[Tensor, "
     Returns:
         Masks, one row a subset, and their probabilities.
 
-    Raises:
-        InputError: more than 12 items.
-
     Example:
         >>> from longtail.dpp import information_kernel
         >>> subsets, probability = enumeration(information_kernel(torch.tensor([0.9, 0.6, 0.1])), k=2)
@@ -44,8 +41,7 @@ def enumeration(kernel: Kernel, *, k: int | None = None) -> tuple[Bool[Tensor, "
         [([0, 1], 0.284), ([0, 2], 0.355), ([1, 2], 0.36)]
     """
     count = len(kernel)
-    if count > 12:
-        raise InputError(f"the kernel has {count} items: enumeration stops at 12, with 4096 subsets")
+    assert count <= 12, f"the kernel has {count} items: enumeration stops at 12, with 4096 subsets"
     dense = matrix(kernel)
     sizes = range(count + 1) if k is None else [k]
     subsets = [subset for size in sizes for subset in itertools.combinations(range(count), size)]
