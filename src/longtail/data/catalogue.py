@@ -8,6 +8,7 @@ import pathlib
 from longtail.data import arrays, cifar, digits, folders, hygiene
 from longtail.data.dataset import Data, Source, draw, leave_out_small
 from longtail.data.folders import Notify
+from longtail.data.pictures import printable
 from longtail.errors import InputError, unknown
 
 ENTRIES = (
@@ -172,10 +173,21 @@ def _read(name: str, *, root: str | pathlib.Path | None, download: bool, subset:
 
 
 def path_of(text: str) -> pathlib.Path:
-    """A path as the user wrote it, with ``~`` and ``~name`` for home folders."""
+    """A path as the user wrote it, with ``~`` and ``~name`` for home folders.
+
+    Raises:
+        InputError: what no system call takes as a path (a name that is too long, a link to itself).
+    """
+    shown = printable(text[:100])
     try:
-        return pathlib.Path(text).expanduser()
+        path = pathlib.Path(text).expanduser()
+        path.stat()
     except RuntimeError:
         raise InputError(
-            f"{text}: there is no home folder of this name; write ./{text} for a folder called so"
+            f"{shown}: there is no home folder of this name; write ./{shown} for a folder called so"
         ) from None
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # whoever opens it says what it should be
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown}: there is no such file or folder ({getattr(error, 'strerror', error)})") from None
+    return path

@@ -214,7 +214,7 @@ class _Reading:
             if len(inside) != 1 or _holds_pictures(place):
                 return place
             only = place / inside[0]
-            if not self._folders(only) or _holds_pictures(only):
+            if inside[0].lower() in SPLITS or not self._folders(only) or _holds_pictures(only):
                 return place
             self.notes.append(f"read from {printable(only.name)}/, the only folder in {printable(place.name)}/")
             place = only

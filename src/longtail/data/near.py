@@ -1,7 +1,8 @@
 """Near duplicates: images that show the same although their pixels differ.
 
-Two images are near duplicates if their thumbnails correlate and their perceptual hashes agree. Either alone says too
-much: among plankton on white ground, every second perceptual hash is that of another animal as well.
+Two images are near duplicates if their thumbnails correlate, differ nowhere by much, and have nearly one perceptual
+hash. Each alone says too much: pictures of plankton share hashes by the thousand, and a smiling and a sad face differ
+in a few pixels. Copies that were cropped, turned or mirrored are not found (docs/data.md says what is).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from torch import Tensor
 from longtail.shapes import UInt8
 
 SIDE = 16
-"""Of the grey thumbnails, in pixels."""
-CORRELATION = 0.99
+"""Of the thumbnails, in pixels."""
+CORRELATION = 0.98
 """Thumbnails of near duplicates correlate by this much or more."""
+DEVIATION = 0.025
+"""No value of their thumbnails, scaled to mean 0 and length 1, differs by more than this."""
 DISTANCE = 8
 """Perceptual hashes of near duplicates differ in this many of 64 bits or fewer."""
 LIMIT = 100_000
@@ -59,17 +62,19 @@ def pairs(images: UInt8[Tensor, "N C H W"]) -> list[tuple[int, int]]:
     found = []
     for start in range(0, len(images), CHUNK):
         alike = thumbnails[start : start + CHUNK] @ thumbnails[start:].T >= CORRELATION
-        for row, column in torch.nonzero(alike.triu(1)).tolist():
-            a, b = start + row, start + column
-            if hashed(a) - hashed(b) <= DISTANCE:
-                found.append((a, b))
+        for both in torch.split(torch.nonzero(alike.triu(1)) + start, CHUNK):
+            gap = (thumbnails[both[:, 0]] - thumbnails[both[:, 1]]).abs().amax(1)
+            found += [(a, b) for a, b in both[gap <= DEVIATION].tolist() if hashed(a) - hashed(b) <= DISTANCE]
     return found
 
 
 def _thumbnails(images: Tensor) -> Tensor:
-    """(N, SIDE * SIDE) grey thumbnails of mean 0 and length 1; those of one grey are 0 and correlate with nothing."""
+    """(N, C * SIDE * SIDE) thumbnails of mean 0 and length 1; one that is flat is 0 and correlates with nothing.
+
+    In colour: flags of one drawing in two colours are two pictures.
+    """
     small = [
-        torch.nn.functional.interpolate(chunk.float().mean(1, keepdim=True), (SIDE, SIDE), mode="area").flatten(1)
+        torch.nn.functional.interpolate(chunk.float(), (SIDE, SIDE), mode="area").flatten(1)
         for chunk in torch.split(images, CHUNK)
     ]
     centred = torch.cat(small)
