@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 from PIL import Image
 
 from longtail.data import folders, layout, load, pictures
+from longtail.data.fingerprint import fingerprint
+from longtail.data.splits import TOGETHER, held_out
 from longtail.errors import InputError
 
 
@@ -62,6 +65,30 @@ def test_without_a_test_folder_a_fifth_of_each_class_is_held_out_and_said(toy):
     assert sorted([*data.train.index.tolist(), *data.test.index.tolist()]) == list(range(32))
     assert data.notes == ("no test folder: a fifth of each class was held out for testing, from a fixed seed",)
     assert again.fingerprint == data.fingerprint
+
+
+def test_without_copies_the_held_out_images_are_those_of_the_plain_draw(toy):
+    """So folders without copies keep the split and the fingerprint that they had before copies were looked at."""
+    data = load(f"folder:{toy}")
+    target = torch.tensor([0] * 20 + [1] * 10 + [2] * 2)
+    _, out = held_out(target, torch.tensor([4, 2, 1]), seed=0)
+    assert data.test.index.tolist() == out.tolist()
+    assert data.rule == ""
+    assert data.fingerprint == fingerprint(data.train, None, data.test)
+
+
+def test_copies_are_held_out_together_and_the_fingerprint_says_by_which_rule(toy):
+    for number in range(4):
+        for copy in range(3):
+            shutil.copy(toy / "ant" / f"{number:03d}.png", toy / "ant" / f"copy{number}-{copy}.png")
+    data = load(f"folder:{toy}")
+    known = {image.numpy().tobytes() for image in data.train.images}
+    assert not any(image.numpy().tobytes() in known for image in data.test.images)
+    assert data.counts.tolist() == [26, 8, 1]
+    assert data.rule == TOGETHER
+    assert data.fingerprint == fingerprint(data.train, None, data.test, TOGETHER)
+    assert data.fingerprint != fingerprint(data.train, None, data.test)
+    assert "12 pictures are copies of another; copies were kept on one side of the test split" in data.notes
 
 
 def test_a_train_folder_alone_is_split_as_well(toy, tmp_path):
