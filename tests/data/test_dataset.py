@@ -56,7 +56,7 @@ def test_a_natural_set_is_drawn_from_when_asked():
 
 
 def test_a_natural_set_is_drawn_by_size_where_its_names_are_in_another_order():
-    """Classes of 4, 400 and 40: in their order the head could have 4; by size it has 49, and 49 / 10 -> 4 in the tail."""
+    """Classes of 4, 400 and 40: in their order the head could have 4; by size 49, and 49 / 10 -> 4 in the tail."""
     data = drawn(source([4, 400, 40]), imbalance=10)
     assert data.counts.tolist() == [4, 49, 15]
     assert data.notes[-1].startswith("the sizes fall from the class with the most images")

@@ -233,6 +233,8 @@ def _lines(splits: Mapping[str, Split]) -> list[str]:
 def _listed(path: pathlib.Path, identity: str) -> dict[str, set[int]]:
     """The numbers that a list leaves out of each split."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise InputError(f"{path} is no ordinary file; name one that is not there and it is made")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: the list of copies cannot be read ({error})") from None

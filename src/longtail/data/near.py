@@ -16,14 +16,16 @@ from longtail.shapes import UInt8
 SIDE = 16
 """Of the thumbnails, in pixels."""
 CORRELATION = 0.98
-"""Thumbnails of near duplicates correlate by this much or more."""
-DEVIATION = 0.025
-"""No value of their thumbnails, scaled to mean 0 and length 1, differs by more than this."""
+"""Grey thumbnails of near duplicates correlate by this much or more."""
+DEVIATION = 0.035
+"""No value of their grey thumbnails, scaled to mean 0 and length 1, differs by more than this."""
+COLOUR = 0.9
+"""Their thumbnails in colour correlate by this much or more: JPEG changes colours, but flags differ by colour alone."""
 DISTANCE = 8
 """Perceptual hashes of near duplicates differ in this many of 64 bits or fewer."""
 LIMIT = 100_000
 """Near duplicates are looked for among so many images; the time grows with the square."""
-CHUNK = 1024
+CHUNK = 512
 
 
 def pairs(images: UInt8[Tensor, "N C H W"]) -> list[tuple[int, int]]:
@@ -47,7 +49,7 @@ def pairs(images: UInt8[Tensor, "N C H W"]) -> list[tuple[int, int]]:
     import imagehash
     from PIL import Image
 
-    thumbnails = _thumbnails(images)
+    grey, colour = _thumbnails(images, grey=True), _thumbnails(images, grey=False)
     hashes: dict[int, imagehash.ImageHash] = {}
 
     def hashed(position: int) -> imagehash.ImageHash:
@@ -61,22 +63,21 @@ def pairs(images: UInt8[Tensor, "N C H W"]) -> list[tuple[int, int]]:
 
     found = []
     for start in range(0, len(images), CHUNK):
-        alike = thumbnails[start : start + CHUNK] @ thumbnails[start:].T >= CORRELATION
+        alike = grey[start : start + CHUNK] @ grey[start:].T >= CORRELATION
         for both in torch.split(torch.nonzero(alike.triu(1)) + start, CHUNK):
-            gap = (thumbnails[both[:, 0]] - thumbnails[both[:, 1]]).abs().amax(1)
-            found += [(a, b) for a, b in both[gap <= DEVIATION].tolist() if hashed(a) - hashed(b) <= DISTANCE]
+            a, b = both.unbind(1)
+            near = (grey[a] - grey[b]).abs().amax(1) <= DEVIATION
+            near &= (colour[a] * colour[b]).sum(1) >= COLOUR
+            found += [(i, j) for i, j in both[near].tolist() if hashed(i) - hashed(j) <= DISTANCE]
     return found
 
 
-def _thumbnails(images: Tensor) -> Tensor:
-    """(N, C * SIDE * SIDE) thumbnails of mean 0 and length 1; one that is flat is 0 and correlates with nothing.
-
-    In colour: flags of one drawing in two colours are two pictures.
-    """
-    small = [
-        torch.nn.functional.interpolate(chunk.float(), (SIDE, SIDE), mode="area").flatten(1)
-        for chunk in torch.split(images, CHUNK)
-    ]
+def _thumbnails(images: Tensor, *, grey: bool) -> Tensor:
+    """(N, SIDE * SIDE) or (N, C * SIDE * SIDE) of mean 0 and length 1; a flat one is 0 and correlates with nothing."""
+    small = []
+    for chunk in torch.split(images, CHUNK):
+        pixels = chunk.float().mean(1, keepdim=True) if grey else chunk.float()
+        small.append(torch.nn.functional.interpolate(pixels, (SIDE, SIDE), mode="area").flatten(1))
     centred = torch.cat(small)
     centred -= centred.mean(1, keepdim=True)
     length = centred.norm(dim=1, keepdim=True)

@@ -111,7 +111,7 @@ def _folder(
         if left.serious:
             findings += [Finding("left out", False, f"{name} ({left.what})") for name in left.names]
         else:
-            findings.append(Finding("left out", True, left.line()))
+            findings.append(Finding("left out", True, f"{len(left.names):,} {left.what}: {', '.join(left.names)}"))
     if not tree.files:
         return findings
     decoded = folders.decode_all(tree, image_size, notify)
@@ -159,7 +159,7 @@ def _reads(what: str, read: Callable[[], object]) -> Finding:
         read()
     except InputError as error:
         return Finding(what, False, str(error))
-    return Finding(what, True, "complete and well formed")
+    return Finding(what, True, "all arrays are there, of the right kinds and shapes")
 
 
 def _contents(data: Data) -> list[Finding]:
