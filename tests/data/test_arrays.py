@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from longtail.data import load
+from longtail.data import load, memory
 from longtail.errors import InputError
 
 GENERATOR = np.random.default_rng(0)
@@ -82,7 +84,13 @@ def test_any_integers_are_targets(write, kind):
         ({"test_target": np.array([0, -1, 2])}, "test_target holds -1"),
         ({"train_target": np.array([0, 0, 0, 0, 0, 2, 0])}, "class 'bee' has no training images"),
         ({"class_names": np.array([1, 2, 3])}, "class_names must be a row of strings, one for each class, not int64"),
-        ({"class_names": np.array(["ant", "ant", "cow"])}, "class_names holds a name twice"),
+        ({"class_names": np.array(["ant", "ant", "cow"])}, "class_names holds a name twice: ant"),
+        ({"class_names": np.array([b"ant", b"b\xff", b"cow"])}, r"holds names that are no UTF-8: b\\xff"),
+        ({"class_names": np.array(["ant", "\ud800", "cow"])}, r"holds names that are no UTF-8: \\ud800"),
+        (
+            {"class_names": np.array(["ant"]), "train_target": np.zeros(7, int), "test_target": np.zeros(3, int)},
+            "has one class only, 'ant'",
+        ),
         ({"class_names": np.array(["ant", "bee", "cow"], dtype=object)}, "pickled Python objects, which are not read"),
     ],
 )
@@ -126,3 +134,81 @@ def test_a_damaged_array_is_named(write, tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"toy.npz: test_images is damaged"):
         load(name)
+
+
+# What a header says is checked before anything is unpacked
+
+
+def packed(path, members: dict[str, bytes], *, compress: bool = True) -> str:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return f"npz:{path}"
+
+
+def member(array: np.ndarray, *, shape: tuple[int, ...] | None = None) -> bytes:
+    stored = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stored, {"descr": array.dtype.str, "fortran_order": False, "shape": shape or array.shape}
+    )
+    return stored.getvalue() + array.tobytes()
+
+
+WHOLE = {key: member(array) for key, array in GOOD.items()}
+
+
+def test_a_header_that_asks_for_more_than_there_is(tmp_path, monkeypatch):
+    """A header of 10^15 bytes in a file of a few hundred must not be believed."""
+    monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("it was unpacked"))
+    name = packed(tmp_path / "toy.npz", {**WHOLE, "train_images": member(PIXELS, shape=(10**9, 1000, 1000, 3))})
+    with pytest.raises(InputError, match=r"train_images is damaged \(its header says 3,000,000,000,000,000 bytes"):
+        load(name)
+
+
+def test_arrays_that_do_not_fit_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
+    """Zeros shrink a thousandfold: a small file may hold more than the memory."""
+    name = packed(tmp_path / "toy.npz", {**WHOLE, "train_images": member(np.zeros((7, 1000, 1000, 3), np.uint8))})
+    assert (tmp_path / "toy.npz").stat().st_size < 100_000
+    monkeypatch.setattr(memory, "free", lambda: 30_000_000)
+    monkeypatch.setattr(np.lib.format, "read_array", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match=r"holds 5 arrays: 42\.0 MB of memory are needed, 30\.0 MB are free"):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x09\x09\x00\x00",
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': 'O'}   ",
+        b"\x93NUMPY\x01\x00\x08\x00((((((((",
+        b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535,
+        member(np.zeros(3), shape=(-3,)),
+    ],
+)
+def test_a_hostile_header_is_one_line(tmp_path, header):
+    with pytest.raises(InputError, match=r"toy.npz: train_target is damaged \(") as caught:
+        load(packed(tmp_path / "toy.npz", {**WHOLE, "train_target": header}))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_member_that_is_there_twice(tmp_path):
+    name = packed(tmp_path / "toy.npz", WHOLE)
+    with zipfile.ZipFile(tmp_path / "toy.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("train_images.npy", WHOLE["train_images"])
+    with pytest.raises(InputError, match="holds train_images twice"):
+        load(name)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_changed_byte_is_noticed_or_harmless(tmp_path, seed):
+    """Anything but the data that were written is an InputError."""
+    generator = np.random.default_rng(seed)
+    name = packed(tmp_path / "toy.npz", WHOLE, compress=bool(seed % 2))
+    whole, path = load(name).fingerprint, tmp_path / "toy.npz"
+    content = bytearray(path.read_bytes())
+    content[generator.integers(len(content))] ^= int(generator.integers(1, 256))
+    path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        assert load(name).fingerprint == whole

@@ -36,7 +36,7 @@ def test_every_name_is_listed_with_what_it_needs():
         ("npz", {}, "'npz': give a path, as in npz:PATH"),
         ("digits-lt", {"image_size": 16}, "digits-lt has images of one size; --image-size is for folder:PATH"),
         ("digits-lt", {"imbalance": 0.5}, "imbalance 0.5"),
-        ("digits-lt", {"imbalance": 200}, "class '8' and 1 more would be left without images"),
+        ("digits-lt", {"imbalance": 200}, "class '8', '9' would be left without images"),
         ("digits-lt", {"imbalance": float("nan")}, "imbalance nan"),
         ("digits-lt", {"profile": "flat"}, "unknown profile 'flat'"),
     ],

@@ -8,6 +8,7 @@ import torch
 
 from longtail.counts import class_counts
 from longtail.data import Source, Split, channel_statistics, draw
+from longtail.data.dataset import leave_out_small
 from longtail.errors import InputError
 
 
@@ -52,6 +53,47 @@ def test_a_natural_set_is_drawn_from_when_asked():
     data = drawn(source([60, 50, 40]), imbalance=4)
     assert data.counts.tolist() == [60, 30, 15]
     assert data.profile == "exponential"
+
+
+def test_a_natural_set_is_drawn_by_size_where_its_names_are_in_another_order():
+    """Classes of 4, 400 and 40: in their order the head could have 4; by size 49, and 49 / 10 -> 4 in the tail."""
+    data = drawn(source([4, 400, 40]), imbalance=10)
+    assert data.counts.tolist() == [4, 49, 15]
+    assert data.notes[-1].startswith("the sizes fall from the class with the most images")
+    assert torch.equal(data.train.target.bincount(), data.counts)
+    in_order = drawn(source([400, 300, 200]), imbalance=10)
+    assert (in_order.counts.tolist(), in_order.notes) == ([400, 126, 40], ())
+
+
+def test_a_refused_imbalance_states_the_true_size():
+    with pytest.raises(InputError, match="class 'a' would be left without images: the largest class has 400, so"):
+        drawn(source([4, 400, 40]), imbalance=500)
+
+
+def test_a_set_keeps_its_own_validation_images():
+    made = dataclasses.replace(NATURAL, validation=split([2, 2, 2, 2], 7))
+    data = drawn(made)
+    assert data.validation is made.validation
+    assert data.fingerprint != drawn(NATURAL).fingerprint
+    assert data.validation_share == 0
+    with pytest.raises(InputError, match="toy has validation images of its own"):
+        drawn(made, validation=0.1)
+
+
+def test_all_classes_without_images_are_named():
+    with pytest.raises(InputError, match="class 'b', 'c' has no training images"):
+        drawn(source([5, 0, 0, 3]))
+
+
+def test_small_classes_are_left_out_and_named():
+    made = leave_out_small(source([5, 2, 9, 1]), 3)
+    data = drawn(made)
+    assert (data.class_names, data.counts.tolist()) == (("a", "c"), [5, 9])
+    assert data.test.target.bincount().tolist() == [9, 9]
+    assert data.notes == ("left out 2 classes with fewer than 3 training images: b (2), d (1)",)
+    assert leave_out_small(NATURAL, 1) is NATURAL
+    with pytest.raises(InputError, match="fewer than two classes have 9 training images or more"):
+        leave_out_small(source([5, 2, 9, 1]), 9)
 
 
 def test_imbalance_one_is_balanced():

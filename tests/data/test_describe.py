@@ -44,6 +44,23 @@ def test_the_text_says_what_matters(digits):
     assert "note         cut" in dataclasses.replace(digits, notes=("cut",)).text()
 
 
+def test_classes_are_named_the_largest_first(digits):
+    assert "classes      0 (90), 1 (53), " in digits.text()
+    many = dataclasses.replace(digits, class_names=tuple(f"c{c}" for c in range(121)), counts=tuple(range(1, 122)))
+    text = many.text()
+    words = " ".join(text[text.index("  classes") : text.index("  copies")].split())
+    assert words.startswith("classes c120 (121), c119 (120), ")
+    assert "c101 (102), ... 81 more (--json names all) ..., c19 (20), " in words
+    assert words.endswith("c1 (2), c0 (1)")
+
+
+def test_copies_are_told(digits):
+    assert "copies       none" in digits.text()
+    leaky = dataclasses.replace(digits, copies=dataclasses.replace(digits.copies, test_in_train=3))
+    assert "copies       3 of 740 test images are training images too" in leaky.text()
+    assert leaky.to_json()["copies"]["test_in_train"] == 3
+
+
 def test_cifar100_lt_is_described_as_published(real_data):
     text = describe(load("cifar100-lt", root=real_data)).text()
     for words in ("10,847 images in 100 classes", "500..5", "many / medium / few: 35 / 35 / 30 classes"):

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from longtail.data import folders, load
+from longtail.data import folders, layout, load, pictures
+from longtail.data.fingerprint import fingerprint
+from longtail.data.splits import TOGETHER, held_out
 from longtail.errors import InputError
 
 
 def picture(path: pathlib.Path, *, size=(8, 8), mode="L", value=None, **options) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(sum(path.name.encode()))
+    # No two files are alike: the last three parts of a path tell them apart.
+    generator = np.random.default_rng(list("/".join(path.parts[-3:]).encode()))
     shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
     pixels = generator.integers(256, size=shape, dtype=np.uint8) if value is None else np.full(shape, value, np.uint8)
     Image.fromarray(pixels, mode if mode != "LA" else None).save(path, **options)
@@ -61,6 +65,30 @@ def test_without_a_test_folder_a_fifth_of_each_class_is_held_out_and_said(toy):
     assert sorted([*data.train.index.tolist(), *data.test.index.tolist()]) == list(range(32))
     assert data.notes == ("no test folder: a fifth of each class was held out for testing, from a fixed seed",)
     assert again.fingerprint == data.fingerprint
+
+
+def test_without_copies_the_held_out_images_are_those_of_the_plain_draw(toy):
+    """So folders without copies keep the split and the fingerprint that they had before copies were looked at."""
+    data = load(f"folder:{toy}")
+    target = torch.tensor([0] * 20 + [1] * 10 + [2] * 2)
+    _, out = held_out(target, torch.tensor([4, 2, 1]), seed=0)
+    assert data.test.index.tolist() == out.tolist()
+    assert data.rule == ""
+    assert data.fingerprint == fingerprint(data.train, None, data.test)
+
+
+def test_copies_are_held_out_together_and_the_fingerprint_says_by_which_rule(toy):
+    for number in range(4):
+        for copy in range(3):
+            shutil.copy(toy / "ant" / f"{number:03d}.png", toy / "ant" / f"copy{number}-{copy}.png")
+    data = load(f"folder:{toy}")
+    known = {image.numpy().tobytes() for image in data.train.images}
+    assert not any(image.numpy().tobytes() in known for image in data.test.images)
+    assert data.counts.tolist() == [26, 8, 1]
+    assert data.rule == TOGETHER
+    assert data.fingerprint == fingerprint(data.train, None, data.test, TOGETHER)
+    assert data.fingerprint != fingerprint(data.train, None, data.test)
+    assert "12 pictures are copies of another; copies were kept on one side of the test split" in data.notes
 
 
 def test_a_train_folder_alone_is_split_as_well(toy, tmp_path):
@@ -119,7 +147,9 @@ def test_pictures_of_many_sizes_become_squares_of_32_and_it_is_said(tmp_path):
     tree(tmp_path / "toy", {"b": 3}, size=(40, 50))
     data = load(f"folder:{tmp_path / 'toy'}")
     assert data.train.images.shape[1:] == (1, 32, 32)
-    assert data.notes[0] == "pictures scaled and cropped around their centre to 32 x 32 pixels"
+    assert data.notes[0] == (
+        "pictures scaled and cropped around their centre to 32 x 32 pixels; 2 sizes, 40 x 50 to 50 x 40"
+    )
 
 
 def test_large_pictures_become_squares_of_32(tmp_path):
@@ -139,13 +169,14 @@ def test_the_shorter_side_is_scaled_and_the_longer_one_cropped_around_the_centre
     """A picture three times as wide as high, black, white and black: only the white middle is left."""
     pixels = np.zeros((16, 48), np.uint8)
     pixels[:, 16:32] = 255
-    for name in ("a/0", "a/1"):
-        (tmp_path / "toy" / "a").mkdir(parents=True, exist_ok=True)
+    for name in ("a/0", "a/1", "b/0", "b/1"):
+        (tmp_path / "toy" / name[0]).mkdir(parents=True, exist_ok=True)
+        pixels[8, 20:28] -= 9  # so that no two are copies
         Image.fromarray(pixels).save(tmp_path / "toy" / f"{name}.png")
     images = load(f"folder:{tmp_path / 'toy'}", image_size=8).train.images
-    assert (images == 255).float().mean() > 0.7
+    assert (images > 200).float().mean() > 0.9
     stretched = np.array(Image.fromarray(pixels).resize((8, 8)))  # the mutant
-    assert (stretched == 255).mean() < 0.5
+    assert (stretched > 200).mean() < 0.5
 
 
 def test_one_colour_picture_makes_all_of_three_channels(toy):
@@ -166,24 +197,25 @@ def test_photos_stand_upright(tmp_path):
     lying = Image.fromarray(np.rot90(upright))
     exif = lying.getexif()
     exif[0x0112] = 6  # to be turned clockwise
-    for number in range(2):
-        path = tmp_path / "toy" / "a" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lying.save(path, exif=exif)
+    tree(tmp_path / "toy" / "train", {"b": 1})
+    tree(tmp_path / "toy" / "test", {"b": 1})
+    (tmp_path / "toy" / "train" / "a").mkdir()
+    lying.save(tmp_path / "toy" / "train" / "a" / "0.png", exif=exif)
     data = load(f"folder:{tmp_path / 'toy'}")
     assert torch.equal(data.train.images[0, 0], torch.from_numpy(upright))
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "1", "CMYK"])
 def test_other_kinds_of_pictures(tmp_path, mode):
-    colours = Image.fromarray(np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8))
-    (tmp_path / "toy" / "a").mkdir(parents=True)
     options = {"transparency": bytes([0, 128] * 128)} if mode == "P" else {}
     ending = "jpg" if mode == "CMYK" else "png"
-    for number in range(2):
-        colours.convert(mode).save(tmp_path / "toy" / "a" / f"{number}.{ending}", **options)
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(256, size=(8, 8, 3), dtype=np.uint8)
+        where = tmp_path / "toy" / "ab"[number % 2]
+        where.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).convert(mode).save(where / f"{number}.{ending}", **options)
     channels = 1 if mode in ("LA", "1") else 3
-    assert load(f"folder:{tmp_path / 'toy'}").train.images.shape == (1, channels, 8, 8)
+    assert load(f"folder:{tmp_path / 'toy'}").train.images.shape == (2, channels, 8, 8)
 
 
 def test_progress_is_told(toy):
@@ -216,13 +248,13 @@ def single(root):
     (root / "cow" / "000.png").unlink()
 
 
-def val_only(root):
-    tree(root / "train", {"a": 2})
-    tree(root / "val", {"a": 2})
+def two_train(root):
+    tree(root / "train", {"a": 2, "b": 2})
+    tree(root / "Training", {"a": 2})
 
 
 def foreign(root):
-    tree(root / "train", {"a": 2})
+    tree(root / "train", {"a": 2, "b": 2})
     tree(root / "test", {"a": 2, "dog": 1})
 
 
@@ -231,7 +263,7 @@ def only_test(root):
 
 
 def empty_test(root):
-    tree(root / "train", {"a": 2})
+    tree(root / "train", {"a": 2, "b": 2})
     (root / "test" / "a").mkdir(parents=True)
 
 
@@ -241,15 +273,17 @@ def empty_test(root):
         (damaged, r"bee/004\.png is no readable picture"),
         (no_picture, r"bee/004\.png is no readable picture \(cannot identify image file\)"),
         (deep, r"bee/004\.png: more than 8 bits a channel"),
-        (empty_class, r"cow: class 'cow' has no pictures \(\.png, "),
-        (single, "class 'cow' has a single image, so none can be held out for testing: add images, or a test folder"),
-        (val_only, "train/ and val/ but no test/: rename val/ to test/"),
+        (empty_class, r"cow: class 'cow' has no pictures \(files that end in \.png"),
+        (single, "class 'cow' has a single image, or copies of one, so none can be held out for testing: add images"),
+        (two_train, "has 2 train folders, Training, train: keep one of them"),
         (foreign, "test/dog: there is no class of this name in"),
         (only_test, "has a test folder but no train folder beside it"),
         (empty_test, "test holds no pictures"),
     ],
 )
-def test_what_is_wrong_is_said(toy, spoil, message):
+def test_what_is_wrong_is_said(toy, tmp_path, spoil, message):
+    if spoil in (two_train, foreign, only_test, empty_test):
+        toy = tmp_path / "splits"
     spoil(toy)
     with pytest.raises(InputError, match=message) as caught:
         load(f"folder:{toy}")
@@ -276,6 +310,8 @@ def test_plankton_loads(real_data):
     if not (real_data / "plankton" / "train").is_dir():
         pytest.skip("plankton/ is not in the folder with the real data")
     # Reading all of it takes seconds; the listing and one class show that the layout is understood.
-    found = folders.find(real_data / "plankton")
+    found = layout.find(real_data / "plankton")
     assert (len(found.train), len(found.test or ()), len(found.class_names)) == (28_541, 1_795, 121)
-    assert folders.undecodable(found.files[:200]) == []
+    assert (found.left, found.notes, found.doubts, found.faults) == ((), (), (), ())
+    for file in found.files[:200]:
+        pictures.decode(file, None)

@@ -145,7 +145,7 @@ def test_the_global_generators_are_neither_read_nor_moved():
 
 
 def test_a_class_left_without_images_is_named():
-    with pytest.raises(InputError, match="class 'c1' and 1 more would be left without images: the largest class has 5"):
+    with pytest.raises(InputError, match="class 'c1', 'c2' would be left without images: the largest class has 5,"):
         de_facto(mixed([5, 5, 5]), torch.tensor([5, 0, 0]), 0)
 
 

@@ -6,9 +6,10 @@ It holds ``train_images``, ``train_target``, ``test_images``, ``test_target`` an
 
 from __future__ import annotations
 
+import math
 import pathlib
 import zipfile
-import zlib
+from collections import Counter
 from typing import BinaryIO
 
 import numpy as np
@@ -16,11 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from longtail.data import memory
 from longtail.data.dataset import Source
 from longtail.data.images import Split
+from longtail.data.pictures import is_utf8, printable, shown
+from longtail.data.splits import NAMED
 from longtail.errors import InputError
 
 KEYS = ("train_images", "train_target", "test_images", "test_target", "class_names")
+COPIES = 2
+"""Of each array that are held at once, at most: as it is stored, and in the order of axes that is used."""
 
 
 def read(path: pathlib.Path) -> Source:
@@ -29,82 +35,125 @@ def read(path: pathlib.Path) -> Source:
     Raises:
         InputError: no such file, a damaged one, a missing array, or one of the wrong type, shape or range.
     """
-    found = _arrays(path)
-    names = _names(found["class_names"], path)
-    train, test = (_split(found, split, len(names), path) for split in ("train", "test"))
+    found, where = _arrays(path), shown(path)
+    names = _names(found["class_names"], where)
+    train, test = (_split(found, split, len(names), where) for split in ("train", "test"))
     if train.images.shape[1:] != test.images.shape[1:]:
         ours, theirs = (list(split.images.shape[1:]) for split in (train, test))
-        raise InputError(f"{path}: train images are {ours} (channels, height, width), test images {theirs}")
-    return Source(name=f"npz:{path.stem}", train=train, test=test, class_names=names)
+        raise InputError(f"{where}: train images are {ours} (channels, height, width), test images {theirs}")
+    return Source(name=f"npz:{printable(path.stem)}", train=train, test=test, class_names=names)
 
 
 def _arrays(path: pathlib.Path) -> dict[str, NDArray[np.generic]]:
+    where = shown(path)
     try:
+        # Opening a fifo would wait for its other end for ever.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"npz:{where} is no ordinary file")
         with path.open("rb") as file:
-            return _contents(file, path)
+            return _contents(file, where)
     except FileNotFoundError:
-        raise InputError(f"npz:{path}: there is no such file") from None
+        raise InputError(f"npz:{where}: there is no such file") from None
     except OSError as error:
-        raise InputError(f"npz:{path}: the file cannot be read ({error.strerror or error})") from None
+        raise InputError(f"npz:{where[:200]}: the file cannot be read ({error.strerror or error})") from None
 
 
-def _contents(file: BinaryIO, path: pathlib.Path) -> dict[str, NDArray[np.generic]]:
+def _contents(file: BinaryIO, where: str) -> dict[str, NDArray[np.generic]]:
     try:
-        archive = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        archive = None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(f"{path} is no .npz file, or a damaged one; numpy.savez writes them")
+        archive = zipfile.ZipFile(file)
+    except Exception:  # zipfile raises whatever it makes of a damaged directory
+        raise InputError(f"{where} is no .npz file, or a damaged one; numpy.savez writes them") from None
     with archive:
-        missing = [key for key in KEYS if key not in archive]
+        members = Counter(archive.namelist())
+        missing = [key for key in KEYS if f"{key}.npy" not in members]
         if missing:
-            held = ", ".join(archive.files) or "nothing"
-            raise InputError(f"{path} lacks {', '.join(missing)}; it holds {held}, and {', '.join(KEYS)} are needed")
-        return {key: _array(archive, key, path) for key in KEYS}
+            names = [printable(name.removesuffix(".npy")) for name in members]
+            held = ", ".join(names[:NAMED]) or "nothing"
+            raise InputError(f"{where} lacks {', '.join(missing)}; it holds {held}, and {', '.join(KEYS)} are needed")
+        twice = [key for key in KEYS if members[f"{key}.npy"] > 1]
+        if twice:
+            raise InputError(f"{where} holds {twice[0]} twice")
+        # All headers first: what does not fit, or is of another kind than it says, is never unpacked.
+        sizes = {key: _size(archive, key, where) for key in KEYS}
+        memory.check(COPIES * sum(sizes.values()), f"{where} holds {len(KEYS)} arrays", "make it smaller")
+        return {key: _array(archive, key, where) for key in KEYS}
 
 
-def _array(archive: np.lib.npyio.NpzFile, key: str, path: pathlib.Path) -> NDArray[np.generic]:
+def _size(archive: zipfile.ZipFile, key: str, where: str) -> int:
+    """The bytes of an array by its header, which must be the bytes that the archive holds."""
     try:
-        found: NDArray[np.generic] = archive[key]
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" not in str(error):
-            raise InputError(f"{path}: {key} is damaged ({error})") from None
+        with archive.open(f"{key}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = reader(member)
+            start = member.tell()
+    except Exception as error:
+        raise InputError(f"{where}: {key} is damaged ({_reason(error)})") from None
+    if dtype.hasobject:
         raise InputError(
-            f"{path}: {key} holds pickled Python objects, which are not read; "
+            f"{where}: {key} holds pickled Python objects, which are not read; "
             "store names as numpy.array(names, dtype=str)"
-        ) from None
-    return found
+        )
+    size, held = math.prod(shape) * dtype.itemsize, archive.getinfo(f"{key}.npy").file_size - start
+    if min(shape, default=0) < 0 or size != held:
+        raise InputError(f"{where}: {key} is damaged (its header says {size:,} bytes, the file holds {held:,})")
+    return size
 
 
-def _names(names: NDArray[np.generic], path: pathlib.Path) -> tuple[str, ...]:
+def _array(archive: zipfile.ZipFile, key: str, where: str) -> NDArray[np.generic]:
+    try:
+        with archive.open(f"{key}.npy") as member:
+            found: NDArray[np.generic] = np.lib.format.read_array(member, allow_pickle=False)
+            # The checksum is compared at the end of the member, which an array may not reach.
+            member.read()
+            return found
+    except MemoryError:
+        raise InputError(f"{where}: there is not enough memory for {key}") from None
+    except Exception as error:
+        raise InputError(f"{where}: {key} is damaged ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return printable(" ".join(str(error).split())[:200]) or type(error).__name__
+
+
+def _names(names: NDArray[np.generic], where: str) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind not in "US" or len(names) == 0:
         raise InputError(
-            f"{path}: class_names must be a row of strings, one for each class, "
+            f"{where}: class_names must be a row of strings, one for each class, "
             f"not {names.dtype} of shape {list(names.shape)}"
         )
-    words = [word.decode() if isinstance(word, bytes) else str(word) for word in names.tolist()]
+    words = [
+        word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else str(word) for word in names.tolist()
+    ]
+    unnamed = [printable(word) for word in words if not is_utf8(word)]
+    if unnamed:
+        raise InputError(f"{where}: class_names holds names that are no UTF-8: {', '.join(unnamed[:NAMED])}")
     if len(set(words)) < len(words):
-        raise InputError(f"{path}: class_names holds a name twice")
+        twice = [printable(word) for word, times in Counter(words).items() if times > 1]
+        raise InputError(f"{where}: class_names holds a name twice: {', '.join(twice[:NAMED])}")
+    if len(words) < 2:
+        raise InputError(f"{where} has one class only, {printable(words[0])!r}: at least two are needed")
     return tuple(words)
 
 
-def _split(found: dict[str, NDArray[np.generic]], split: str, num_classes: int, path: pathlib.Path) -> Split:
+def _split(found: dict[str, NDArray[np.generic]], split: str, num_classes: int, where: str) -> Split:
     images, target = found[f"{split}_images"], found[f"{split}_target"]
     if target.ndim != 1 or target.dtype.kind not in "iu":
         raise InputError(
-            f"{path}: {split}_target must be a row of class numbers, not {target.dtype} of shape {list(target.shape)}"
+            f"{where}: {split}_target must be a row of class numbers, not {target.dtype} of shape {list(target.shape)}"
         )
     if len(images) != len(target) or len(target) == 0:
-        raise InputError(f"{path}: {len(images)} {split}_images and {len(target)} {split}_target; as many are needed")
+        raise InputError(f"{where}: {len(images)} {split}_images and {len(target)} {split}_target; as many are needed")
     classes = target.astype(np.int64)
     low, high = int(classes.min()), int(classes.max())
     if low < 0 or high >= num_classes:
         raise InputError(
-            f"{path}: {split}_target holds {low if low < 0 else high}, but {num_classes} class_names are for "
+            f"{where}: {split}_target holds {low if low < 0 else high}, but {num_classes} class_names are for "
             f"0..{num_classes - 1}"
         )
     return Split(
-        _channels_first(images, f"{path}: {split}_images"), torch.from_numpy(classes), torch.arange(len(classes))
+        _channels_first(images, f"{where}: {split}_images"), torch.from_numpy(classes), torch.arange(len(classes))
     )
 
 

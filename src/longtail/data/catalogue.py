@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
-from longtail.data import arrays, cifar, digits, folders
-from longtail.data.dataset import Data, Source, draw
+from longtail.data import arrays, cifar, digits, folders, hygiene
+from longtail.data.dataset import Data, Source, draw, leave_out_small
 from longtail.data.folders import Notify
+from longtail.data.pictures import printable
 from longtail.errors import InputError, unknown
 
 ENTRIES = (
@@ -42,6 +44,8 @@ def load(
     validation: float | int = 0.0,
     download: bool = False,
     image_size: int | None = None,
+    leave_out_classes_below: int | None = None,
+    drop_duplicates: str | pathlib.Path | None = None,
     notify: Notify | None = None,
 ) -> Data:
     """Load a data set into memory: the same images in the same order on every machine.
@@ -53,9 +57,13 @@ def load(
         root: folder that holds, or is to hold, the original files of CIFAR.
         split_seed: which images a drawn subset has; 0 is the subset that everyone uses.
         profile: how sizes fall in a drawn subset: ``exponential``, ``step`` or ``pareto``.
-        validation: share of each training class to hold out, in [0, 1); never taken from test.
+        validation: share of each training class to hold out, in [0, 1); never taken from test. A folder with a
+            validation folder of its own takes none.
         download: fetch the original files of CIFAR to ``root`` if they are missing or damaged.
         image_size: side in pixels of the squares to which the pictures of a folder are brought.
+        leave_out_classes_below: classes with fewer images to train on than this are left out; None keeps all.
+        drop_duplicates: an index list (a text file) of copies to leave out; made if it is not there. Of equal images of
+            one class one stays, in the test split if it is there; of a picture under two classes none does.
         notify: called while a folder is read, with how many pictures are decoded and how many there are.
 
     Raises:
@@ -76,8 +84,42 @@ def load(
         download=download,
         image_size=image_size,
         subset=int(wanted) if standard else None,
+        leave_out_classes_below=leave_out_classes_below,
         notify=notify,
     )
+    return drawn(
+        source,
+        imbalance=imbalance,
+        profile=profile,
+        split_seed=split_seed,
+        validation=validation,
+        drop_duplicates=drop_duplicates,
+    )
+
+
+def drawn(
+    source: Source,
+    *,
+    imbalance: float | int | None,
+    profile: str = "exponential",
+    split_seed: int = 0,
+    validation: float | int = 0.0,
+    drop_duplicates: str | pathlib.Path | None = None,
+) -> Data:
+    """The data set of what was read, without the copies that an index list names; the arguments are those of ``load``.
+
+    Raises:
+        InputError: as ``load``.
+    """
+    if drop_duplicates is not None:
+        kept, note = hygiene.without_copies(source, path_of(str(drop_duplicates)))
+        source = dataclasses.replace(
+            source,
+            train=kept["train"],
+            validation=kept.get("validation"),
+            test=kept["test"],
+            notes=(*source.notes, note),
+        )
     return draw(source, imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation)
 
 
@@ -88,6 +130,7 @@ def read(
     download: bool = False,
     image_size: int | None = None,
     subset: int | None = None,
+    leave_out_classes_below: int | None = None,
     notify: Notify | None = None,
 ) -> Source:
     """Read all of a data set, before anything is drawn from it.
@@ -98,6 +141,7 @@ def read(
         download: as in ``load``.
         image_size: as in ``load``.
         subset: see ``cifar.read``.
+        leave_out_classes_below: as in ``load``.
         notify: as in ``load``.
 
     Raises:
@@ -106,16 +150,44 @@ def read(
     kind, _, path = name.partition(":")
     if image_size is not None and kind != "folder":
         raise InputError(f"{name} has images of one size; --image-size is for folder:PATH")
+    if kind == "folder" and path:
+        return folders.read(
+            path_of(path), image_size=image_size, leave_out_classes_below=leave_out_classes_below, notify=notify
+        )
+    source = _read(name, root=root, download=download, subset=subset)
+    return source if leave_out_classes_below is None else leave_out_small(source, leave_out_classes_below)
+
+
+def _read(name: str, *, root: str | pathlib.Path | None, download: bool, subset: int | None) -> Source:
+    kind, _, path = name.partition(":")
     match kind:
         case "folder" | "npz" if not path:
             raise InputError(f"{name!r}: give a path, as in {kind}:PATH")
-        case "folder":
-            return folders.read(pathlib.Path(path).expanduser(), image_size=image_size, notify=notify)
         case "npz":
-            return arrays.read(pathlib.Path(path).expanduser())
+            return arrays.read(path_of(path))
         case "digits-lt":
             return digits.read()
         case "cifar10-lt" | "cifar100-lt":
-            folder = None if root is None else pathlib.Path(root).expanduser()
-            return cifar.read(kind, root=folder, download=download, subset=subset)
+            return cifar.read(kind, root=None if root is None else path_of(str(root)), download=download, subset=subset)
     raise unknown("data set", name, names())
+
+
+def path_of(text: str) -> pathlib.Path:
+    """A path as the user wrote it, with ``~`` and ``~name`` for home folders.
+
+    Raises:
+        InputError: what no system call takes as a path (a name that is too long, a link to itself).
+    """
+    shown = printable(text[:100])
+    try:
+        path = pathlib.Path(text).expanduser()
+        path.stat()
+    except RuntimeError:
+        raise InputError(
+            f"{shown}: there is no home folder of this name; write ./{shown} for a folder called so"
+        ) from None
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # whoever opens it says what it should be
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown}: there is no such file or folder ({getattr(error, 'strerror', error)})") from None
+    return path

@@ -157,6 +157,8 @@ def damage(path: pathlib.Path, md5: str) -> str | None:
 def _inspected(path: pathlib.Path, md5: str) -> tuple[bytes, str | None]:
     """The content of a file and what is wrong with it; read once, so that what is used is what was checked."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return b"", "it is no ordinary file"
         content = path.read_bytes()
     except FileNotFoundError:
         return b"", "the file is missing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from torch import Tensor
 from longtail.counts import class_counts
 from longtail.counts import imbalance as imbalance_of
 from longtail.data import profiles
+from longtail.data.copies import groups
 from longtail.data.fingerprint import fingerprint
 from longtail.data.images import Split
-from longtail.data.splits import held_out, long_tailed_index
+from longtail.data.splits import NAMED, held_out_with_copies, long_tailed_index
 from longtail.errors import InputError
 from longtail.shapes import Int, UInt8
 
@@ -35,6 +37,8 @@ class Source:
         std: likewise.
         drawn: ``train`` is the de-facto subset of ``imbalance`` already; nothing more is drawn from it.
         notes: what was done to the images that a reader of the numbers should know.
+        validation: of its own; None: carved from train if one is asked for.
+        rule: by which ``test`` was held out of one pool, where it kept copies on one side and mattered.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Source:
     std: tuple[float, ...] | None = None
     drawn: bool = False
     notes: tuple[str, ...] = ()
+    validation: Split | None = None
+    rule: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,19 +65,20 @@ class Data:
         name: of the data set, without folders.
         train: the training images.
         test: the test images; nothing is ever carved from them.
-        validation: carved from train per class; None if none was asked for.
+        validation: carved from train per class, or the set's own; None if there is none.
         counts: (K,) training images per class, after validation was carved off.
         class_names: K names.
-        fingerprint: equal exactly when index list, labels and pixels are (``longtail.data.fingerprint``).
+        fingerprint: equal exactly when index list, labels, pixels and rule are (``longtail.data.fingerprint``).
         imbalance: the factor that was asked for, or the set's own largest over smallest class if nothing was drawn.
         profile: how a drawn subset's counts fall; None for a set that keeps its own images.
         split_seed: from which the subset was drawn; None for a set that keeps its own images.
-        validation_share: of each training class, 0 without validation.
+        validation_share: carved from each training class, 0 if nothing was.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
         mean: of each channel, of pixels scaled to [0, 1].
         std: likewise.
         notes: what was done to the images that a reader of the numbers should know.
+        rule: by which a held-out split kept copies on one side; empty where that changed nothing.
     """
 
     name: str
@@ -90,6 +97,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    rule: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -115,27 +123,37 @@ def draw(
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation {validation:g}: the share of the training images to hold out, from 0 to below 1")
+    if validation > 0 and source.validation is not None:
+        raise InputError(f"{source.name} has validation images of its own; leave --validation out")
     shape, num_classes = profiles.by_name(profile), len(source.class_names)
     asked = source.imbalance if imbalance is None else imbalance
-    train, available = source.train, class_counts(source.train.target, num_classes)
-    empty = torch.nonzero(available < 1).flatten().tolist()
+    train, available, notes = source.train, class_counts(source.train.target, num_classes), source.notes
+    empty = [source.class_names[c] for c in torch.nonzero(available < 1).flatten().tolist()]
     if empty:
-        raise InputError(f"{source.name}: class {source.class_names[empty[0]]!r} has no training images")
+        others = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
+        named = ", ".join(repr(name) for name in empty[:NAMED])
+        raise InputError(f"{source.name}: class {named}{others} has no training images")
     if asked is None:
         if split_seed != 0 or profile != "exponential":
             raise InputError(f"{source.name} keeps its own images; give an imbalance to draw a subset from it")
     elif not source.drawn:
         # Sizes of 0 come out of an imbalance that is too large; the drawing names the class.
-        largest = source.largest or profiles.largest_that_fits(shape, available, asked)
-        counts = shape(num_classes, largest, asked)
+        counts, by_size = _sizes(shape, available, asked, source.largest)
         train = train.at(long_tailed_index(train.target, counts, seed=split_seed, class_names=source.class_names))
-    held = None
+        if by_size:
+            notes = (
+                *notes,
+                "the sizes fall from the class with the most images to the one with the fewest, not by name",
+            )
+    held, rule = source.validation, ""
     if validation > 0:
         sizes = class_counts(train.target, num_classes)
         wanted = torch.floor(sizes.double() * validation + 0.5).long()
-        stay, out = held_out(train.target, torch.minimum(wanted.clamp(min=1), sizes - 1), seed=(split_seed, 1))
+        wanted = torch.minimum(wanted.clamp(min=1), sizes - 1)
+        (alike,) = groups([train.images])
+        stay, out, rule = held_out_with_copies(train.target, wanted, alike, seed=(split_seed, 1))
         train, held = train.at(stay), train.at(out)
-    counts = class_counts(train.target, num_classes)
+    counts, rule = class_counts(train.target, num_classes), source.rule or rule
     mean, std = (
         channel_statistics(train.images) if source.mean is None or source.std is None else (source.mean, source.std)
     )
@@ -146,7 +164,7 @@ def draw(
         validation=held,
         counts=counts,
         class_names=source.class_names,
-        fingerprint=fingerprint(train, held, source.test),
+        fingerprint=fingerprint(train, held, source.test, rule),
         imbalance=imbalance_of(available) if asked is None else float(asked),
         profile=None if asked is None else profile,
         split_seed=None if asked is None else split_seed,
@@ -155,8 +173,75 @@ def draw(
         few=source.few,
         mean=mean,
         std=std,
-        notes=source.notes,
+        notes=notes,
+        rule=rule,
     )
+
+
+def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:
+    """The source without some classes, whose images are left out of all splits.
+
+    Args:
+        source: what was read.
+        gone: class numbers; those that stay are numbered anew in their order.
+        note: that says so.
+    """
+    keep = torch.ones(len(source.class_names), dtype=torch.bool)
+    keep[list(gone)] = False
+    number = torch.cumsum(keep, 0) - 1
+
+    def kept(split: Split) -> Split:
+        rest = split.at(torch.nonzero(keep[split.target]).flatten())
+        return dataclasses.replace(rest, target=number[rest.target])
+
+    return dataclasses.replace(
+        source,
+        train=kept(source.train),
+        test=kept(source.test),
+        validation=None if source.validation is None else kept(source.validation),
+        class_names=tuple(name for name, stays in zip(source.class_names, keep.tolist(), strict=True) if stays),
+        notes=(*source.notes, note),
+    )
+
+
+def leave_out_small(source: Source, below: int) -> Source:
+    """The source without the classes that have fewer training images than ``below``.
+
+    Raises:
+        InputError: ``below`` is less than 1, or fewer than two classes would be left.
+    """
+    if below < 1:
+        raise InputError(f"leaving out classes below {below}: the fewest images a class may have, from 1")
+    counts = class_counts(source.train.target, len(source.class_names))
+    small = torch.nonzero(counts < below).flatten().tolist()
+    if not small:
+        return source
+    if len(small) > len(source.class_names) - 2:
+        raise InputError(f"{source.name}: fewer than two classes have {below} training images or more")
+    named = ", ".join(f"{source.class_names[c]} ({int(counts[c])})" for c in small[:NAMED])
+    more = f" and {len(small) - NAMED:,} more" if len(small) > NAMED else ""
+    return without_classes(
+        source, small, f"left out {len(small):,} classes with fewer than {below} training images: {named}{more}"
+    )
+
+
+def _sizes(
+    profile: profiles.Profile, available: Tensor, imbalance: float | int, largest: int | None
+) -> tuple[Tensor, bool]:
+    """The sizes of a subset, and whether they fall by the sizes of the classes instead of by their order.
+
+    In the order of the classes if that allows the largest class all its images, as it does where classes are equal.
+    """
+    in_order = profile(len(available), largest or profiles.largest_that_fits(profile, available, imbalance), imbalance)
+    if largest is not None or int(in_order.max()) == int(available.max()):
+        return in_order, False
+    order = torch.sort(available, descending=True, stable=True)
+    falling = profile(len(available), profiles.largest_that_fits(profile, order.values, imbalance), imbalance)
+    if int(falling.max()) <= int(in_order.max()):
+        return in_order, False
+    sizes = torch.empty_like(falling)
+    sizes[order.indices] = falling
+    return sizes, True
 
 
 def channel_statistics(images: UInt8[Tensor, "N C H W"]) -> tuple[tuple[float, ...], tuple[float, ...]]:

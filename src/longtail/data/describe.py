@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from longtail import counts as measures
 from longtail.data.dataset import Data
+from longtail.data.hygiene import Summary, summary
+from longtail.data.pictures import printable
 from longtail.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 GROUPS = ("many", "medium", "few")
 COLOURS = {"many": "#0072B2", "medium": "#009E73", "few": "#D55E00"}
+SHOWN = 40
+"""So many classes are named in the text."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -40,6 +45,7 @@ class Description:
         profile: by which the subset was drawn; None for a set that keeps its own images.
         split_seed: from which it was drawn; None likewise.
         fingerprint: of index list, labels and pixels.
+        copies: how many images stand in two splits, under two classes, or twice.
         notes: what was done to the images.
     """
 
@@ -59,6 +65,7 @@ class Description:
     profile: str | None
     split_seed: int | None
     fingerprint: str
+    copies: Summary
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -82,6 +89,15 @@ class Description:
             f"  per class    {max(self.counts)}..{min(self.counts)}, imbalance {self.imbalance:g}, "
             f"Gini {self.gini:.3f}, Pareto ratio {self.pareto_ratio:.2f}",
             f"  shot groups  many / medium / few: {sizes} classes (>{self.many}, {self.few}..{self.many}, <{self.few})",
+            *wrap(
+                ", ".join(self._classes()),
+                width=118,
+                initial_indent="  classes      ",
+                subsequent_indent=" " * 15,
+                break_on_hyphens=False,
+                break_long_words=False,
+            ),
+            f"  copies       {self.copies.line() or 'none'}",
             f"  fingerprint  {self.fingerprint}",
             *(f"  note         {note}" for note in self.notes),
             "",
@@ -115,6 +131,14 @@ class Description:
         lines.append(" " * (margin + 2) + "training images of each class, the largest first; logarithmic axis")
         return lines
 
+    def _classes(self) -> list[str]:
+        """The classes and their counts, the largest first; of many the largest and the smallest."""
+        order = sorted(range(len(self.counts)), key=lambda c: (-self.counts[c], c))
+        named = [f"{printable(self.class_names[c])} ({self.counts[c]:,})" for c in order]
+        if len(named) <= SHOWN:
+            return named
+        return [*named[: SHOWN // 2], f"... {len(named) - SHOWN} more (--json names all) ...", *named[-SHOWN // 2 :]]
+
     def _group(self, images: int) -> str:
         return "many" if images > self.many else "few" if images < self.few else "medium"
 
@@ -146,6 +170,7 @@ def describe(data: Data) -> Description:
         profile=data.profile,
         split_seed=data.split_seed,
         fingerprint=data.fingerprint,
+        copies=summary(data),
         notes=data.notes,
     )
 

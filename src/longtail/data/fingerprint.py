@@ -9,6 +9,8 @@ order, and for each of its arrays ``index``, ``target`` and ``images``, in this 
 Each of these is a part; ``parts`` gives them by name. The fingerprint is the SHA-256 of the lines ``SPLIT.ARRAY HEX``
 of all parts, each with a newline, in the same order. Names of classes, of files and of the data set are no part of it,
 and neither is how the images came to be chosen: two ways to the same images in the same order have one fingerprint.
+Where a held-out split was drawn so as to keep copies on one side, and differs for it from the plain draw, a last line
+``rule NAME`` says so (``longtail.data.splits.TOGETHER``).
 """
 
 from __future__ import annotations
@@ -33,14 +35,15 @@ def parts(train: Split, validation: Split | None, test: Split) -> dict[str, str]
     return found
 
 
-def combine(found: dict[str, str]) -> str:
-    """The fingerprint of a data set from its parts: 64 hexadecimal digits."""
-    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in found.items()).encode()).hexdigest()
+def combine(found: dict[str, str], rule: str = "") -> str:
+    """The fingerprint of a data set from its parts and the rule of its held-out splits: 64 hexadecimal digits."""
+    lines = [f"{name} {digest}\n" for name, digest in found.items()] + ([f"rule {rule}\n"] if rule else [])
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def fingerprint(train: Split, validation: Split | None, test: Split) -> str:
+def fingerprint(train: Split, validation: Split | None, test: Split, rule: str = "") -> str:
     """The fingerprint of a data set: 64 hexadecimal digits."""
-    return combine(parts(train, validation, test))
+    return combine(parts(train, validation, test), rule)
 
 
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:

@@ -1,245 +1,263 @@
-"""``folder:PATH``: one folder of pictures per class, as torchvision's ImageFolder reads it, decoded into memory.
+"""``folder:PATH``: one folder of pictures per class, decoded into memory.
 
-Either ``PATH/CLASS/*`` or ``PATH/train/CLASS/*`` with, if there is one, ``PATH/test/CLASS/*``. Classes and files count
-in the order of their names (by code point, whatever the language of the machine). Names that begin with a dot are
-skipped, and so are files that are no pictures by their ending. Pictures may lie deeper below their class.
+``layout`` finds the pictures and ``pictures`` reads one. Where there is no test folder, a part of each class is held
+out, copies of a picture on one side.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from longtail.counts import class_counts
-from longtail.data.dataset import Source
+from longtail.data import memory
+from longtail.data.copies import groups
+from longtail.data.dataset import Source, without_classes
 from longtail.data.images import Split
-from longtail.data.splits import held_out
+from longtail.data.layout import Tree, find, first
+from longtail.data.pictures import DEFAULT_SIZE, KEPT_SIZE, Picture, decode, pixels, printable, shown, square
+from longtail.data.splits import held_out_with_copies
 from longtail.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Notify = Callable[[int, int], None]
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-KEPT_SIZE = 64
-"""Pictures that are all of one size are kept as they are up to this many pixels a side."""
-DEFAULT_SIZE = 32
-"""Other pictures are brought to squares of this side if no size is asked for."""
+COLOURS = 3
 TEST_SHARE = 5
 """One image in this many is held out of each class where there is no test folder."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Tree:
-    """The pictures of a folder in their order.
+class Decoded:
+    """The pictures of a folder.
 
     Args:
-        class_names: sorted.
-        train: path and class number of each picture.
-        test: likewise; None where there is no test folder.
+        images: (M, C, H, W) uint8, of those that could be decoded.
+        good: for each picture of the folder, whether it could.
+        problems: why each of the others could not.
+        notes: what was done to the pictures.
     """
 
-    class_names: tuple[str, ...]
-    train: tuple[tuple[pathlib.Path, int], ...]
-    test: tuple[tuple[pathlib.Path, int], ...] | None
-
-    @property
-    def files(self) -> list[pathlib.Path]:
-        """All pictures: those to train on, then those to test on."""
-        return [file for file, _ in (*self.train, *(self.test or ()))]
+    images: Tensor
+    good: tuple[bool, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def read(path: pathlib.Path, *, image_size: int | None, notify: Notify | None = None) -> Source:
+def read(
+    path: pathlib.Path,
+    *,
+    image_size: int | None,
+    leave_out_classes_below: int | None = None,
+    notify: Notify | None = None,
+) -> Source:
     """Decode all pictures into memory.
 
     Grey stays one channel if all pictures are grey. Pictures are scaled and cropped around their centre to squares of
     ``image_size``; without it they are kept as they are if they are all of one size of at most 64 pixels a side, and
-    brought to 32 pixels otherwise. Where there is no test folder, a fifth of each class (rounded down, at least one
-    image) is held out from a fixed seed. The notes of the source say what was done.
+    brought to 32 pixels otherwise. Transparency is composed on white, or on black where nothing would be seen on white.
+    Where there is no test folder, a fifth of each class (rounded down, at least one image) is held out from a fixed
+    seed, copies of one picture on one side. The notes of the source say what was done and what was left out.
 
     Args:
         path: the folder.
         image_size: side in pixels.
+        leave_out_classes_below: classes with fewer pictures to train on than this are left out.
         notify: called now and then with how many pictures are decoded and how many there are.
 
     Raises:
         InputError: no such folder, classes without pictures, pictures that cannot be decoded or have more than eight
-            bits, an image size below 1.
+            bits, an image size below 1, or more pictures than fit into memory.
+    """
+    tree = find(path, leave_out_classes_below=leave_out_classes_below)
+    if tree.faults:
+        raise InputError(_one_line(tree.faults, "faults"))
+    decoded = decode_all(tree, image_size, notify)
+    if decoded.problems:
+        raise InputError(_one_line(decoded.problems, "pictures"))
+    return source(path, tree, decoded, leave_out_classes_below=leave_out_classes_below)
+
+
+def decode_all(tree: Tree, image_size: int | None, notify: Notify | None = None) -> Decoded:
+    """Decode the pictures of a tree, and say what is wrong with each that cannot be.
+
+    Raises:
+        InputError: an image size below 1, more pictures than fit into memory, or none that can be decoded.
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"image size {image_size}: the side of the images in pixels, from 1")
-    tree = find(path)
-    images, side = _decoded(tree.files, image_size, notify)
-    notes = []
-    if side is not None:
-        notes.append(f"pictures scaled and cropped around their centre to {side} x {side} pixels")
-    target = torch.tensor([label for _, label in (*tree.train, *(tree.test or ()))])
-    if tree.test is not None:
-        cut = len(tree.train)
-        train, test = (_split(images[part], target[part]) for part in (slice(cut), slice(cut, None)))
-    else:
-        counts = class_counts(target, len(tree.class_names))
-        single = torch.nonzero(counts < 2).flatten().tolist()
-        if single:
-            raise InputError(
-                f"{path}: class {tree.class_names[single[0]]!r} has a single image, so none can be held out for "
-                "testing: add images, or a test folder beside a train folder"
-            )
-        stay, out = held_out(target, (counts // TEST_SHARE).clamp(min=1), seed=0)
-        whole = _split(images, target)
-        train, test = whole.at(stay), whole.at(out)
-        notes.append("no test folder: a fifth of each class was held out for testing, from a fixed seed")
-    return Source(
-        name=f"folder:{path.resolve().name}",
-        train=train,
-        test=test,
-        class_names=tree.class_names,
-        notes=tuple(notes),
-    )
-
-
-def find(path: pathlib.Path) -> Tree:
-    """The pictures below a folder, without opening them.
-
-    Raises:
-        InputError: no such folder, no classes, a class without pictures, a test class that train does not have.
-    """
-    if not path.is_dir():
-        raise InputError(f"folder:{path}: there is no such folder")
-    splits = {name for name in ("train", "val", "test") if (path / name).is_dir() and _folders(path / name)}
-    if "train" not in splits:
-        if "test" in splits:
-            raise InputError(f"{path} has a test folder but no train folder beside it")
-        names = _classes(path)
-        return Tree(names, _listed(path, names, complete=True), None)
-    if "test" not in splits and "val" in splits:
-        raise InputError(f"{path} has train/ and val/ but no test/: rename val/ to test/ if it is what to test on")
-    names = _classes(path / "train")
-    train = _listed(path / "train", names, complete=True)
-    if "test" not in splits:
-        return Tree(names, train, None)
-    foreign = sorted(set(_folders(path / "test")) - set(names))
-    if foreign:
-        raise InputError(f"{path / 'test' / foreign[0]}: there is no class of this name in {path / 'train'}")
-    return Tree(names, train, _listed(path / "test", names, complete=False))
-
-
-def undecodable(files: list[pathlib.Path]) -> list[str]:
-    """What is wrong with each picture that cannot be decoded."""
-    found = []
-    for file in files:
+    files = tree.files
+    _check_size(tree, files, image_size)
+    pictures: list[Picture | None] = []
+    problems = []
+    for done, file in enumerate(files, start=1):
         try:
-            _decode(file, None)
+            pictures.append(decode(file, image_size))
         except InputError as error:
-            found.append(str(error))
+            pictures.append(None)
+            problems.append(str(error))
+        if notify is not None and (done % 256 == 0 or done == len(files)):
+            notify(done, len(files))
+    good = tuple(picture is not None for picture in pictures)
+    known = [picture for picture in pictures if picture is not None]
+    del pictures
+    if not known:
+        raise InputError(_one_line(tuple(problems), "pictures") if problems else f"{shown(tree.root)} has no pictures")
+    notes = _of_pictures(known, [tree.name(file) for file, fine in zip(files, good, strict=True) if fine])
+    images, scaled = _stacked(known, image_size)
+    return Decoded(images, good, tuple(problems), (*([scaled] if scaled else []), *notes))
+
+
+def pools(tree: Tree, decoded: Decoded) -> dict[str, Split]:
+    """The splits of the folder, of the pictures that could be decoded, before anything is held out."""
+    found, start, taken = {}, 0, 0
+    for name, listed in tree.splits.items():
+        fine = decoded.good[start : start + len(listed)]
+        number = sum(fine)
+        kept = [item for item, is_good in zip(listed, fine, strict=True) if is_good]
+        found[name] = Split(
+            decoded.images[taken : taken + number],
+            torch.tensor([label for _, label in kept], dtype=torch.int64),
+            torch.arange(number),
+            tuple(tree.name(file) for file, _ in kept),
+        )
+        start, taken = start + len(listed), taken + number
     return found
 
 
-def _folders(path: pathlib.Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _classes(path: pathlib.Path) -> tuple[str, ...]:
-    names = tuple(_folders(path))
-    if not names:
-        raise InputError(f"{path} has no folders: one folder of pictures is needed for each class")
-    return names
-
-
-def _listed(folder: pathlib.Path, names: tuple[str, ...], *, complete: bool) -> tuple[tuple[pathlib.Path, int], ...]:
-    """Pictures and class numbers; a class without pictures is an error if the list must be ``complete``."""
-    listed: list[tuple[pathlib.Path, int]] = []
-    for label, name in enumerate(names):
-        pictures = _pictures(folder / name)
-        if complete and not pictures:
-            raise InputError(f"{folder / name}: class {name!r} has no pictures ({', '.join(ENDINGS)})")
-        listed.extend((picture, label) for picture in pictures)
-    if not listed:
-        raise InputError(f"{folder} holds no pictures ({', '.join(ENDINGS)})")
-    return tuple(listed)
-
-
-def _pictures(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Pictures at any depth, in the order of their paths below ``folder``. Links to folders are not entered."""
-    found: list[tuple[str, ...]] = []
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = pathlib.Path(where).relative_to(folder).parts
-        found += [(*below, name) for name in files if name.lower().endswith(ENDINGS) and not name.startswith(".")]
-    return [folder.joinpath(*parts) for parts in sorted(found)]
-
-
-def _decoded(files: list[pathlib.Path], image_size: int | None, notify: Notify | None) -> tuple[Tensor, int | None]:
-    """All pictures (N, C, H, W) uint8, and the side to which they were brought, None if they are as they were."""
-    pictures: list[Image] = []
-    sizes = set()
-    for done, file in enumerate(files, start=1):
-        picture, size = _decode(file, image_size)
-        pictures.append(picture)
-        sizes.add(size)
-        if notify is not None and (done % 256 == 0 or done == len(files)):
-            notify(done, len(files))
-    side = image_size
-    if side is None and (len(sizes) > 1 or not _is_small(next(iter(sizes)))):
-        side = DEFAULT_SIZE
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    width, height = (side, side) if side is not None else next(iter(sizes))
-    stack = np.empty((len(files), 1 if mode == "L" else 3, height, width), np.uint8)
-    for row, picture in zip(stack, pictures, strict=True):
-        final = _square(picture, side)
-        pixels = np.asarray(final if final.mode == mode else final.convert(mode))
-        row[:] = pixels if mode == "L" else pixels.transpose(2, 0, 1)
-    return torch.from_numpy(stack), None if sizes == {(width, height)} else side
-
-
-def _decode(file: pathlib.Path, image_size: int | None) -> tuple[Image, tuple[int, int]]:
-    """A picture, grey or RGB, and its own size; one that cannot be kept as it is comes in its final size.
+def source(path: pathlib.Path, tree: Tree, decoded: Decoded, *, leave_out_classes_below: int | None = None) -> Source:
+    """The data set of a folder whose pictures are decoded.
 
     Raises:
-        InputError: a file that cannot be decoded, or with more than eight bits a channel.
+        InputError: no image of a class can be held out although there is no test folder.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as opened:
-            if opened.mode[0] in "IF":
-                raise InputError(f"{file}: more than 8 bits a channel (kind {opened.mode}); convert it to 8 bits")
-            # A photo may be stored lying and marked as upright.
-            ImageOps.exif_transpose(opened, in_place=True)
-            # Pillow warns of transparent palettes that lose it in one step.
-            colours = opened.convert("RGBA") if opened.mode in ("P", "PA") else opened
-            picture = colours.convert("L" if colours.mode in ("1", "L", "LA") else "RGB")
-    except InputError:
-        raise
-    except Exception as error:
-        # Pillow's decoders raise whatever their format makes of a damaged file.
-        reason = " ".join(str(error).split()).replace(f" {str(file)!r}", "")
-        raise InputError(f"{file} is no readable picture ({reason})") from None
-    # Photos are large and many: only pictures that may stay as they are wait for the others in full size.
-    side = image_size or (None if _is_small(picture.size) else DEFAULT_SIZE)
-    return _square(picture, side), picture.size
+    found = pools(tree, decoded)
+    whole = Source(
+        name=f"folder:{printable(path.resolve().name)}",
+        train=found["train"],
+        test=found.get("test", found["train"]),
+        validation=found.get("validation"),
+        class_names=tree.class_names,
+        notes=(*decoded.notes, *tree.notes, *tree.doubts, *(left.line() for left in tree.left)),
+    )
+    if "validation" in found:
+        whole = _noted(whole, f"the validation folder is used as validation: {len(found['validation']):,} pictures")
+    if "test" not in found:
+        return _with_test(path, whole, leave_out_classes_below)
+    single = _named(whole, class_counts(whole.train.target, len(whole.class_names)) == 1)
+    return _noted(whole, f"{len(single)} classes have a single training picture: {first(single)}") if single else whole
 
 
-def _square(picture: Image, side: int | None) -> Image:
-    """The picture with its shorter side scaled to ``side`` and cropped around its centre; as it is if None."""
-    from PIL import Image, ImageOps
+def _with_test(path: pathlib.Path, whole: Source, leave_out_classes_below: int | None) -> Source:
+    """The source with a test split that is held out of train."""
+    (alike,) = groups([whole.train.images])
+    pairs = torch.unique(torch.stack([whole.train.target, alike]), dim=1)
+    # As many pictures as one can tell apart: of copies of one picture none can be held out without training on it.
+    different = class_counts(pairs[0], len(whole.class_names))
+    single = torch.nonzero(different < 2).flatten().tolist()
+    if single and (leave_out_classes_below or 0) < 2:
+        names = first([printable(whole.class_names[c]) for c in single])
+        has = f"class {names!r} has" if len(single) == 1 else f"{len(single)} classes ({names}) have"
+        raise InputError(
+            f"{shown(path)}: {has} a single image, or copies of one, so none can be held out for testing: add images, "
+            "or a test folder beside a train folder, or leave such classes out with --leave-out-classes-below 2"
+        )
+    if single:
+        names = first([printable(whole.class_names[c]) for c in single])
+        if len(single) > len(whole.class_names) - 2:
+            raise InputError(f"{shown(path)}: fewer than two classes have two different pictures")
+        whole = without_classes(whole, single, f"left out {len(single)} classes of copies of one picture: {names}")
+        (alike,) = groups([whole.train.images])
+    counts = class_counts(whole.train.target, len(whole.class_names))
+    sizes = (counts // TEST_SHARE).clamp(min=1)
+    stay, out, rule = held_out_with_copies(whole.train.target, sizes, alike, seed=0)
+    train, test = whole.train.at(stay), whole.train.at(out)
+    held = _noted(
+        dataclasses.replace(whole, train=train, test=test, rule=rule),
+        "no test folder: a fifth of each class was held out for testing, from a fixed seed",
+    )
+    extra = len(alike) - len(torch.unique(alike))
+    if extra:
+        held = _noted(held, f"{extra:,} pictures are copies of another; copies were kept on one side of the test split")
+    untested = _named(held, class_counts(test.target, len(held.class_names)) == 0)
+    return _noted(held, f"{len(untested)} classes have no test picture: {first(untested)}") if untested else held
 
-    if side is None or picture.size == (side, side):
-        return picture
-    return ImageOps.fit(picture, (side, side), method=Image.Resampling.BICUBIC)
+
+def _check_size(tree: Tree, files: list[pathlib.Path], image_size: int | None) -> None:
+    """Refuse more pictures than fit into memory, before the first is decoded."""
+    # Without a test folder, the two parts of the pool are copies of it.
+    copies = 1 if tree.test is not None else 2
+    side = image_size or KEPT_SIZE
+    need, free = len(files) * side * side * COLOURS * copies, memory.free()
+    if image_size is None and free is not None and need > free:
+        # The headers alone say which pictures will be brought to a smaller size.
+        need = sum(pixels(file) for file in files) * COLOURS * copies
+    what = f"{shown(tree.root)}: {len(files):,} pictures of up to {side:,} x {side:,} pixels"
+    memory.check(need, what, "give a smaller --image-size, or fewer pictures")
 
 
-def _is_small(size: tuple[int, int]) -> bool:
-    return max(size) <= KEPT_SIZE
+def _noted(whole: Source, note: str) -> Source:
+    return dataclasses.replace(whole, notes=(*whole.notes, note))
 
 
-def _split(images: Tensor, target: Tensor) -> Split:
-    return Split(images, target, torch.arange(len(target)))
+def _named(whole: Source, which: Tensor) -> list[str]:
+    return [printable(whole.class_names[c]) for c in torch.nonzero(which).flatten().tolist()]
+
+
+def _stacked(pictures: list[Picture], image_size: int | None) -> tuple[Tensor, str]:
+    """All pictures (M, C, H, W) uint8, and how they were scaled; empty if they are as they were."""
+    sizes = {picture.size for picture in pictures}
+    side = image_size
+    if side is None and (len(sizes) > 1 or max(next(iter(sizes))) > KEPT_SIZE):
+        side = DEFAULT_SIZE
+    mode = "L" if all(picture.image.mode == "L" for picture in pictures) else "RGB"
+    width, height = (side, side) if side is not None else next(iter(sizes))
+    stack = np.empty((len(pictures), 1 if mode == "L" else 3, height, width), np.uint8)
+    # From the last on, so that each picture is given up once it is in the stack.
+    for row in stack[::-1]:
+        final = square(pictures.pop().image, side)
+        values = np.asarray(final if final.mode == mode else final.convert(mode))
+        row[:] = values if mode == "L" else values.transpose(2, 0, 1)
+    if sizes == {(width, height)}:
+        return torch.from_numpy(stack), ""
+    scaled = f"pictures scaled and cropped around their centre to {side} x {side} pixels"
+    smallest, largest = min(sizes, key=_area), max(sizes, key=_area)
+    of = f"; {len(sizes):,} sizes, {_shown(smallest)} to {_shown(largest)}" if len(sizes) > 1 else ""
+    return torch.from_numpy(stack), scaled + of
+
+
+def _of_pictures(pictures: list[Picture], names: list[str]) -> list[str]:
+    """What a reader of the numbers should know of the pictures' files."""
+    backgrounds = Counter(picture.background for picture in pictures if picture.background)
+    notes = []
+    if backgrounds:
+        notes.append(f"transparency of {backgrounds.total():,} pictures composed on white")
+    if backgrounds["black"]:
+        on_black = [name for name, picture in zip(names, pictures, strict=True) if picture.background == "black"]
+        notes[-1] += f", of {len(on_black):,} on black, since they would be flat on white: {first(on_black)}"
+    several = [name for name, picture in zip(names, pictures, strict=True) if picture.frames]
+    if several:
+        notes.append(f"{len(several):,} pictures have several frames, of which the first is read: {first(several)}")
+    dots = [name for name, picture in zip(names, pictures, strict=True) if picture.size == (1, 1)]
+    if dots:
+        notes.append(f"{len(dots):,} pictures have 1 pixel: {first(dots)}")
+    return notes
+
+
+def _one_line(problems: tuple[str, ...], what: str) -> str:
+    """The first problem, and how many more there are."""
+    more = f"; and {len(problems) - 1:,} more {what} (longtail data verify names them all)" if len(problems) > 1 else ""
+    return problems[0] + more
+
+
+def _area(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] * size[1], size[0]
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

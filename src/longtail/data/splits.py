@@ -6,6 +6,7 @@ on were drawn from it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,10 @@ from longtail.errors import InputError
 from longtail.shapes import Int
 
 LARGEST_SEED = 2**32 - 1
+TOGETHER = "copies-together-1"
+"""The rule by which a held-out split keeps the copies of an image on one side; in the fingerprint where it mattered."""
+NAMED = 10
+"""So many classes are named in one message."""
 
 
 def long_tailed_index(
@@ -52,10 +57,13 @@ def long_tailed_index(
     available = class_counts(target, len(counts))
     empty = torch.nonzero(counts < 1).flatten().tolist()
     if empty:
-        others = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        named = ", ".join(repr(class_names[c]) for c in empty[:NAMED])
+        others = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
+        most, taken = int(available.max()), int(counts.max())
+        subset = "" if taken == most else f", of which the subset takes {taken}"
         raise InputError(
-            f"class {class_names[empty[0]]!r}{others} would be left without images: the largest class has "
-            f"{int(counts.max())}, so the imbalance can be at most about that"
+            f"class {named}{others} would be left without images: the largest class has {most}{subset}, "
+            f"so the imbalance can be at most about {taken}"
         )
     short = torch.nonzero(counts > available).flatten().tolist()
     if short:
@@ -93,6 +101,76 @@ def held_out(
     for members, size in zip(_members(target, class_counts(target, len(sizes))), sizes.tolist(), strict=True):
         out[torch.from_numpy(generator.permutation(members)[:size])] = True
     return torch.nonzero(~out).flatten(), torch.nonzero(out).flatten()
+
+
+def held_out_with_copies(
+    target: Int[Tensor, " N"], sizes: Int[Tensor, " K"], copies: Int[Tensor, " N"], *, seed: int | Sequence[int]
+) -> tuple[Int[Tensor, " rest"], Int[Tensor, " held"], str]:
+    """Hold out about ``sizes[c]`` images of each class so that the copies of an image are on one side.
+
+    Each class is gone through in the random order of ``held_out``. An image goes out, with all its copies in whichever
+    class, if no class then has more held out than its size. A class of which nothing fits gives the copies that exceed
+    the sizes least and leave an image of each class. Where no image has a copy this is ``held_out``.
+
+    Args:
+        target: (N,) classes.
+        sizes: (K,) how many of each class to hold out, fewer than there are.
+        copies: (N,) a number for each image, the same for equal images (``longtail.data.copies.groups``).
+        seed: as in ``held_out``.
+
+    Returns:
+        The rest and the held-out positions, both ascending, and the rule ``TOGETHER``, empty if the positions are those
+        of ``held_out``.
+
+    Example:
+        >>> target, sizes = torch.zeros(6, dtype=torch.int64), torch.tensor([2])
+        >>> held_out_with_copies(target, sizes, torch.tensor([0, 0, 0, 1, 1, 1]), seed=0)
+        (tensor([0, 1, 2]), tensor([3, 4, 5]), 'copies-together-1')
+    """
+    rest, held = held_out(target, sizes, seed=seed)
+    if len(torch.unique(copies)) == len(copies):
+        return rest, held, ""
+    generator = random_state(seed)
+    orders = [generator.permutation(m).tolist() for m in _members(target, class_counts(target, len(sizes)))]
+    out = torch.tensor(_kept_together(target.tolist(), sizes.tolist(), copies.tolist(), orders))
+    together = torch.nonzero(out).flatten()
+    return torch.nonzero(~out).flatten(), together, "" if torch.equal(together, held) else TOGETHER
+
+
+def _kept_together(target: list[int], sizes: list[int], copies: list[int], orders: list[list[int]]) -> list[bool]:
+    """Whether each image is held out; see ``held_out_with_copies``."""
+    alike: dict[int, list[int]] = {}
+    for position, number in enumerate(copies):
+        alike.setdefault(number, []).append(position)
+    held, out, too_many = [0] * len(sizes), [False] * len(target), set[int]()
+
+    def after(position: int) -> dict[int, int]:
+        """How many are held out of each class that it concerns, once an image and its copies are."""
+        concerned = Counter(target[other] for other in alike[copies[position]])
+        return {c: held[c] + number for c, number in concerned.items()}
+
+    def take(position: int) -> None:
+        for other in alike[copies[position]]:
+            out[other] = True
+            held[target[other]] += 1
+
+    for c, order in enumerate(orders):
+        for position in order:
+            if held[c] >= sizes[c]:
+                break
+            if out[position] or copies[position] in too_many:
+                continue
+            if all(number <= sizes[k] for k, number in after(position).items()):
+                take(position)
+            else:
+                too_many.add(copies[position])
+    for c, order in enumerate(orders):
+        if held[c] == 0 and sizes[c] > 0:
+            one_each = {copies[p]: p for p in reversed(order)}
+            possible = [p for p in one_each.values() if all(n < len(orders[k]) for k, n in after(p).items())]
+            if possible:
+                take(min(possible, key=lambda p: sum(max(n - sizes[k], 0) for k, n in after(p).items())))
+    return out
 
 
 def random_state(seed: int | Sequence[int]) -> np.random.RandomState:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from longtail.counts import class_counts
-from longtail.data import arrays, cifar, digits, folders, profiles
-from longtail.data.catalogue import load
+from longtail.data import arrays, catalogue, cifar, digits, folders, hygiene, layout, profiles
 from longtail.data.dataset import Data
 from longtail.data.fingerprint import fingerprint
 from longtail.data.images import Split
+from longtail.data.pictures import printable
 from longtail.errors import InputError
 
 
@@ -43,19 +43,26 @@ def verify(
     root: str | pathlib.Path | None = None,
     imbalance: float | int | None = None,
     image_size: int | None = None,
+    leave_out_classes_below: int | None = None,
+    drop_duplicates: str | pathlib.Path | None = None,
     notify: folders.Notify | None = None,
 ) -> list[Finding]:
     """Check a data set: its files and their checksums first, then what is loaded from them.
+
+    Every damaged picture of a folder, everything that is left out, every copy across splits or classes is a finding of
+    its own, with paths below the folder. The copies in the published sets (CIFAR, the digits) are told and not judged.
 
     Args:
         name: as in ``longtail.data.load``.
         root: likewise.
         imbalance: likewise.
         image_size: likewise.
+        leave_out_classes_below: likewise.
+        drop_duplicates: likewise.
         notify: likewise.
 
     Returns:
-        The findings in the order of the checks; what is damaged has ``ok`` False.
+        The findings in the order of the checks; what is damaged or misleading has ``ok`` False.
 
     Raises:
         InputError: nothing there to check: an unknown name, no root, no such file or folder.
@@ -64,35 +71,81 @@ def verify(
         >>> all(finding.ok for finding in verify("digits-lt"))
         True
     """
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        return _folder(catalogue.path_of(path), imbalance, image_size, leave_out_classes_below, drop_duplicates, notify)
     findings = _files(name, root)
     if not all(finding.ok for finding in findings):
         return findings
+    data = catalogue.load(
+        name,
+        imbalance=imbalance,
+        root=root,
+        image_size=image_size,
+        leave_out_classes_below=leave_out_classes_below,
+        drop_duplicates=drop_duplicates,
+        notify=notify,
+    )
+    copies = _copies(hygiene.splits_of(data), judged=kind == "npz")
+    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+
+
+def _folder(
+    place: pathlib.Path,
+    imbalance: float | int | None,
+    image_size: int | None,
+    leave_out_classes_below: int | None,
+    drop_duplicates: str | pathlib.Path | None,
+    notify: folders.Notify | None,
+) -> list[Finding]:
+    """All that is wrong with a folder, although loading would stop at the first fault; each picture is decoded once."""
+    if not layout.is_folder(place):
+        layout.find(place)  # says that there is none
     try:
-        data = load(name, imbalance=imbalance, root=root, image_size=image_size, notify=notify)
-    except InputError:
-        # Loading stops at the first damaged picture; here all are wanted.
-        broken = _broken_pictures(name)
-        if not broken:
-            raise
-        return [*findings, *broken]
-    return [*findings, *_contents(data)]
+        tree = layout.find(place, leave_out_classes_below=leave_out_classes_below)
+    except InputError as error:
+        return [Finding("folder", False, str(error))]
+    findings = [Finding("folder", False, fault) for fault in tree.faults]
+    findings += [Finding("class names", False, doubt) for doubt in tree.doubts]
+    for left in tree.left:
+        if left.serious:
+            findings += [Finding("left out", False, f"{name} ({left.what})") for name in left.names]
+        else:
+            findings.append(Finding("left out", True, f"{len(left.names):,} {left.what}: {', '.join(left.names)}"))
+    if not tree.files:
+        return findings
+    decoded = folders.decode_all(tree, image_size, notify)
+    findings += [Finding("picture", False, problem) for problem in decoded.problems]
+    if not findings or all(finding.ok for finding in findings):
+        findings.append(Finding("files", True, f"{len(decoded.images):,} pictures decoded"))
+    splits, data = folders.pools(tree, decoded), None
+    if not tree.faults and not decoded.problems:
+        try:
+            source = folders.source(place, tree, decoded, leave_out_classes_below=leave_out_classes_below)
+        except InputError as error:
+            findings.append(Finding("folder", False, str(error)))
+        else:
+            data = catalogue.drawn(source, imbalance=imbalance, drop_duplicates=drop_duplicates)
+            splits = hygiene.splits_of(data)
+    if data is None:
+        return [*findings, *_copies(splits, judged=True)]
+    copies = _copies(splits, judged=True)
+    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
 
 
 def _files(name: str, root: str | pathlib.Path | None) -> list[Finding]:
     """The files; none where there are none, which loading then says."""
     kind, _, path = name.partition(":")
-    place = pathlib.Path(path).expanduser()
     if kind == "digits-lt":
         whole = digits.original()
         same = fingerprint(whole, None, whole) == digits.FINGERPRINT
         return [Finding("digits", same, "as scikit-learn ships them" if same else "not those that scikit-learn ships")]
-    if kind == "folder" and place.is_dir():
-        return [_reads(place.name, lambda: folders.find(place))]
-    if kind == "npz" and place.is_file():
-        return [_reads(place.name, lambda: arrays.read(place))]
+    if kind == "npz" and path and catalogue.path_of(path).is_file():
+        place = catalogue.path_of(path)
+        return [_reads(printable(place.name), lambda: arrays.read(place))]
     if kind in cifar.ORIGINALS and root is not None:
         original = cifar.ORIGINALS[kind]
-        folder = pathlib.Path(root).expanduser() / original.folder
+        folder = catalogue.path_of(str(root)) / original.folder
         if folder.is_dir():
             checked = [(file, cifar.damage(folder / file, md5)) for file, md5 in original.files]
             return [
@@ -101,20 +154,12 @@ def _files(name: str, root: str | pathlib.Path | None) -> list[Finding]:
     return []
 
 
-def _broken_pictures(name: str) -> list[Finding]:
-    kind, _, path = name.partition(":")
-    place = pathlib.Path(path).expanduser()
-    if kind != "folder" or not place.is_dir():
-        return []
-    return [Finding("picture", False, problem) for problem in folders.undecodable(folders.find(place).files)]
-
-
 def _reads(what: str, read: Callable[[], object]) -> Finding:
     try:
         read()
     except InputError as error:
         return Finding(what, False, str(error))
-    return Finding(what, True, "complete and well formed")
+    return Finding(what, True, "all arrays are there, of the right kinds and shapes")
 
 
 def _contents(data: Data) -> list[Finding]:
@@ -127,9 +172,9 @@ def _contents(data: Data) -> list[Finding]:
         wanted = profiles.by_name(data.profile)(data.num_classes, max(sizes), data.imbalance).tolist()
         counts = Finding(
             "counts",
-            sizes == wanted,
+            sorted(sizes) == sorted(wanted),
             f"{told}, as the {data.profile} profile asks"
-            if sizes == wanted
+            if sorted(sizes) == sorted(wanted)
             else f"{sizes}, but {wanted} are asked for",
         )
     tested = class_counts(data.test.target, data.num_classes)
@@ -144,9 +189,11 @@ def _contents(data: Data) -> list[Finding]:
         ),
         _once("training index list", data.train),
         _once("test index list", data.test),
-        _leak(data),
-        Finding("fingerprint", True, data.fingerprint),
     ]
+
+
+def _notes(data: Data) -> list[Finding]:
+    return [Finding("note", True, note) for note in data.notes]
 
 
 def _once(what: str, split: Split) -> Finding:
@@ -154,8 +201,42 @@ def _once(what: str, split: Split) -> Finding:
     return Finding(what, twice == 0, f"{len(split):,} images, " + (f"{twice} of them twice" if twice else "each once"))
 
 
-def _leak(data: Data) -> Finding:
-    """Test images with the very pixels of a training image. CIFAR itself has a few, so it is told and not judged."""
-    seen = {image.tobytes() for image in data.train.images.numpy()}
-    shared = sum(image.tobytes() in seen for image in data.test.images.numpy())
-    return Finding("overlap", True, f"{shared:,} test images equal a training image, pixel for pixel")
+def _copies(splits: dict[str, Split], *, judged: bool) -> list[Finding]:
+    """Copies of one picture, first how many, then each group whose copies stand in two splits or under two classes."""
+    groups = hygiene.copies(splits)
+    counted = hygiene.count(splits, groups)
+    findings = [Finding("copies", counted.clean or not judged, counted.line() or "none")]
+    for group in groups:
+        two_classes = len({member.target for member in group}) > 1
+        if two_classes or len({member.split for member in group}) > 1:
+            what = "one picture under two classes" if two_classes else "one picture in two splits"
+            findings.append(Finding(what, not judged, _named(group)))
+        elif judged:
+            findings.append(Finding("repeated picture", True, _named(group)))
+    for name, split in splits.items():
+        findings += [
+            Finding("one colour", True, f"{split.name(at)} ({name})")
+            for at in hygiene.one_colour(split.images)
+            if judged
+        ]
+    return findings + _near(splits, judged=judged)
+
+
+def _near(splits: dict[str, Split], *, judged: bool) -> list[Finding]:
+    """Near duplicates; those within one split and class are only counted."""
+    try:
+        pairs = hygiene.near(splits)
+    except ImportError:
+        return [Finding("near copies", True, "not looked for: they need pip install 'longtail[hygiene]'")]
+    if pairs is None:
+        return [Finding("near copies", True, "not looked for: there are too many images")]
+    apart = [(a, b) for a, b in pairs if a.split != b.split or a.target != b.target]
+    told = f"{len(apart):,} pairs across splits or classes, {len(pairs) - len(apart):,} within"
+    findings = [Finding("near copies", not (apart and judged), told if pairs else "none")]
+    if judged:
+        findings += [Finding("nearly one picture", False, _named(pair)) for pair in apart]
+    return findings
+
+
+def _named(members: hygiene.Group) -> str:
+    return ", ".join(f"{member.name} ({member.split})" for member in members)

@@ -1,0 +1,35 @@
+"""Which images of a set are equal, pixel for pixel as a model sees them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longtail.shapes import Int, UInt8
+
+
+def groups(parts: Sequence[UInt8[Tensor, "_ C H W"]]) -> list[Int[Tensor, " _"]]:
+    """Number the different images: images have one number exactly if they are equal (up to a collision of 128 bits).
+
+    Args:
+        parts: images of equal shape, (N, C, H, W) each.
+
+    Returns:
+        For each part (N,) int64 numbers from 0.
+
+    Example:
+        >>> images = torch.tensor([5, 7, 5], dtype=torch.uint8).view(3, 1, 1, 1)
+        >>> groups([images, images[1:2]])
+        [tensor([0, 1, 0]), tensor([1])]
+    """
+    known: dict[bytes, int] = {}
+    found = []
+    for images in parts:
+        rows = images.cpu().contiguous().numpy().reshape(len(images), -1)
+        numbers = [known.setdefault(hashlib.blake2b(row.data, digest_size=16).digest(), len(known)) for row in rows]
+        found.append(torch.from_numpy(np.array(numbers, np.int64)))
+    return found

@@ -1,0 +1,207 @@
+"""One picture file: which endings are read, and how it becomes grey or RGB pixels of eight bits.
+
+Transparency is composed on white. A picture that would be one flat colour on white although its drawing is not (white
+ink on nothing) is composed on black instead. Both are counted, so that it can be said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import os
+import pathlib
+import stat
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from longtail.data import memory
+from longtail.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PILLOW = (
+    *(".apng", ".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".jpx", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+"""Endings that are read, in any case."""
+HEIF = (".heic", ".heif", ".hif")
+"""Endings that are read where pillow-heif is installed."""
+NOT_READ = (
+    *(".ai", ".arw", ".cr2", ".cr3", ".cur", ".dcm", ".dds", ".dng", ".emf", ".eps", ".exr", ".fit", ".fits", ".hdr"),
+    *(".icns", ".jxl", ".nef", ".orf", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".svgz", ".wmf", ".xbm", ".xcf"),
+    ".xpm",
+)
+"""Endings of pictures of other kinds; they are named when they are left out, as other files are only counted."""
+
+KEPT_SIZE = 64
+"""Pictures that are all of one size are kept as they are up to this many pixels a side."""
+DEFAULT_SIZE = 32
+"""Other pictures are brought to squares of this side if no size is asked for."""
+FLAT = 16
+"""A picture whose values span less than this, of 256, counts as flat when a background is chosen for it."""
+LARGE = 16_000_000
+"""From this many pixels on, the memory that decoding needs is compared with what is free."""
+BYTES_PER_PIXEL = 12
+"""That decoding holds at once, at most: the picture, one copy with transparency, and one without."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Args:
+        image: grey (L) or RGB; one that cannot be kept in its own size comes in its final one.
+        size: width and height before scaling, upright.
+        background: on which transparency was composed, ``white`` or ``black``; empty if nothing is transparent.
+        frames: more than one; only the first is read.
+    """
+
+    image: Image
+    size: tuple[int, int]
+    background: str
+    frames: bool
+
+
+@functools.cache
+def endings() -> frozenset[str]:
+    """The endings that are read here, in small letters."""
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        return frozenset(PILLOW)
+    return frozenset((*PILLOW, *HEIF))
+
+
+def decode(file: pathlib.Path, image_size: int | None) -> Picture:
+    """Read a picture.
+
+    Args:
+        file: its path.
+        image_size: side of the square to which it is scaled and cropped; None: it keeps its size if it is small.
+
+    Raises:
+        InputError: a file that cannot be decoded, is no ordinary file, has more than eight bits a channel, or needs
+            more memory than there is.
+    """
+    from PIL import Image, ImageOps
+
+    where = shown(file)
+    try:
+        # Opening a fifo would wait for its other end for ever.
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise InputError(f"{where} is no ordinary file")
+        with quiet(), Image.open(file) as opened:
+            number = opened.width * opened.height
+            if number >= LARGE:
+                what = f"{where} has {opened.width:,} x {opened.height:,} pixels"
+                memory.check(number * BYTES_PER_PIXEL, what, "scale it down, or leave it out")
+            if opened.mode[0] in "IF":
+                raise InputError(f"{where}: more than 8 bits a channel (kind {opened.mode}); convert it to 8 bits")
+            frames = bool(getattr(opened, "is_animated", False))
+            # A photo may be stored lying and marked as upright.
+            ImageOps.exif_transpose(opened, in_place=True)
+            picture, background = _opaque(opened)
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise InputError(f"{where} has more than {most // 1_000_000} million pixels, the most that are read") from None
+    except MemoryError:
+        raise InputError(f"{where}: there is not enough memory to decode it") from None
+    except Exception as error:
+        # Pillow's decoders raise whatever their format makes of a damaged file.
+        reason = printable(" ".join(str(error).split()).replace(f" {str(file)!r}", ""))
+        raise InputError(f"{where} is no readable picture ({reason or type(error).__name__})") from None
+    # Photos are large and many: only pictures that may stay as they are wait for the others in full size.
+    side = image_size or (None if is_small(picture.size) else DEFAULT_SIZE)
+    return Picture(square(picture, side), picture.size, background, frames)
+
+
+def pixels(file: pathlib.Path) -> int:
+    """How many pixels of a picture are kept where no size is asked for, by its header; 0 of what is no picture."""
+    from PIL import Image
+
+    try:
+        with quiet(), Image.open(file) as opened:
+            return opened.width * opened.height if is_small(opened.size) else DEFAULT_SIZE * DEFAULT_SIZE
+    except Exception:  # decoding says what is wrong with it
+        return 0
+
+
+def square(picture: Image, side: int | None) -> Image:
+    """The picture with its shorter side scaled to ``side`` and cropped around its centre; as it is if None."""
+    from PIL import Image, ImageOps
+
+    if side is None or picture.size == (side, side):
+        return picture
+    return ImageOps.fit(picture, (side, side), method=Image.Resampling.BICUBIC)
+
+
+def is_small(size: tuple[int, int]) -> bool:
+    """Whether a picture may be kept in its own size."""
+    return max(size) <= KEPT_SIZE
+
+
+def printable(text: str) -> str:
+    r"""The text in one line that any terminal and any record can hold: what is no UTF-8, or no letter, is escaped.
+
+    Example:
+        >>> printable("b\udcff\n")
+        'b\\xff\\n'
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def shown(path: pathlib.Path) -> str:
+    """A path, printable."""
+    return printable(str(path))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name on the disc is text that a record can hold."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of Pillow: what matters of them is refused or counted here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _escaped(c: str) -> str:
+    """A letter that cannot be shown; Python holds the bytes of a name that are no UTF-8 as U+DC80 to U+DCFF."""
+    return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()
+
+
+def _opaque(opened: Image) -> tuple[Image, str]:
+    """The picture without transparency, grey or RGB, and the background on which it was composed."""
+    from PIL import Image
+
+    kind = "L" if opened.mode in ("1", "L", "LA") else "RGB"
+    if not opened.has_transparency_data:
+        return opened.convert(kind), ""
+    layered = opened.convert("RGBA")
+    if layered.getchannel("A").getextrema()[0] == 255:
+        return layered.convert(kind), ""
+    found = {
+        name: Image.alpha_composite(Image.new("RGBA", layered.size, (*level, 255)), layered).convert(kind)
+        for name, level in (("white", (255, 255, 255)), ("black", (0, 0, 0)))
+    }
+    # Flat on both means that there is no drawing: then white does.
+    flat_on_white = _span(found["white"]) < FLAT
+    background = "black" if flat_on_white and _span(found["black"]) > _span(found["white"]) else "white"
+    return found[background], background
+
+
+def _span(picture: Image) -> int:
+    """Largest less smallest value, of the channel in which they are furthest apart."""
+    values = np.asarray(picture)
+    return int(np.ptp(values.reshape(values.shape[0] * values.shape[1], -1), axis=0).max())
