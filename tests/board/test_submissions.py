@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from longtail.board import build, submit, verify
-from longtail.board.content import append_claims, load
-from longtail.board.index import build_index, published_against_measured
+from longtail.board.content import load
+from longtail.board.index import build_index
+from longtail.board.ranking import published_against_measured
 from longtail.board.submissions import SCHEMA, read_submission
 from longtail.errors import InputError
-from oracles.board import digits, run, runs
+from oracles.board import add_claims, digits, run, runs
 
 
 def change(file: pathlib.Path, *steps: Any, value: Any) -> None:
@@ -367,7 +368,7 @@ def test_published_against_measured(
     tmp_path: pathlib.Path, root: pathlib.Path, changes: dict[str, Any], word: str, reason: str
 ) -> None:
     given = {name: value for name, value in {**CLAIM, **changes}.items() if value is not None}
-    append_claims(root, "claims", [given])
+    add_claims(root, "claims", [given])
     submit(runs(tmp_path, (0.808, 0.81, 0.812)), root=root)
     with build_index(root) as index:
         ((claim, measured, verdict, unstated),) = published_against_measured(index.entries("digits-lt-if-100"))
@@ -379,7 +380,7 @@ def test_published_against_measured(
 
 
 def test_two_seeds_decide_nothing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
-    append_claims(root, "claims", [CLAIM])
+    add_claims(root, "claims", [CLAIM])
     submit(runs(tmp_path, (0.805, 0.81)), root=root)
     with build_index(root) as index:
         ((_, _, verdict, _),) = published_against_measured(index.entries("digits-lt-if-100"))

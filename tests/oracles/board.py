@@ -159,3 +159,11 @@ def dirty_archive() -> list[dict[str, Any]]:
 def write_archive(path: pathlib.Path, tables: list[dict[str, Any]] | None = None) -> pathlib.Path:
     path.write_text(json.dumps(dirty_archive() if tables is None else tables, ensure_ascii=False))
     return path
+
+
+def add_claims(root: pathlib.Path, name: str, entries: list[dict[str, Any]]) -> pathlib.Path:
+    """A file of claims in a board's own folder."""
+    (root / "claims").mkdir(parents=True, exist_ok=True)
+    file = root / "claims" / f"{name}.json"
+    file.write_text(json.dumps({"claim": entries}, ensure_ascii=False))
+    return file

@@ -52,7 +52,7 @@ def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
 
 
 def export_archive(root: Path, file: Path) -> dict[str, Any]:
-    """Write them back; see :func:`longtail.board.archive.export_archive`."""
-    from longtail.board import archive
+    """Write them back; see :func:`longtail.board.export.export_archive`."""
+    from longtail.board import export
 
-    return archive.export_archive(root, file)
+    return export.export_archive(root, file)

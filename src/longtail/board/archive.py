@@ -278,43 +278,9 @@ def tables(root: Path, only: Path | None = None) -> Iterator[dict[str, Any]]:
                     raise InputError(f"{path}, line {number}: is damaged; remove the file and import it anew") from None
 
 
-def export_archive(root: Path, file: Path) -> dict[str, Any]:
-    """Write what was imported back in the archive's layout; without any import, the board's own claims and scores.
+def task_rows(task: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Every row of a task and of its sub-tasks, with the name of the task and the data set that it stands under."""
 
-    Args:
-        root: the board's folder.
-        file: the file to write; it must not exist.
-
-    Returns:
-        The file, and how many tasks and rows it holds.
-    """
-    root, file = Path(root), Path(file)
-    if file.exists():
-        raise InputError(f"{file} exists; name a new file")
-    imported = next(tables(root), None) is not None
-    if imported:
-        source: Iterator[dict[str, Any]] = tables(root)
-    else:
-        from longtail.board.index import build_index, own_tables
-
-        with build_index(root) as index:
-            source = iter([check_task(task) for task in own_tables(index)])
-    num_tasks = num_rows = 0
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".new-{file.name}")
-    with open(temporary, "w", encoding="utf-8", errors="surrogatepass") as out:
-        out.write("[")
-        for task in source:
-            out.write(",\n" if num_tasks else "\n")
-            out.write(json.dumps(task, ensure_ascii=False, indent=1))
-            num_tasks += 1
-            num_rows += sum(1 for _ in _task_rows(task))
-        out.write("\n]\n")
-    os.replace(temporary, file)
-    return {"file": str(file), "tasks": num_tasks, "rows": num_rows, "imported": imported}
-
-
-def _task_rows(task: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     def under(entry: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         for row in entry["sota"]["rows"]:
             yield task["task"], entry, row
@@ -324,12 +290,12 @@ def _task_rows(task: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict
     for entry in task["datasets"]:
         yield from under(entry)
     for child in task["subtasks"]:
-        yield from _task_rows(child)
+        yield from task_rows(child)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     for task in tables(path.parent.parent, path):
-        yield from _task_rows(task)
+        yield from task_rows(task)
 
 
 _FOUNDATION = re.compile(
@@ -377,7 +343,7 @@ def claims_of(root: Path, content: Content, only: Path | None = None) -> Iterato
     A row that the archive repeats under several tasks becomes one claim with several tasks.
     """
     stored: dict[str, tuple[Claim, Variant]] = {}
-    for task, entry, row in (each for table in tables(root, only) for each in _task_rows(table)):
+    for task, entry, row in (each for table in tables(root, only) for each in task_rows(table)):
         variant = find_variant(content, entry["dataset"])
         if variant is None:
             variant = Variant(id=slug(entry["dataset"]), dataset=slug(entry["dataset"]), name=entry["dataset"])

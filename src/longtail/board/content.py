@@ -507,31 +507,3 @@ def write_once(path: Path, data: bytes) -> None:
             raise InputError(f"{path} exists; the board's files are never edited, add a new one instead") from None
     finally:
         os.unlink(temporary)
-
-
-def append_claims(root: Path, name: str, entries: Sequence[Mapping[str, Any]]) -> Path:
-    """Add a file of claims to a board's own folder; nothing that stands there is touched.
-
-    Args:
-        root: the board's folder.
-        name: what the file is called, without its ending.
-        entries: the claims' fields, as for :func:`claim_from`.
-
-    Returns:
-        The new file.
-
-    Raises:
-        InputError: if a claim is unusable, its id is taken, or the file exists.
-    """
-    known = load(root)
-    new = [claim_from(entry, f"claim {i + 1}") for i, entry in enumerate(entries)]
-    _content(
-        list(known.papers.values()),
-        list(known.methods.values()),
-        list(known.datasets.values()),
-        [*known.claims, *new],
-    )
-    path = root / "claims" / f"{slug(name)}.json"
-    text = json.dumps({"claim": [dict(entry) for entry in entries]}, indent=1, ensure_ascii=False, sort_keys=True)
-    write_once(path, (text + "\n").encode())
-    return path

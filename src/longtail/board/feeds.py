@@ -9,7 +9,8 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from longtail.board.evidence import BADGES
-from longtail.board.index import Board, Entry, Index
+from longtail.board.model import Board, Entry
+from longtail.board.reader import Index
 from longtail.board.values import clean, safe_url
 
 _COLUMNS = (
