@@ -45,10 +45,10 @@ def verify(root: Path) -> list[str]:
 
 
 def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
-    """Take evaluation tables of the Papers with Code archive in; see :func:`longtail.board.archive.import_archive`."""
-    from longtail.board import archive
+    """Take a file of the Papers with Code archive in; see :mod:`longtail.board.archive.importing`."""
+    from longtail.board.archive import importing
 
-    return archive.import_archive(file, root=root)
+    return importing.import_archive(file, root=root)
 
 
 def export_archive(root: Path, file: Path) -> dict[str, Any]:

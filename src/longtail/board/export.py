@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longtail.board.archive import check_task, tables, task_rows
+from longtail.board.archive.claims import tables
+from longtail.board.archive.layout import check_task, task_rows
 from longtail.board.index import build_index
 from longtail.board.reader import Index
 from longtail.errors import InputError

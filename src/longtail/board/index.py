@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from longtail.board.archive import tables
+from longtail.board.archive.claims import tables
 from longtail.board.content import Content, Paper, load
 from longtail.board.entries import Gathered, gather
 from longtail.board.model import Board, Draft, dump, parse

@@ -9,19 +9,41 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from longtail.board.content import Variant
+from longtail.board.content import Link, Variant
 from longtail.board.measures import Measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = TypeVar("Kind")
 
+PROTOCOL = ("track", "backbone", "epochs", "augmentation", "selection", "n")
+"""What a number has to state before it can be compared with another."""
 TRACK_ORDER = ("scratch", "imagenet", "foundation", "unstated")
 
 
 def board_slug(variant: Variant, measure: Measure) -> str:
     """The address of a board: the variant's, with the measure where it is not the accuracy."""
     return variant.id if measure.id == "accuracy" else f"{variant.id}-{measure.id}"
+
+
+@dataclass(frozen=True)
+class Best:
+    """What is known about the best of one track.
+
+    Args:
+        track: of the board.
+        possibly: the entries of which no other is known to be better.
+        corrected: the leader's figure less what picking the largest of several uncertain figures adds on average.
+        contrasts: paired comparisons that are read together in this track; each interval allows for all of them.
+    """
+
+    track: str
+    possibly: tuple[str, ...]
+    corrected: float | None
+    contrasts: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +60,8 @@ class Board:
     scored: int
     updated: str | None
     notable: bool
+    best: tuple[Best, ...] = ()
+    completeness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +82,8 @@ class Entry:
     dataset_name: str
     sd: float | None = None
     n: int | None = None
-    test_half: float | None = None
-    seed_half: float | None = None
+    low: float | None = None
+    high: float | None = None
     many: float | None = None
     medium: float | None = None
     few: float | None = None
@@ -83,7 +107,12 @@ class Entry:
     submitter: str | None = None
     supersedes: str | None = None
     superseded_by: str | None = None
+    withdrawn: str | None = None
+    code: tuple[Link, ...] = ()
+    options: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     rank: int | None = None
+    rank_high: int | None = None
     values: tuple[float, ...] = ()
     split: str | None = None
     order: int = 0
@@ -91,13 +120,44 @@ class Entry:
     @property
     def protocol(self) -> str:
         """Epochs and augmentation in words; empty where nothing is stated."""
-        parts = [f"{self.epochs} epochs" if self.epochs else "", self.augmentation or ""]
+        parts = [f"{self.epochs} epochs" if self.epochs is not None else "", self.augmentation or ""]
         return ", ".join(part for part in parts if part)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the 95 % interval, where there is one."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    @property
+    def current(self) -> bool:
+        """Whether it stands: not superseded, and not withdrawn."""
+        return self.superseded_by is None and self.withdrawn is None
+
+    @property
+    def completeness(self) -> float:
+        """The share of the protocol's fields that are stated."""
+        missing = {None, "", "unstated"}
+        return sum(getattr(self, name) not in missing for name in PROTOCOL) / len(PROTOCOL)
 
     @property
     def ranked(self) -> bool:
         """Whether the entry takes part in the ranking."""
         return self.rank is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The answers behind a re-scored entry: which of the N test items each of S runs got right.
+
+    Args:
+        correct: (S, N), in the order of the items' identities.
+        target: (N,), the true classes.
+        seeds: one for each run.
+    """
+
+    correct: Tensor
+    target: Tensor
+    seeds: tuple[int, ...]
 
 
 @dataclass
@@ -107,6 +167,7 @@ class Draft:
     variant: Variant
     measure: Measure
     entries: list[Entry] = field(default_factory=list)
+    answers: dict[str, Answers] = field(default_factory=dict)
 
 
 def dump(thing: Any) -> str:

@@ -30,7 +30,7 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
     Raises:
         InputError: if ``out`` holds something else, a file cannot be read, or a score is not what re-scoring gives.
     """
-    from longtail.board.archive import import_archive
+    from longtail.board.archive.importing import import_archive
     from longtail.board.pages import paths, render
 
     out = Path(out)

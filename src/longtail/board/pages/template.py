@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from longtail.board.archive import FLAGS
+from longtail.board.archive.claims import FLAGS
 from longtail.board.content import TRACKS
 from longtail.board.evidence import BADGES
 from longtail.board.model import TRACK_ORDER
