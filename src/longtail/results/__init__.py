@@ -1,10 +1,10 @@
 """Records, their statistics, and the tables and pages that are made of them."""
 
 from longtail.results.comparison import Comparison, Difference, Method, compare_records
-from longtail.results.record import Loaded, Record, find, read, signature, write
+from longtail.results.record import Loaded, Record, read, signature, write
 from longtail.results.report import report_html
 from longtail.results.rescoring import rescore
-from longtail.results.statistics import Estimate, Summary, difference, estimate, holm, mcnemar, summarize, verdict
+from longtail.results.statistics import Estimate, Summary, difference, estimate, mcnemar, summarize, verdict
 from longtail.results.tables import table, to_json
 
 __all__ = [
@@ -18,8 +18,6 @@ __all__ = [
     "compare_records",
     "difference",
     "estimate",
-    "find",
-    "holm",
     "mcnemar",
     "read",
     "report_html",

@@ -15,8 +15,10 @@ import json
 import math
 import pathlib
 import re
+import struct
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -33,8 +35,12 @@ RECORD = "record.json"
 PREDICTIONS = "predictions.npz"
 SELECTIONS = ("last epoch", "best on validation")
 _ARRAYS = ("index", "target", "prediction")
-_MAX_JSON_BYTES = 64 * 2**20
-_MAX_ITEMS = 10_000_000
+_UNSOUND = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError)
+"""What a damaged archive raises."""
+MAX_RECORD_BYTES = 64 << 20
+MAX_PREDICTIONS_BYTES = 16 << 20
+MAX_ITEMS = 1 << 20
+"""Test items of a record. Records may come from anyone, so their sizes are bounded, here and nowhere else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +66,10 @@ class Record:
         seconds: of training and evaluation.
         started: UTC, ISO 8601.
         predictions: name and SHA-256 of the file with the test predictions; filled in by ``write``.
+        budget: ``epochs`` trained, ``stated`` by the recipe for these data, and optimiser ``steps``; empty in records
+            that are older than the field, as are the two that follow.
+        digests: SHA-256 of the sources and files that the run was made with, by part.
+        plan: what was planned before the run; empty if nothing was.
     """
 
     schema: int
@@ -79,6 +89,9 @@ class Record:
     seconds: float
     started: str
     predictions: dict[str, Any]
+    budget: dict[str, Any] = dataclasses.field(default_factory=dict)
+    digests: dict[str, Any] = dataclasses.field(default_factory=dict)
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers."""
@@ -155,6 +168,8 @@ def write(
         prediction=prediction.cpu().numpy().astype(small),
     )
     content = buffer.getvalue()
+    if len(content) > MAX_PREDICTIONS_BYTES:
+        raise InputError(f"{folder / PREDICTIONS} would be larger than {MAX_PREDICTIONS_BYTES >> 20} MiB")
     predictions = {"file": PREDICTIONS, "sha256": hashlib.sha256(content).hexdigest()}
     record = Record.from_json({**record.to_json(), "predictions": predictions}, where=str(folder / RECORD))
     _check_arrays(record, index.cpu(), target.cpu(), prediction.cpu(), str(folder / PREDICTIONS))
@@ -177,42 +192,122 @@ def read(path: pathlib.Path | str) -> Loaded:
     """
     path = pathlib.Path(path)
     file = path / RECORD if path.is_dir() else path
-    try:
-        if file.stat().st_size > _MAX_JSON_BYTES:
-            raise InputError(f"{file} is larger than {_MAX_JSON_BYTES >> 20} MiB: this is no record")
-        data = json.loads(file.read_bytes(), parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise InputError(f"{file} does not exist; give the folder of a finished run") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is damaged or is no record: it is not JSON ({str(error)[:80]})") from None
-    except ValueError as error:
-        raise InputError(f"{file} is damaged or is no record: {error}") from None
-    record = Record.from_json(data, where=str(file))
-    arrays = _read_predictions(file.parent / record.predictions["file"], record.predictions["sha256"])
-    index, target, prediction = (arrays[name] for name in _ARRAYS)
-    _check_arrays(record, index, target, prediction, str(file.parent / PREDICTIONS))
-    return Loaded(record, file.parent, index, target, prediction)
+    record = parse_record(_content(file, MAX_RECORD_BYTES, "give the folder of a finished run"), str(file))
+    predictions = file.parent / PREDICTIONS
+    content = _content(predictions, MAX_PREDICTIONS_BYTES, "a record is useless without it")
+    return _together(record, content, str(predictions), file.parent)
 
 
-def find(root: pathlib.Path | str) -> Iterator[Loaded]:
-    """Every record under a folder, in the order of their paths.
+def parse(record: bytes, predictions: bytes, where: str, *, folder: pathlib.Path = pathlib.Path()) -> Loaded:
+    """Read a record and its predictions from their bytes, with every check of ``read``.
+
+    Use it for what came over a network.
 
     Args:
-        root: searched through all its folders.
+        record: contents of a ``record.json``.
+        predictions: contents of a ``predictions.npz``.
+        where: name of the run in an error.
+        folder: of the result.
 
-    Yields:
-        The records.
+    Returns:
+        The record and its predictions.
 
     Raises:
-        InputError: no such folder, or a record in it that is damaged.
+        InputError: too large, damaged, not a record, or predictions that the record was not written with.
     """
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root} is no folder; give one that holds records")
-    for file in sorted(root.rglob(RECORD)):
-        yield read(file)
+    return _together(parse_record(record, where), predictions, f"{where}, {PREDICTIONS}", folder)
+
+
+def parse_record(content: bytes, where: str) -> Record:
+    """Read a record from the bytes of its ``record.json``, without its predictions.
+
+    Args:
+        content: the file.
+        where: its name in an error.
+
+    Returns:
+        The record, checked field by field.
+
+    Raises:
+        InputError: too large, not JSON, or not a record.
+    """
+    if len(content) > MAX_RECORD_BYTES:
+        raise InputError(f"{where} is larger than {MAX_RECORD_BYTES >> 20} MiB: this is no record")
+    try:
+        data = json.loads(content, parse_constant=_refuse_constant)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{where} is damaged or is no record: it is not JSON ({str(error)[:80]})") from None
+    except ValueError as error:
+        raise InputError(f"{where} is damaged or is no record: {error}") from None
+    return Record.from_json(data, where)
+
+
+def read_predictions(content: bytes, where: str) -> dict[str, Int[Tensor, " N"]]:
+    """Read the arrays of a ``predictions.npz``, trusting nothing about it and loading no pickle.
+
+    Args:
+        content: the file.
+        where: its name in an error.
+
+    Returns:
+        ``index``, ``target`` and ``prediction``, each (N,) int64, in the order of the file.
+
+    Raises:
+        InputError: too large, not an archive of exactly these three vectors of integers, or vectors that differ in
+            length or hold nothing.
+
+    Example:
+        >>> read_predictions(b"nothing", "upload")
+        Traceback (most recent call last):
+        longtail.errors.InputError: upload is damaged: File is not a zip file
+    """
+    if len(content) > MAX_PREDICTIONS_BYTES:
+        raise InputError(f"{where} is larger than {MAX_PREDICTIONS_BYTES >> 20} MiB, more than predictions can be")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in _ARRAYS):
+                raise InputError(f"{where} must hold exactly the arrays {', '.join(_ARRAYS)}")
+            found = {name: _array(archive, f"{name}.npy", where) for name in _ARRAYS}
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+    ) as error:
+        raise InputError(f"{where} is damaged: {error}") from None
+    lengths = {name: len(array) for name, array in found.items()}
+    if len(set(lengths.values())) != 1 or not lengths["index"]:
+        raise InputError(f"{where}: the arrays must have one length and hold something, not {lengths}")
+    return found
+
+
+def budget_note(record: Record) -> str:
+    """Say that a run was shorter than its recipe states; empty if it was not, or if the record does not tell.
+
+    Returns:
+        For example "short: 10 of 1000 epochs".
+    """
+    budget = record.budget
+    if not budget or budget["epochs"] >= budget["stated"]:
+        return ""
+    return f"short: {budget['epochs']} of {budget['stated']} epochs"
+
+
+def numerics_note(record: Record, current: int | None) -> str:
+    """Say that a record was made by an earlier version of the numerics; empty if not, or if ``current`` is None.
+
+    Args:
+        record: to be shown.
+        current: version of the numerics of this package.
+
+    Returns:
+        For example "numerics 1 (now 2)".
+    """
+    version = record.numerics["version"]
+    return "" if current is None or version >= current else f"numerics {version} (now {current})"
 
 
 def signature(record: Record) -> str:
@@ -286,6 +381,9 @@ _FIELDS: dict[str, Kind] = {
     "started": "text",
     "predictions": "object",
 }
+_LATER: dict[str, Kind] = {"budget": "object", "digests": "object", "plan": "object"}
+"""Fields that earlier records do not have."""
+_BUDGET: dict[str, Kind] = {"epochs": "whole number", "stated": "whole number", "steps": "whole number"}
 _PARTS: dict[str, dict[str, Kind]] = {
     "data": {
         "name": "text",
@@ -351,12 +449,15 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     _require(data, {"schema": "whole number"}, where)
     if data["schema"] != SCHEMA:
         raise InputError(f"{where} has schema {data['schema']}; this version of longtail reads schema {SCHEMA}")
-    _require(data, _FIELDS, where)
-    extra = sorted(set(data) - set(_FIELDS))
+    data = {**{name: {} for name in _LATER}, **data}
+    _require(data, {**_FIELDS, **_LATER}, where)
+    extra = sorted(set(data) - set(_FIELDS) - set(_LATER))
     if extra:
         raise refuse(f"field {extra[0]!r} is not known")
     for part, fields in _PARTS.items():
         _require(data[part], fields, where, prefix=f"{part}.")
+    if data["budget"]:
+        _require(data["budget"], _BUDGET, where, prefix="budget.")
 
     facts, num_classes = data["data"], len(data["data"]["counts"])
     if not num_classes or not all(_is(count, "whole number") for count in facts["counts"]):
@@ -384,7 +485,7 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         raise refuse(f"predictions.file is {data['predictions']['file']!r}; it is always {PREDICTIONS!r}")
     if not re.fullmatch(r"[0-9a-f]{64}", data["predictions"]["sha256"]):
         raise refuse("predictions.sha256 must be 64 hexadecimal digits")
-    return dict(data)
+    return data
 
 
 def _check_history(rows: Iterable[Any], where: str) -> None:
@@ -406,38 +507,45 @@ def _check_history(rows: Iterable[Any], where: str) -> None:
         previous = row["epoch"]
 
 
-def _read_predictions(path: pathlib.Path, sha256: str) -> dict[str, Tensor]:
+def _content(file: pathlib.Path, most: int, hint: str) -> bytes:
     try:
-        # Three arrays of the largest length allowed, were they not compressed at all.
-        if path.stat().st_size > len(_ARRAYS) * _MAX_ITEMS * 8:
-            raise InputError(f"{path} is larger than predictions can be")
-        content = path.read_bytes()
+        if file.stat().st_size > most:
+            raise InputError(f"{file} is larger than {most >> 20} MiB: this belongs to no record")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{file} does not exist; {hint}") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; a record is useless without it") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path} is not the file that its record was written with (SHA-256 differs); restore it")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in _ARRAYS):
-                raise InputError(f"{path} must hold exactly the arrays {', '.join(_ARRAYS)}")
-            return {name: _array(archive, f"{name}.npy", path) for name in _ARRAYS}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{file} cannot be read: {error.strerror}; {hint}") from None
 
 
-def _array(archive: zipfile.ZipFile, name: str, path: pathlib.Path) -> Tensor:
+def _together(record: Record, content: bytes, where: str, folder: pathlib.Path) -> Loaded:
+    if hashlib.sha256(content).hexdigest() != record.predictions["sha256"]:
+        raise InputError(f"{where} is not the file that its record was written with (SHA-256 differs); restore it")
+    arrays = read_predictions(content, where)
+    index, target, prediction = (arrays[name] for name in _ARRAYS)
+    _check_arrays(record, index, target, prediction, where)
+    return Loaded(record, folder, index, target, prediction)
+
+
+def _array(archive: zipfile.ZipFile, name: str, where: str) -> Tensor:
     """One integer vector; its declared sizes are checked before anything is decompressed or allocated."""
-    if archive.getinfo(name).file_size > _MAX_ITEMS * 8 + 1024:
-        raise InputError(f"{path}: {name} declares more than {_MAX_ITEMS:,} items")
+    member = archive.getinfo(name)
+    if member.file_size > MAX_ITEMS * 8 + 1024:
+        raise InputError(f"{where}: {name} declares more than {MAX_ITEMS:,} items")
+    if member.flag_bits & 1:
+        raise InputError(f"{where}: {name} is encrypted")
     raw = archive.read(name)
     stream = io.BytesIO(raw)
-    with contextlib.suppress(ValueError, KeyError, SyntaxError):
+    with contextlib.suppress(ValueError, KeyError, SyntaxError, TypeError, MemoryError, RecursionError):
         if np.lib.format.read_magic(stream) == (1, 0):
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-            integers = dtype.kind == "i" and len(shape) == 1
+            integers = dtype.kind in "iu" and len(shape) == 1
             if integers and shape[0] * dtype.itemsize == len(raw) - stream.tell():
-                return torch.from_numpy(np.frombuffer(raw, dtype, offset=stream.tell()).astype(np.int64))
-    raise InputError(f"{path}: {name} must be one vector of signed integers")
+                values = np.frombuffer(raw, dtype, offset=stream.tell())
+                if dtype.kind == "u" and len(values) and int(values.max()) > np.iinfo(np.int64).max:
+                    raise InputError(f"{where}: {name} holds a number that is no 64-bit integer")
+                return torch.from_numpy(values.astype(np.int64))
+    raise InputError(f"{where}: {name} must be one vector of integers")
 
 
 def _check_arrays(record: Record, index: Tensor, target: Tensor, prediction: Tensor, where: str) -> None:
@@ -447,5 +555,7 @@ def _check_arrays(record: Record, index: Tensor, target: Tensor, prediction: Ten
             raise InputError(f"{where}: {name} has {len(array)} items, the record {num_test} test items")
         if name != "index" and bool(((array < 0) | (array >= num_classes)).any()):
             raise InputError(f"{where}: {name} holds a class outside 0 to {num_classes - 1}")
-    if len(torch.unique(index)) != len(index):
-        raise InputError(f"{where}: index names a test image twice")
+    ordered = index.sort().values
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise InputError(f"{where}: index names a test image twice, {int(twice[0])}")

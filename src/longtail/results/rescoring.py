@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 
@@ -11,7 +12,8 @@ from longtail.errors import InputError
 from longtail.metrics import Report, evaluate
 from longtail.results.record import Loaded
 
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
+"""By which a claimed rate may miss the one that the predictions give: what summing in another order can change."""
 
 
 def rescore(loaded: Loaded, data: Data | None = None) -> Report:
@@ -31,19 +33,39 @@ def rescore(loaded: Loaded, data: Data | None = None) -> Report:
     if data is not None:
         _same_data(loaded, data)
     stored = Report.from_json(record.report)
-    report = evaluate(
-        loaded.target,
-        loaded.prediction,
-        counts=torch.tensor(record.data["counts"]),
-        many=record.data["many"],
-        few=record.data["few"],
-    )
-    report = dataclasses.replace(report, calibration=stored.calibration)
+    report = score(loaded)
     for name, claimed in stored.to_json().items():
         found = report.to_json()[name]
         if not _agree(claimed, found):
             raise InputError(f"{where}: the record claims {name} {claimed}, its own predictions give {found}")
     return report
+
+
+def score(
+    loaded: Loaded, *, counts: Sequence[int] | None = None, many: int | None = None, few: int | None = None
+) -> Report:
+    """Compute the report of a record's predictions, whatever the record claims.
+
+    Use ``rescore`` unless the groups are to be made by other counts than those in the record.
+
+    Args:
+        loaded: the record with its predictions.
+        counts: (K,) training images of each class; those in the record if left out.
+        many: more training images than this make a class "many"; as in the record if left out.
+        few: fewer training images than this make a class "few"; as in the record if left out.
+
+    Returns:
+        The report, with the calibration as recorded.
+    """
+    data = loaded.record.data
+    report = evaluate(
+        loaded.target,
+        loaded.prediction,
+        counts=torch.tensor(list(data["counts"] if counts is None else counts)),
+        many=data["many"] if many is None else many,
+        few=data["few"] if few is None else few,
+    )
+    return dataclasses.replace(report, calibration=Report.from_json(loaded.record.report).calibration)
 
 
 def _same_data(loaded: Loaded, data: Data) -> None:
@@ -68,5 +90,5 @@ def _agree(claimed: object, found: object) -> bool:
     if isinstance(claimed, list) and isinstance(found, list):
         return len(claimed) == len(found) and all(map(_agree, claimed, found))
     if isinstance(claimed, float) and isinstance(found, float):
-        return abs(claimed - found) <= _TOLERANCE
+        return abs(claimed - found) <= TOLERANCE
     return claimed == found
