@@ -525,27 +525,49 @@ def load(root: Path | None, warnings: list[str] | None = None) -> Content:
     """
     content = shipped()
     folder = root / "claims" if root is not None else None
+    problems: dict[str, InputError] = {}
+    waiting: list[tuple[str, list[Claim], dict[str, str]]] = []
     for file in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
-        if file.suffix not in (".toml", ".json") or file.name.startswith("."):
-            continue
-        try:
+        if file.suffix in (".toml", ".json") and not file.name.startswith("."):
             try:
-                text = file.read_text("utf-8")
-            except (OSError, UnicodeError) as error:
-                raise InputError(f"{file}: cannot be read: {error}") from None
-            table = _claims_table(text, file.name)
-            content = _content(
-                list(content.papers.values()),
-                list(content.methods.values()),
-                list(content.datasets.values()),
-                [*content.claims, *_claims(table, file.name)],
-                content.withdrawn | _withdrawals(table, file.name),
-            )
+                table = _claims_table(_read(file), file.name)
+                waiting.append((file.name, _claims(table, file.name), _withdrawals(table, file.name)))
+            except InputError as error:
+                problems[file.name] = error
+    # A file may supersede what stands in another, so each is tried until none of the rest fits any more.
+    tried = 0
+    while waiting and tried < len(waiting):
+        name, claims, withdrawn = waiting.pop(0)
+        try:
+            content = _with(content, claims, withdrawn)
+            problems.pop(name, None)
+            tried = 0
         except InputError as error:
-            if warnings is None:
-                raise
-            warnings.append(f"claims/{file.name}: skipped, {error}")
+            problems[name] = error
+            waiting.append((name, claims, withdrawn))
+            tried += 1
+    for name, problem in sorted(problems.items()):
+        if warnings is None:
+            raise problem
+        warnings.append(f"claims/{name}: skipped, {problem}")
     return content
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from None
+
+
+def _with(content: Content, claims: Sequence[Claim], withdrawn: dict[str, str]) -> Content:
+    return _content(
+        list(content.papers.values()),
+        list(content.methods.values()),
+        list(content.datasets.values()),
+        [*content.claims, *claims],
+        content.withdrawn | withdrawn,
+    )
 
 
 def find_variant(content: Content, name: str) -> Variant | None:

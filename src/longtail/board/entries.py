@@ -14,9 +14,10 @@ from longtail.board.content import Claim, Content, Link, Method, Paper, Variant
 from longtail.board.evidence import BADGES, submission_badge
 from longtail.board.measures import Measure, find_measure
 from longtail.board.model import Draft, Entry, board_slug
-from longtail.board.values import clean, slug
 from longtail.board.scale import on_one_scale
-from longtail.board.verdicts import accuracy_estimate, summarize, test_interval
+from longtail.board.values import clean, slug
+from longtail.board.verdicts import accuracy_estimate, test_interval
+from longtail.results.statistics import summarize
 
 Key = tuple[str, str, float | None]
 

@@ -51,7 +51,8 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
         The index, open.
     """
     root = Path(root) if root is not None else None
-    content = load(root)
+    warnings: list[str] = []
+    content = load(root, warnings)
     found = gather(root, content)
     connection = sqlite3.connect(database, check_same_thread=False)
     connection.executescript(_SCHEMA)
@@ -69,14 +70,16 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
     connection.executemany("INSERT INTO search (title, body, kind, path) VALUES (?, ?, ?, ?)", documents)
     connection.executescript(_INDICES)
     connection.commit()
-    return Index(connection, root)
+    index = Index(connection, root)
+    index.warnings = list(dict.fromkeys((*warnings, *found.warnings)))
+    return index
 
 
 def _write_boards(
     connection: sqlite3.Connection, drafts: dict[str, Draft], documents: list[tuple[str, str, str, str]]
 ) -> None:
     for address, at in sorted(drafts.items()):
-        entries = ranked(at)
+        entries, best_of_tracks = ranked(at)
         tasks = sorted({task for entry in entries for task in entry.tasks})
         name = at.variant.name if at.measure.id == "accuracy" else f"{at.variant.name}, {at.measure.name.lower()}"
         values = [entry.value for entry in entries if entry.ranked and entry.value is not None]
@@ -94,6 +97,8 @@ def _write_boards(
             scored=scored,
             updated=updated,
             notable=at.variant.notable and at.measure.id == "accuracy",
+            best=tuple(best_of_tracks),
+            completeness=sum(entry.completeness for entry in entries) / len(entries) if entries else None,
         )
         connection.execute(
             "INSERT INTO boards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -8,7 +8,7 @@ import io
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ def canonical_predictions(file: Path) -> bytes:
     columns = _from_csv(content, file) if file.suffix.lower() == ".csv" else _from_npz(content, file)
     for name in ("prediction", "target"):
         if name not in columns:
-            raise InputError(f"{file}: {name!r} is missing; needed are prediction and target, and index if out of order")
+            raise InputError(f"{file}: {name!r} is missing; a file has prediction, target and, if out of order, index")
     columns.setdefault("index", np.arange(len(columns["target"]), dtype=np.int64))
     out = io.BytesIO()
     np.savez_compressed(out, **{name: columns[name] for name in ("index", "prediction", "target")})
@@ -213,7 +213,7 @@ def _from_npz(content: bytes, file: Path) -> dict[str, Any]:
     """The vectors of an ``.npz``, read without pickles and under the limits of the one reader of predictions."""
     import numpy as np
 
-    from longtail.results.record import read_predictions
+    from longtail.results.record import MAX_ITEMS, read_predictions
 
     try:
         return {name: vector.numpy() for name, vector in read_predictions(content, str(file)).items()}
@@ -222,7 +222,7 @@ def _from_npz(content: bytes, file: Path) -> dict[str, Any]:
         first = error
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            sizes = [info.file_size for info in archive.zip.infolist()]  # type: ignore[attr-defined]
+            sizes = [info.file_size for info in archive.zip.infolist()]
             if sum(sizes) > 3 * 8 * MAX_ITEMS or set(archive.files) - set(_NAMES):
                 raise first
             found = {name: archive[name] for name in archive.files}

@@ -83,9 +83,7 @@ def published_against_measured(entries: Sequence[Entry]) -> list[tuple[Entry, En
         ``(claim, measured, verdict, unstated)`` for every pair; the verdict says what differs.
     """
     scored = [
-        entry
-        for entry in entries
-        if entry.kind == "scored" and entry.method_id and entry.badge and entry.current
+        entry for entry in entries if entry.kind == "scored" and entry.method_id and entry.badge and entry.current
     ]
     pooled = pooled_sd([entry.values for entry in scored])
     out = []

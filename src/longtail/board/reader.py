@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from longtail.board.content import Dataset, Method, Paper
-from longtail.board.model import Board, Entry, parse
+from longtail.board.model import Answers, Board, Entry, parse
+from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
+
+FILTERS = ("backbone", "protocol", "selection", "badge")
+"""Columns of a board by which its lines can be chosen."""
 
 
 class Index(AbstractContextManager["Index"]):
@@ -21,6 +26,8 @@ class Index(AbstractContextManager["Index"]):
     def __init__(self, connection: sqlite3.Connection, root: Path | None) -> None:
         self.connection = connection
         self.root = root
+        self.warnings: list[str] = []
+        """What was skipped when the index was built, because it could not be read."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -31,10 +38,12 @@ class Index(AbstractContextManager["Index"]):
         """Let the connection go."""
         self.connection.close()
 
-    def boards(self, *, notable: bool = False) -> list[Board]:
-        """All boards, the fullest first."""
-        where = "WHERE notable = 1" if notable else ""
-        found = self.connection.execute(f"SELECT payload FROM boards {where} ORDER BY entries DESC, slug")
+    def boards(self, *, notable: bool = False, dataset: str | None = None) -> list[Board]:
+        """All boards, the notable ones, or those of one variant of a data set; the fullest first."""
+        where, values = ("WHERE notable = 1", []) if notable else ("", [])
+        if dataset is not None:
+            where, values = "WHERE variant = ?", [dataset]
+        found = self.connection.execute(f"SELECT payload FROM boards {where} ORDER BY entries DESC, slug", values)
         return [parse(Board, row[0]) for row in found]
 
     def board(self, name: str) -> Board | None:
@@ -51,27 +60,54 @@ class Index(AbstractContextManager["Index"]):
         )
         return [parse(Entry, row[0]) for row in found]
 
-    def filtered(
-        self, board: str, filters: dict[str, str], *, limit: int, offset: int
-    ) -> tuple[list[Entry], int, dict[str, list[str]]]:
-        """The lines that pass the filters, how many there are, and what each filter could be set to."""
-        options = {}
-        for name in ("backbone", "protocol", "selection", "badge"):
+    def spellings(self, board: str) -> dict[str, dict[str, str]]:
+        """For each field that can be filtered by, every spelling that occurs, with the one that stands for it.
+
+        ``ResNet-32`` and ``ResNet32`` are one choice: the spelling found most often stands for all.
+        """
+        out: dict[str, dict[str, str]] = {}
+        for name in FILTERS:
             found = self.connection.execute(
-                f"SELECT DISTINCT {name} FROM entries WHERE board = ? AND {name} IS NOT NULL AND {name} != ''"
-                f" ORDER BY {name} LIMIT 200",
+                f"SELECT {name}, count(*) FROM entries WHERE board = ? AND {name} IS NOT NULL AND {name} != ''"
+                f" GROUP BY {name} ORDER BY 2 DESC, 1 LIMIT 1000",
                 (board,),
             )
-            options[name] = [row[0] for row in found]
-        chosen = {name: value for name, value in filters.items() if name in options and value}
-        where = "".join(f" AND {name} = ?" for name in chosen)
-        values = (board, *chosen.values())
-        count = self.connection.execute(f"SELECT count(*) FROM entries WHERE board = ?{where}", values).fetchone()[0]
+            first: dict[str, str] = {}
+            out[name] = {each: first.setdefault(slug(each).replace("-", ""), each) for each, _ in found}
+        return out
+
+    def filtered(
+        self,
+        board: str,
+        chosen: Mapping[str, str],
+        spelled: Mapping[str, Mapping[str, str]],
+        *,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[Entry], int]:
+        """The lines that pass the filters, and how many there are.
+
+        Args:
+            board: its address.
+            chosen: a value for some of ``FILTERS``, and ``extra`` for those without extra data alone.
+            spelled: from :meth:`spellings`; all spellings of a value pass.
+            limit: the most lines to return.
+            offset: lines to leave out at the beginning.
+        """
+        where, values = "board = ?", [board]
+        for name in FILTERS:
+            if wanted := chosen.get(name):
+                known = spelled[name]
+                same = [each for each, standing in known.items() if standing == known.get(wanted, wanted)] or [wanted]
+                where += f" AND {name} IN ({', '.join('?' * len(same))})"
+                values += same
+        if chosen.get("extra"):
+            where += " AND json_extract(payload, '$.extra_data') IS NULL"
+        count = self.connection.execute(f"SELECT count(*) FROM entries WHERE {where}", values).fetchone()[0]
         found = self.connection.execute(
-            f"SELECT payload FROM entries WHERE board = ?{where} ORDER BY place LIMIT ? OFFSET ?",
-            (*values, limit, offset),
+            f"SELECT payload FROM entries WHERE {where} ORDER BY place LIMIT ? OFFSET ?", (*values, limit, offset)
         )
-        return [parse(Entry, row[0]) for row in found], count, options
+        return [parse(Entry, row[0]) for row in found], count
 
     def leaders(self, board: str) -> dict[str, Entry]:
         """The first line of each track of a board."""
@@ -181,6 +217,22 @@ class Index(AbstractContextManager["Index"]):
             "SELECT payload FROM things WHERE kind = 'submission' AND id = ?", (name,)
         ).fetchone()
         return dict(json.loads(row[0])) if row else None
+
+    def answers(self, name: str) -> Answers | None:
+        """Which test images the runs of a submission got right, read from its predictions."""
+        from longtail.board.scorer import Scored, answers
+        from longtail.results.record import MAX_PREDICTIONS_BYTES, read_predictions
+
+        submission = self.submission(name)
+        if submission is None or self.root is None:
+            return None
+        runs, seeds = [], sorted(run["seed"] for run in submission["score"]["runs"])
+        for seed in seeds:
+            file = self.root / "submissions" / name / f"predictions-seed-{seed}.npz"
+            if not file.is_file() or file.stat().st_size > MAX_PREDICTIONS_BYTES:
+                return None
+            runs.append(Scored(**read_predictions(file.read_bytes(), file.name)))
+        return answers(runs, seeds)
 
     def changes(self, board: str | None = None, limit: int = 8) -> list[dict[str, Any]]:
         """What was added last."""

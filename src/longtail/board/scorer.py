@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from longtail.board.content import Variant
 from longtail.board.keys import is_trusted, keys
 from longtail.board.model import Answers
 from longtail.errors import InputError
-from longtail.results.record import Loaded, parse
+from longtail.metrics import evaluate
+from longtail.results.record import parse, read_predictions
 from longtail.results.rescoring import rescore, score
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One run's predictions: identity, true and predicted class of each test item."""
+
+    index: Tensor
+    target: Tensor
+    prediction: Tensor
+
 
 SCORER = 2
 """Raised whenever a change can move a score."""
@@ -34,7 +51,9 @@ _KEPT = (
 )
 
 
-def score_run(record: Mapping[str, Any], content: bytes, variant: Variant | None, where: str) -> tuple[dict[str, Any], Loaded]:
+def score_run(
+    record: Mapping[str, Any], content: bytes, variant: Variant | None, where: str
+) -> tuple[dict[str, Any], Scored]:
     """Recompute one run's numbers from its predictions.
 
     Args:
@@ -52,7 +71,7 @@ def score_run(record: Mapping[str, Any], content: bytes, variant: Variant | None
     """
     counts = record.get("data", {}).get("counts", ()) if isinstance(record.get("data"), dict) else ()
     check_classes(len(counts) if isinstance(counts, list) else 0, variant, where)
-    loaded = parse(json.dumps(record).encode(), content, where)
+    loaded = parse(json.dumps(record).encode(), content, where, folder=Path(where))
     trusted = is_trusted(loaded.index, loaded.target, _key(variant), where)
     report = rescore(loaded)
     if variant is not None and variant.counts is not None:
@@ -60,10 +79,11 @@ def score_run(record: Mapping[str, Any], content: bytes, variant: Variant | None
         report = score(loaded, counts=variant.counts, many=variant.many, few=variant.few)
     values = report.to_json()
     numbers = {name: values[name] for name in _KEPT}
-    return {"seed": record["seed"], "trusted": trusted, "sha256": record["predictions"]["sha256"], **numbers}, loaded
+    numbers |= {"seed": record["seed"], "trusted": trusted, "sha256": record["predictions"]["sha256"]}
+    return numbers, Scored(loaded.index, loaded.target, loaded.prediction)
 
 
-def score_predictions(content: bytes, seed: int, variant: Variant, where: str) -> tuple[dict[str, Any], Loaded]:
+def score_predictions(content: bytes, seed: int, variant: Variant, where: str) -> tuple[dict[str, Any], Scored]:
     """Score predictions that come without a record, on a data set that the board knows.
 
     Args:
@@ -81,19 +101,24 @@ def score_predictions(content: bytes, seed: int, variant: Variant, where: str) -
     found = read_predictions(content, where)
     num_classes = variant.num_classes or 0
     for name in ("target", "prediction"):
-        values = found[name]
-        if not len(values) or int(values.min()) < 0 or int(values.max()) >= num_classes:
+        if int(found[name].min()) < 0 or int(found[name].max()) >= num_classes:
             raise InputError(f"{where}: {name} must hold classes from 0 to {num_classes - 1}")
-    if len({len(each) for each in found.values()}) != 1 or len(found["index"].unique()) != len(found["index"]):
-        raise InputError(f"{where}: index, target and prediction must be equally long, and each index occur once")
+    if len(set(found["index"].tolist())) != len(found["index"]):
+        raise InputError(f"{where}: an index occurs more than once")
     trusted = is_trusted(found["index"], found["target"], _key(variant), where)
-    counts = variant.counts or (1,) * num_classes
-    record = Record.of_predictions
+    report = evaluate(
+        found["target"],
+        found["prediction"],
+        counts=torch.tensor(list(variant.counts or (1,) * num_classes)),
+        many=variant.many,
+        few=variant.few,
+    )
     values = report.to_json()
     if variant.counts is None:
         values |= dict.fromkeys(("many", "medium", "few"))
     numbers = {name: values[name] for name in _KEPT}
-    return {"seed": seed, "trusted": trusted, "sha256": hashlib.sha256(content).hexdigest(), **numbers}, loaded
+    digest = hashlib.sha256(content).hexdigest()
+    return {"seed": seed, "trusted": trusted, "sha256": digest, **numbers}, Scored(**found)
 
 
 def _key(variant: Variant | None) -> Any:
@@ -127,11 +152,16 @@ def same_counts(counts: Sequence[int], variant: Variant, where: str) -> None:
         )
 
 
-def answers(runs: Sequence[Loaded]) -> Answers:
-    """The answers of one method's runs on the same test items, in the order of the items' identities."""
-    import torch
+def answers(runs: Sequence[Scored], seeds: Sequence[int]) -> Answers:
+    """The answers of one method's runs on the same test items, in the order of the items' identities.
 
+    Raises:
+        InputError: if the runs were not tested on the same items.
+    """
     order = [run.index.argsort(stable=True) for run in runs]
     first = runs[0].target[order[0]]
+    for run, place in zip(runs, order, strict=True):
+        if not torch.equal(run.index[place], runs[0].index[order[0]]) or not torch.equal(run.target[place], first):
+            raise InputError("the seeds were not tested on the same images")
     correct = [run.prediction[place] == run.target[place] for run, place in zip(runs, order, strict=True)]
-    return Answers(torch.stack(correct), first, tuple(run.record.seed for run in runs))
+    return Answers(torch.stack(correct), first, tuple(seeds))

@@ -30,7 +30,6 @@ from longtail.board.pages.search import missing as missing_page
 from longtail.board.pages.search import search as search_page
 from longtail.board.pages.submissions import UPLOAD_MIB
 from longtail.board.pages.submissions import submit as submit_page
-from longtail.board.predictions import MAX_FILE
 from longtail.board.reader import Index
 from longtail.board.submissions import (
     FILE_NAME,
@@ -42,6 +41,7 @@ from longtail.board.submissions import (
     write_submission,
 )
 from longtail.errors import InputError
+from longtail.results.record import MAX_PREDICTIONS_BYTES
 
 MAX_BODY = UPLOAD_MIB << 20
 MAX_QUEUE = 200
@@ -382,7 +382,7 @@ def create_app(root: Path | None = None) -> FastAPI:
                 text = await document.read(MAX_JSON + 1)
                 if len(text) > MAX_JSON:
                     return page("The JSON file is too large.", 413)
-                contents = [(part.filename or "", await part.read(MAX_FILE + 1)) for part in parts]
+                contents = [(part.filename or "", await part.read(MAX_PREDICTIONS_BYTES + 1)) for part in parts]
                 name = await run_in_threadpool(take_upload, root, parse_json(text, "the JSON file"), form, contents)
         except InputError as error:
             return page(str(error), 422)

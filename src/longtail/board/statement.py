@@ -92,9 +92,8 @@ def check_statement(given: Any, content: Content) -> tuple[dict[str, Any], Varia
     """
     if not isinstance(given, Mapping):
         return {}, None, ["'statement' must be an object"]
-    problems = []
-    for name in sorted(set(given) - {each.name for each in FIELDS}):
-        problems.append(str(unknown("field", str(name), [each.name for each in FIELDS])))
+    names = [each.name for each in FIELDS]
+    problems = [str(unknown("field", str(name), names)) for name in given if name not in names]
     kept: dict[str, Any] = {}
     for each in FIELDS:
         value = given.get(each.name)

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longtail.board import recipes
 from longtail.board.content import Content, Variant
@@ -25,9 +25,6 @@ from longtail.board.model import Answers
 from longtail.board.statement import check_statement
 from longtail.board.values import safe_url, slug
 from longtail.errors import InputError
-
-if TYPE_CHECKING:
-    from longtail.results.record import Loaded
 
 SCHEMA = 1
 MAX_JSON = 4 << 20
@@ -134,7 +131,7 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
         "submission": identity,
         "sha256": hashlib.sha256(encode(kept)).hexdigest(),
     }
-    seen = _view_of_statement(kept, variant, runs) if stated else _view_of_records(kept, variant, content, loaded)
+    seen = _view_of_statement(kept, variant, runs) if stated else _view_of_records(kept, variant, content)
     seen = {"id": identity, **seen, **{name: kept.get(name) for name in ("created", "code", *_TEXTS)}}
     if stated:
         method = _method_of(statement["method"], content)
@@ -232,17 +229,16 @@ def _method_of(name: str, content: Content) -> str | None:
     return None
 
 
-def _view_of_records(
-    body: Mapping[str, Any], variant: Variant | None, content: Content, loaded: Sequence[Loaded]
-) -> dict[str, Any]:
+def _view_of_records(body: Mapping[str, Any], variant: Variant | None, content: Content) -> dict[str, Any]:
     """What the pages say of runs of this library, derived from their records alone."""
-    from longtail.results.record import budget_note, numerics_note
+    from longtail.results.record import Record, budget_note
 
     first = body["records"][0]
     epochs = recipes.stage_epochs(first["config"])
     base = recipes.method_name(first["recipe"])
     method = next((each for each in content.methods.values() if each.recipe == base), None)
-    notes = [budget_note(loaded[0].record), numerics_note(loaded[0].record, None)]
+    record = Record.from_json(first)
+    notes = [budget_note(record)]
     return {
         "method": method.id if method else slug(base),
         "name": method.name if method else base,
@@ -319,7 +315,11 @@ def _identity(body: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str
     core = sorted((run["seed"], run["sha256"]) for run in runs)
     if "records" in body:
         first = body["records"][0]
-        what, name, data = [first["recipe"], first["config"], first["data"]["fingerprint"]], first["recipe"], first["data"]["name"]
+        what, name, data = (
+            [first["recipe"], first["config"], first["data"]["fingerprint"]],
+            first["recipe"],
+            first["data"]["name"],
+        )
     else:
         what, name, data = [body["statement"]], body["statement"]["method"], body["statement"]["data"]
     text = json.dumps([core, *what], sort_keys=True)

@@ -118,8 +118,10 @@ def contrasts(arms: Sequence[Answers]) -> list[Contrast]:
     if len(arms) < 2:
         return []
     weights, family = _shares(arms[0]), len(arms) - 1
-    same = len({arm.seeds for arm in arms}) == 1
-    seeds = pool_seeds([arm.correct for arm in arms], arms[0].target, weights=weights, paired=same)
+    several = [arm for arm in arms if len(arm.seeds) > 2]
+    same = len({arm.seeds for arm in several}) == 1
+    spread = [arm.correct for arm in several]
+    seeds = pool_seeds(spread, arms[0].target, weights=weights, paired=same) if len(several) > 1 else None
     out = []
     for i, first in enumerate(arms):
         for j, second in enumerate(arms[i + 1 :], i + 1):
@@ -130,6 +132,20 @@ def contrasts(arms: Sequence[Answers]) -> list[Contrast]:
             runs = min(len(first.seeds), len(second.seeds))
             out.append(Contrast(i, j, found, verdict(found, runs), paired))
     return out
+
+
+def same_items(first: Answers, second: Answers) -> bool:
+    """Whether two entries were tested on the same images with the same true classes."""
+    return torch.equal(first.target, second.target)
+
+
+def agreement(first: Answers, second: Answers) -> dict[str, float]:
+    """The share of the test images that both, only one, or neither got right, as a mean over pairs of runs."""
+    ours, theirs = first.correct.double().mean(dim=0), second.correct.double().mean(dim=0)
+    paired = (first.correct & second.correct).double().mean(dim=0) if first.seeds == second.seeds else None
+    both = ours * theirs if paired is None else paired
+    shares = {"both": both, "first": ours - both, "second": theirs - both, "neither": 1 - ours - theirs + both}
+    return {name: 100 * float(share.mean()) for name, share in shares.items()}
 
 
 def leader_correction(values: Sequence[float], half_widths: Sequence[float]) -> float:

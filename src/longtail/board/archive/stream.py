@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def stream_list(file: io.TextIOBase, name: str, chunk: int = 1 << 20) -> Iterato
     """
     decoder = json.JSONDecoder(
         parse_constant=str,
+        parse_float=lambda text: float(text) if math.isfinite(float(text)) else text,
         parse_int=lambda text: int(text) if len(text) <= _LONGEST_INTEGER else text,
         object_pairs_hook=_once,
     )

@@ -14,12 +14,14 @@ from longtail.board import charts
 from longtail.board.model import TRACK_ORDER, Board, Entry
 from longtail.board.pages.template import fill, near
 from longtail.board.ranking import published_against_measured
-from longtail.board.reader import Index
+from longtail.board.reader import FILTERS, Index
 from longtail.board.values import slug
 
 ROWS = 100
 """Lines of a board on one page."""
 SOTA = 250
+OTHERS = 4
+"""Further metrics that a board shows beside its own."""
 
 
 def card(index: Index, board: Board) -> dict[str, Any]:
@@ -62,11 +64,9 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
     found = index.board(name)
     if found is None:
         return None
-    chosen = {
-        key: value for key, value in (query or {}).items() if key in ("backbone", "protocol", "selection", "badge")
-    }
-    chosen = {key: value[:200] for key, value in chosen.items() if value}
-    shown, count, options = index.filtered(name, chosen, limit=ROWS, offset=(page - 1) * ROWS)
+    chosen = {key: value[:200] for key, value in (query or {}).items() if key in (*FILTERS, "extra") and value}
+    spelled = index.spellings(name)
+    shown, count = index.filtered(name, chosen, spelled, limit=ROWS, offset=(page - 1) * ROWS)
     pages = max(1, math.ceil(count / ROWS))
     if page > pages:
         return None
@@ -99,7 +99,17 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         dataset=found.variant.dataset if index.dataset(found.variant.dataset) else None,
         board_tasks=[(slug(each), each) for each in found.tasks[:12]],
         groups=_tracks(shown),
-        options=options,
+        options={each: sorted(set(known.values())) for each, known in spelled.items()},
+        spelled={each: standing for known in spelled.values() for each, standing in known.items()},
+        bests={each.track: each for each in found.best},
+        shows={
+            "groups": any(value is not None for entry in shown for value in (entry.many, entry.medium, entry.few)),
+            "extra": any(entry.extra_data for entry in shown),
+        },
+        others=_other_measures(index, found, shown),
+        papers={each: index.paper(each) for each in {entry.paper for entry in shown if entry.paper}},
+        recipes={each.id: each.recipe for each in index.methods() if each.recipe},
+        where=lambda each: _place(index, each),
         chosen=chosen,
         shown_total=len(shown),
         complete=pages == 1 and not chosen,
@@ -112,6 +122,31 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         steps=steps,
         against=against,
     )
+
+
+def _place(index: Index, entry: str) -> str:
+    """The address of one line."""
+    found = index.entry(entry)
+    if found is None:
+        return "sota.html"
+    return f"submissions/{entry}.html" if found.kind == "scored" else f"boards/{found.board}.html#{entry}"
+
+
+def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Further metrics that rows of the board state of the same source, each as a column."""
+    out = []
+    places = {(entry.method, entry.url, entry.paper_title, entry.date): entry.id for entry in shown}
+    for other in index.boards(dataset=board.variant.id):
+        if other.slug == board.slug:
+            continue
+        values = {
+            places[key]: "–" if entry.value is None else f"{entry.value:.2f}"
+            for entry in index.entries(other.slug, limit=5 * ROWS)
+            if (key := (entry.method, entry.url, entry.paper_title, entry.date)) in places and entry.kind != "scored"
+        }
+        if values:
+            out.append({"name": other.measure.name, "shown": values})
+    return out[:OTHERS]
 
 
 def against_board(index: Index, board: Board) -> list[Any]:

@@ -8,9 +8,8 @@ from typing import Any
 from longtail.board import charts
 from longtail.board.model import Entry
 from longtail.board.pages.template import fill
-from longtail.board.predictions import read_predictions
 from longtail.board.reader import Index
-from longtail.board.verdicts import paired
+from longtail.board.verdicts import agreement, contrasts, same_items
 
 PAIRED_SUBMISSIONS = 8
 
@@ -60,9 +59,9 @@ def pair(index: Index, live: bool, name: str) -> str | None:
         assert standing is not None
         lines = [entry for each in (a, b) for entry in entries[each.id] if entry.board == address]
         dots = [
-            (f"{entry.method}{', ' + entry.protocol if entry.protocol else ''}", entry.value, entry.test_half,
-             entry.kind == "scored")
-            for entry in lines if entry.value is not None and entry.test_half is not None
+            (", ".join((entry.method, *entry.options, *filter(None, [entry.protocol]))), entry.value, entry.low,
+             entry.high, entry.kind == "scored")
+            for entry in lines if entry.value is not None and entry.low is not None and entry.high is not None
         ]  # fmt: skip
         tracks = {entry.track for entry in lines}
         note = "These rows stand in different tracks and are not ranked together." if len(tracks) > 1 else None
@@ -82,30 +81,16 @@ def pair(index: Index, live: bool, name: str) -> str | None:
 
 
 def _paired(index: Index, lines: Sequence[Entry], first: str, second: str) -> list[dict[str, Any]]:
-    """Re-scored runs of both methods, image by image, seed for seed."""
-    scored = [entry for entry in lines if entry.kind == "scored" and entry.badge and not entry.superseded_by]
+    """Re-scored submissions of both methods on the same images: what ``compare`` says of the two."""
+    scored = [entry for entry in lines if entry.kind == "scored" and entry.badge and entry.current]
     ours = [entry for entry in scored if entry.method_id == first][:PAIRED_SUBMISSIONS]
     theirs = [entry for entry in scored if entry.method_id == second][:PAIRED_SUBMISSIONS]
     out = []
     for one in ours:
         for other in theirs:
-            runs = [
-                {run["seed"]: run for run in (index.submission(entry.id) or {"score": {"runs": []}})["score"]["runs"]}
-                for entry in (one, other)
-            ]
-            for seed in sorted(set(runs[0]) & set(runs[1]))[:5]:
-                assert index.root is not None
-                found = []
-                for entry, own in zip((one, other), runs, strict=True):
-                    file = index.root / "submissions" / entry.id / f"predictions-seed-{seed}.npz"
-                    found.append(
-                        read_predictions(file.read_bytes(), file.name, num_classes=len(own[seed]["per_class"]))
-                    )
-                if len(found[0].index) != len(found[1].index):
-                    continue
-                result = paired(*((each.prediction == each.target).tolist() for each in found))
-                word = (
-                    "indistinguishable at 95 %" if result.p >= 0.05 else "better" if result.difference > 0 else "worse"
-                )
-                out.append({"label": f"seed {seed}", "result": result, "word": word})
+            arms = [index.answers(entry.id) for entry in (one, other)]
+            if arms[0] is None or arms[1] is None or not same_items(arms[0], arms[1]):
+                continue
+            (found,) = contrasts([arms[0], arms[1]])
+            out.append({"first": one, "second": other, "found": found, "table": agreement(arms[0], arms[1])})
     return out
