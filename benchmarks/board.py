@@ -34,7 +34,7 @@ CLIENTS, REQUESTS = 50, 10_000
 
 
 def synthetic_claims(root: pathlib.Path) -> None:
-    """One file for each board, in the JSON that ``append_claims`` writes."""
+    """One file for each board, in JSON."""
     folder = root / "claims"
     folder.mkdir(parents=True)
     draw = random.Random(0)

@@ -14,12 +14,12 @@ from urllib.parse import unquote
 import pytest
 
 from longtail.board import build, import_archive, submit
-from longtail.board.content import append_claims
 from longtail.board.evidence import BADGES
-from longtail.board.index import Index, build_index
+from longtail.board.index import build_index
 from longtail.board.pages import paths, render
+from longtail.board.reader import Index
 from longtail.errors import InputError
-from oracles.board import dataset, dirty_archive, row, runs, task, write_archive
+from oracles.board import add_claims, dataset, dirty_archive, row, runs, task, write_archive
 
 VOID = {"meta", "link", "input", "br", "img", "hr", "line", "rect", "circle", "polygon", "polyline", "path"}
 
@@ -107,7 +107,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     import_archive(write_archive(folder / "t.json"), root=root)
     submit(runs(folder / "ce", (0.80, 0.81, 0.82)), root=root, submitter="Ada")
     submit(runs(folder / "bs", (0.86, 0.85, 0.86), recipe="balanced-softmax", stream=3), root=root)
-    append_claims(
+    add_claims(
         root,
         "digits",
         [
@@ -330,7 +330,7 @@ def test_hostile_text_in_every_field_stays_text(tmp_path: pathlib.Path) -> None:
              "quote": evil + "40.0", "source": evil, "locator": evil, "backbone": evil, "augmentation": evil,
              "selection": evil, "extra_data": evil, "note": evil, "tasks": [evil, f"{evil} {i}"], "date": "2024-01-01"}
         )  # fmt: skip
-    append_claims(root, "evil", claims)
+    add_claims(root, "evil", claims)
     evil = "".join(EVIL)
     folders = runs(
         tmp_path / "runs", (0.8,), recipe=evil[:90], revision={}, hardware={evil: evil, "items": [1]},

@@ -10,9 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
-from longtail.board.predictions import MAX_ITEMS, Key, fingerprint, is_trusted, keys, read_predictions
+from longtail.board.content import Variant
+from longtail.board.keys import Key, fingerprint, is_trusted, keys
+from longtail.board.scorer import answers, score_predictions
 from longtail.errors import InputError
+from longtail.results.record import MAX_PREDICTIONS_BYTES
 from oracles.board import digits
 
 
@@ -71,52 +75,67 @@ def lying_zip() -> bytes:
     return content.replace(struct.pack("<I", len(real)), struct.pack("<I", 4000))
 
 
-def test_predictions_come_back_sorted_by_id() -> None:
-    arrays = {name: array[::-1].copy() for name, array in good().items()}
-    read = read_predictions(npz(**arrays), "x", num_classes=3)
-    for name, array in good().items():
-        assert np.array_equal(getattr(read, name), array)
+SMALL = Variant(id="small", dataset="small", name="Small", num_classes=3, counts=(3, 2, 1))
+
+
+def score(content: bytes) -> object:
+    return score_predictions(content, 0, SMALL, "upload")
+
+
+def test_the_order_in_the_file_does_not_matter() -> None:
+    numbers, run = score_predictions(npz(**good()), 0, SMALL, "x")
+    turned, again = score_predictions(npz(**{name: array[::-1] for name, array in good().items()}), 0, SMALL, "x")
+    assert numbers | {"sha256": ""} == turned | {"sha256": ""}
+    first, second = answers([run], [0]), answers([again], [0])
+    assert torch.equal(first.correct, second.correct)
+    assert torch.equal(first.target, second.target)
+    other = score_predictions(npz(**{**good(), "index": np.arange(1, 7)}), 0, SMALL, "x")[1]
+    with pytest.raises(InputError, match="not tested on the same images"):
+        answers([run, other], [0, 1])
 
 
 ATTACKS = {
-    "a pickle": (lambda: npz(**{**good(), "target": np.array([Bomb()] * 6, dtype=object)}), "must hold integers"),
-    "a pickle for an array": (lambda: zipped(members(**{"index.npy": pickle.dumps(Bomb())})), "no .npy array"),
-    "floats": (lambda: npz(**{**good(), "prediction": np.ones(6)}), "must hold integers"),
-    "a record array": (lambda: npz(**{**good(), "index": np.zeros(6, dtype=[("a", "i4")])}), "header|integers"),
+    "a pickle": (lambda: npz(**{**good(), "target": np.array([Bomb()] * 6, dtype=object)}), "one vector of"),
+    "a pickle for an array": (lambda: zipped(members(**{"index.npy": pickle.dumps(Bomb())})), "one vector of"),
+    "floats": (lambda: npz(**{**good(), "prediction": np.ones(6)}), "one vector of"),
+    "a record array": (lambda: npz(**{**good(), "index": np.zeros(6, dtype=[("a", "i4")])}), "one vector of"),
     "a matrix": (lambda: npz(**{**good(), "index": np.zeros((2, 3), dtype=np.int64)}), "one vector"),
-    "unequal lengths": (lambda: npz(**{**good(), "index": np.arange(5)}), "differ in length"),
-    "nothing": (lambda: npz(**good(0)), "holds no predictions"),
-    "an id twice": (lambda: npz(**{**good(), "index": np.array([0, 1, 2, 3, 4, 4])}), "id 4 occurs more than once"),
-    "a class too high": (lambda: npz(**{**good(), "prediction": np.full(6, 3)}), "holds class 3; classes are 0 to 2"),
-    "a negative class": (lambda: npz(**{**good(), "target": np.full(6, -1)}), "holds class -1"),
+    "unequal lengths": (lambda: npz(**{**good(), "index": np.arange(5)}), "one length"),
+    "nothing": (lambda: npz(**good(0)), "one length"),
+    "an id twice": (lambda: npz(**{**good(), "index": np.array([0, 1, 2, 3, 4, 4])}), "an index occurs more than once"),
+    "a class too high": (
+        lambda: npz(**{**good(), "prediction": np.full(6, 3)}),
+        "prediction must hold classes",
+    ),
+    "a negative class": (lambda: npz(**{**good(), "target": np.full(6, -1)}), "target must hold classes"),
     "an array too many": (lambda: npz(**good(), more=np.arange(6)), "exactly the arrays"),
     "an array too few": (lambda: npz(index=np.arange(6)), "exactly the arrays"),
     "a path for a name": (lambda: zipped({**members(), "../../etc/cron.d/x": b"x"}), "exactly the arrays"),
-    "no zip": (lambda: b"PK\x03\x04 and so on", "no sound .npz"),
-    "an empty file": (lambda: b"", "no sound .npz"),
-    "a zip bomb": (lambda: zipped(members(**{"index.npy": b"\x00" * (9 << 20)})), "unpacks to more than"),
-    "a zip that lies about its size": (lying_zip, "no sound .npz"),
-    "a damaged member": (lambda: npz(**good(5000)).replace(b"\x93", b"\x92"), "no sound .npz|no .npy"),
+    "no zip": (lambda: b"PK\x03\x04 and so on", "is damaged"),
+    "an empty file": (lambda: b"", "is damaged"),
+    "a zip bomb": (lambda: zipped(members(**{"index.npy": b"\x00" * (9 << 20)})), "declares more than"),
+    "a zip that lies about its size": (lying_zip, "is damaged"),
+    "a damaged member": (lambda: npz(**good(5000)).replace(b"\x93", b"\x92"), "is damaged|one vector of"),
     "a header with code": (
         lambda: zipped(members(**{"index.npy": header("__import__('os').system('true')")})),
-        "header that cannot be read",
+        "one vector of",
     ),
-    "a header that nests": (lambda: zipped(members(**{"index.npy": header("(" * 1000)})), "header that cannot be read"),
+    "a header that nests": (lambda: zipped(members(**{"index.npy": header("(" * 1000)})), "one vector of"),
     "a header of megabytes": (
         lambda: zipped(members(**{"index.npy": header("x" * 60_000)})),
-        "header that cannot be read",
+        "one vector of",
     ),
     "a length that lies": (
         lambda: zipped(
             members(**{"index.npy": header("{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,)}")})
         ),
-        "holds 0 bytes where its header says",
+        "one vector of",
     ),
     "a number beyond 64 bits": (
         lambda: npz(**{**good(), "index": np.full(6, 2**64 - 1, dtype=np.uint64)}),
-        "no 64-bit integer",
+        "one vector of",
     ),
-    "a name twice": (lambda: zipped(members()).replace(b"target.npy", b"index.npyx"), "exactly the arrays|no sound"),
+    "a name twice": (lambda: zipped(members()).replace(b"target.npy", b"index.npyx"), "exactly the arrays|is damaged"),
 }
 
 
@@ -124,20 +143,19 @@ ATTACKS = {
 def test_attacks_on_the_file_are_refused(name: str) -> None:
     make, message = ATTACKS[name]
     with pytest.raises(InputError, match=message) as refusal:
-        read_predictions(make(), "upload", num_classes=3)
+        score(make())
     assert "\n" not in str(refusal.value)
     assert not Bomb.ran
 
 
 def test_too_large_a_file_is_refused_unread() -> None:
-    with pytest.raises(InputError, match="at most"):
-        read_predictions(b"\x00" * (9 << 20), "x", num_classes=3)
-    assert MAX_ITEMS * 8 <= 8 << 20
+    with pytest.raises(InputError, match="larger than"):
+        score(b"\x00" * (MAX_PREDICTIONS_BYTES + 1))
 
 
 def test_the_known_test_sets() -> None:
     data = digits()
-    assert fingerprint(data.test.index.numpy(), data.test.target.numpy()) == keys()["digits"].sha256
+    assert fingerprint(data.test.index, data.test.target) == keys()["digits"].sha256
     assert keys()["cifar-100"].num_test == keys()["cifar-10"].num_test == 10_000
 
 
@@ -149,30 +167,27 @@ def test_the_keys_are_those_of_the_real_files(real_data: object) -> None:
         content = file.read()
     assert hashlib.md5(content).hexdigest() == "f0ef6b0ae62326f3e7ffdfab6717acfc"
     labels = np.array(pickle.loads(content, encoding="latin1")["fine_labels"], dtype=np.int64)
-    assert fingerprint(np.arange(10_000), labels) == keys()["cifar-100"].sha256
+    assert fingerprint(torch.arange(10_000), torch.from_numpy(labels)) == keys()["cifar-100"].sha256
     labels = np.load(root / "cifar10-lt-if100.npz")["test_target"].astype(np.int64)
-    assert fingerprint(np.arange(10_000), labels) == keys()["cifar-10"].sha256
+    assert fingerprint(torch.arange(10_000), torch.from_numpy(labels)) == keys()["cifar-10"].sha256
 
 
 def test_labels_are_believed_only_if_they_are_the_known_ones() -> None:
-    arrays = good()
-    read = read_predictions(npz(**arrays), "x", num_classes=3)
-    key = Key("k", fingerprint(arrays["index"], arrays["target"].astype(np.int64)), 6, 3, "test")
-    assert is_trusted(read, key, "x")
-    assert not is_trusted(read, None, "x")
-    for name in ("index", "target"):
-        changed = {**arrays, name: arrays[name].copy()}
-        changed[name][2] = 99 if name == "index" else 0
+    index, target = torch.arange(6), torch.arange(6) % 3
+    key = Key("k", fingerprint(index, target), 6, 3, "test")
+    assert is_trusted(index, target, key, "x")
+    assert not is_trusted(index, target, None, "x")
+    for changed in ((index.clone(), target), (index, target.clone())):
+        changed[0 if changed[0] is not index else 1][2] = 99
         with pytest.raises(InputError, match="not those of the test set"):
-            is_trusted(read_predictions(npz(**changed), "x", num_classes=3), key, "x")
-    fewer = read_predictions(npz(**{n: a[:5] for n, a in arrays.items()}), "x", num_classes=3)
+            is_trusted(*changed, key, "x")
     with pytest.raises(InputError, match="5 predictions; the test set 'k' has 6"):
-        is_trusted(fewer, key, "x")
+        is_trusted(index[:5], target[:5], key, "x")
 
 
 def test_every_byte_of_ids_and_labels_counts() -> None:
-    index, target = np.arange(6), np.arange(6) % 3
+    index, target = torch.arange(6), torch.arange(6) % 3
     first = fingerprint(index, target)
-    assert fingerprint(index[::-1], target[::-1]) == first
-    assert fingerprint(index, target[::-1]) != first
+    assert fingerprint(index.flip(0), target.flip(0)) == first
+    assert fingerprint(index, target.flip(0)) != first
     assert fingerprint(index + 1, target) != first

@@ -12,12 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.board import build, submit, verify
-from longtail.board.content import append_claims, load
-from longtail.board.index import build_index, published_against_measured
+from longtail.board import build, submit, submit_predictions, verify
+from longtail.board.content import load
+from longtail.board.index import build_index
+from longtail.board.pages import render
+from longtail.board.ranking import published_against_measured
+from longtail.board.statement import check_statement, json_schema, template
 from longtail.board.submissions import SCHEMA, read_submission
+from longtail.board.verification import fingerprint
 from longtail.errors import InputError
-from oracles.board import digits, run, runs
+from longtail.results.comparison import compare_records
+from longtail.results.record import read
+from oracles.board import add_claims, digits, run, runs
 
 
 def change(file: pathlib.Path, *steps: Any, value: Any) -> None:
@@ -61,7 +67,9 @@ def test_runs_become_one_re_scored_submission(tmp_path: pathlib.Path, root: path
         assert entry.badge == "re-scored-seeds"
         assert entry.value == pytest.approx(100 * made["mean_accuracy"])
         assert entry.sd == pytest.approx(100 * np.std(made["accuracy"], ddof=1))
-        assert entry.seed_half == pytest.approx(2.48 * entry.sd, rel=1e-2)
+        assert entry.low is not None
+        assert entry.high is not None
+        assert entry.low < entry.value < entry.high
         assert entry.many is not None
         assert entry.method == "CE"
         assert (entry.epochs, entry.augmentation, entry.track) == (60, "crop", "scratch")
@@ -94,7 +102,7 @@ def test_tampered_predictions_are_refused_at_every_step(tmp_path: pathlib.Path, 
         submit([folder], root=root)
     # The checksum too: the claimed numbers tell, and both are shown.
     rewrite_predictions(folder, prediction=old["target"])
-    with pytest.raises(InputError, match=r"claims accuracy 80\.0000 %, its own predictions give 100\.0000 %"):
+    with pytest.raises(InputError, match=r"claims accuracy 0\.8, its own predictions give 1\.0"):
         submit([folder], root=root)
     # The labels, so that more predictions look right: the known test set tells.
     rewrite_predictions(folder, prediction=old["prediction"], target=old["prediction"])
@@ -111,7 +119,7 @@ def test_consistent_records_of_false_labels_are_refused_by_the_known_test_set_al
     with pytest.raises(InputError, match="not those of the test set"):
         submit([folder], root=root)
     # A scorer without that check, which this test thereby shows to be what refuses, would take it in.
-    monkeypatch.setattr("longtail.board.scorer.is_trusted", lambda predictions, key, where: True)
+    monkeypatch.setattr("longtail.board.scorer.is_trusted", lambda *given: True)
     assert submit([folder], root=root)[0]["mean_accuracy"] > 0.98
 
 
@@ -131,7 +139,7 @@ def test_a_claim_that_disagrees_with_its_own_predictions_is_refused(
 ) -> None:
     folder = run(tmp_path / "run")
     change(folder / "record.json", "report", field, value=0.999)
-    with pytest.raises(InputError, match=rf"claims {field} 99\.9000 %, its own predictions give \d"):
+    with pytest.raises(InputError, match=rf"claims {field} 0\.999, its own predictions give 0\.\d"):
         submit([folder], root=root)
 
 
@@ -253,12 +261,23 @@ def test_a_folder_of_runs_may_be_given_again_with_more_in_it(tmp_path: pathlib.P
 
 
 def test_a_probe_stands_on_a_board_of_its_own(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
-    (made,) = submit(runs(tmp_path, (0.7,), recipe="bns-probe"), root=root)
+    stages = [
+        {"type": "Stage", "epochs": 4, "trains": "backbone"},
+        {"type": "Stage", "epochs": 3, "trains": "classifier"},
+    ]
+    (made,) = submit(runs(tmp_path / "a", (0.7,), recipe="bns-probe", config={"stages": stages}), root=root)
+    # The stages say so, not the name.
+    (named,) = submit(runs(tmp_path / "b", (0.71,), recipe="my-probe", stream=3), root=root)
+    (crt,) = submit(
+        runs(tmp_path / "c", (0.72,), recipe="crt", config={"stages": [{"trains": "all"}, stages[1]]}, stream=4),
+        root=root,
+    )
     with build_index(root) as index:
         entry = index.entry(made["id"])
         assert entry is not None
         assert entry.board == "digits-lt-if-100-linear-probe"
         assert entry.method_id == "bns"
+        assert {index.entry(each["id"]).board for each in (named, crt)} == {"digits-lt-if-100"}  # type: ignore[union-attr]
 
 
 def test_one_bad_run_among_good_ones_writes_nothing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
@@ -367,7 +386,7 @@ def test_published_against_measured(
     tmp_path: pathlib.Path, root: pathlib.Path, changes: dict[str, Any], word: str, reason: str
 ) -> None:
     given = {name: value for name, value in {**CLAIM, **changes}.items() if value is not None}
-    append_claims(root, "claims", [given])
+    add_claims(root, "claims", [given])
     submit(runs(tmp_path, (0.808, 0.81, 0.812)), root=root)
     with build_index(root) as index:
         ((claim, measured, verdict, unstated),) = published_against_measured(index.entries("digits-lt-if-100"))
@@ -379,7 +398,7 @@ def test_published_against_measured(
 
 
 def test_two_seeds_decide_nothing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
-    append_claims(root, "claims", [CLAIM])
+    add_claims(root, "claims", [CLAIM])
     submit(runs(tmp_path, (0.805, 0.81)), root=root)
     with build_index(root) as index:
         ((_, _, verdict, _),) = published_against_measured(index.entries("digits-lt-if-100"))
@@ -395,3 +414,214 @@ def test_a_second_submitter_makes_it_independent(tmp_path: pathlib.Path, root: p
     assert badges[first["id"]] == badges[second["id"]] == "independent"
     # Her own second try is nobody else's, and it does not agree.
     assert badges[third["id"]] == "re-scored-seeds"
+
+
+def test_a_variants_run_belongs_to_its_method_and_paper(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    add_claims(root, "claims", [{**CLAIM, "id": "dro-digits", "method": "DRO-LT", "method_id": "dro-lt"}])
+    (made,) = submit(runs(tmp_path / "a", (0.8, 0.81, 0.82), recipe="dro-lt@robust=0,steps=30"), root=root)
+    (own,) = submit(runs(tmp_path / "b", (0.7,), recipe="lab/mine.py:vs_loss@gamma=0.3", stream=5), root=root)
+    with build_index(root) as index:
+        entry, other = index.entry(made["id"]), index.entry(own["id"])
+        assert entry is not None
+        assert other is not None
+        assert (entry.method, entry.method_id, entry.paper) == ("DRO-LT", "dro-lt", "dro-lt")
+        assert entry.options == ("robust 0", "steps 30")
+        assert (other.method, other.options, other.method_id) == ("vs_loss", ("gamma 0.3",), None)
+        # A control of a method is not its reproduction.
+        ((_, _, verdict, _),) = published_against_measured(index.entries("digits-lt-if-100"))
+        assert verdict.word == "not comparable"
+        assert verdict.reason == "options: as published against robust 0, steps 30"
+        for path in ("papers/dro-lt.html", "methods/dro-lt.html"):
+            page = render(index, path)
+            assert page is not None
+            assert f"submissions/{made['id']}.html" in page[1]
+            assert "robust 0, steps 30" in page[1]
+
+
+def test_zero_is_a_value(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    known = digits()
+    few = known.counts < 5
+    right = ~few[known.test.target]
+    target = known.test.target
+    from oracles.runs import made_up_predictions
+
+    prediction = made_up_predictions(target, right, 10)
+    (made,) = submit([run(tmp_path / "run", prediction=prediction)], root=root)
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        assert entry is not None
+        assert entry.few == 0.0
+        for path in ("boards/digits-lt-if-100.csv", "boards/digits-lt-if-100.json", "boards/digits-lt-if-100.html"):
+            page = render(index, path)
+            assert page is not None
+            assert "0.0" in page[1]
+        assert json.loads(render(index, "boards/digits-lt-if-100.json")[1])["rows"][0]["few"] == 0.0  # type: ignore[index]
+
+
+def test_the_board_and_compare_agree(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    arms = {"ce": runs(tmp_path / "ce", (0.80, 0.81, 0.82)), "balanced-softmax": runs(
+        tmp_path / "bs", (0.86, 0.85, 0.86), recipe="balanced-softmax", stream=3)}  # fmt: skip
+    compared = compare_records({name: [read(folder) for folder in folders] for name, folders in arms.items()})
+    for folders in arms.values():
+        submit(folders, root=root)
+    with build_index(root) as index:
+        entries = {entry.method_id: entry for entry in index.entries("digits-lt-if-100")}
+        page = render(index, "compare/balanced-softmax--ce.html")
+    for method in compared.methods:
+        estimate, entry = method.estimates["accuracy"], entries[method.name]
+        assert estimate is not None
+        assert (entry.low, entry.high) == pytest.approx((100 * estimate.low, 100 * estimate.high))  # type: ignore[operator]
+    difference = compared.methods[1].difference
+    assert difference is not None
+    told = difference.verdict in ("better", "worse")
+    assert (len({entry.rank for entry in entries.values()}) == 2) == told
+    assert page is not None
+    assert difference.verdict in page[1]
+
+
+def test_a_submission_supersedes_its_own_submitters_only(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folders = runs(tmp_path, (0.8, 0.81, 0.82))
+    (first,) = submit(folders[:1], root=root, submitter="Ada")
+    (second,) = submit(folders, root=root, submitter="Mallory")
+    with build_index(root) as index:
+        old = index.entry(first["id"])
+        assert old is not None
+        assert old.superseded_by is None
+    # Nor by saying so.
+    (made,) = submit(
+        [run(tmp_path / "other", recipe="other", stream=8)], root=tmp_path / "elsewhere", submitter="Mallory"
+    )
+    waiting = root / "queue" / made["id"]
+    shutil.copytree(tmp_path / "elsewhere" / "submissions" / made["id"], waiting)
+    change(waiting / "submission.json", "supersedes", value=first["id"])
+    with pytest.raises(InputError, match="which is somebody else's"):
+        submit([waiting], root=root)
+    change(waiting / "submission.json", "supersedes", value="nothing")
+    with pytest.raises(InputError, match="which is not on this board"):
+        submit([waiting], root=root)
+    assert second["id"] in {each.name for each in (root / "submissions").iterdir()}
+
+
+def test_all_problems_come_in_one_answer(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.8, 0.81)), root=root)
+    file = root / "submissions" / made["id"] / "submission.json"
+    for steps, value in ((("submitter",), 3), (("code",), "ftp://x"), (("created",), "now"), (("more",), 1),
+                         (("records", 0, "selection"), "best on test"), (("records", 1, "seed"), "x")):  # fmt: skip
+        change(file, *steps, value=value)
+    with pytest.raises(InputError) as refusal:
+        read_submission(file.parent, load(root))
+    text = str(refusal.value)
+    assert "\n" not in text
+    for part in ("'more'", "'submitter'", "'code'", "'created'", "selection", "seed"):
+        assert part in text
+
+
+def test_a_crash_between_the_two_writes_is_repaired_by_the_next_command(
+    tmp_path: pathlib.Path, root: pathlib.Path
+) -> None:
+    (made,) = submit(runs(tmp_path / "a", (0.8,)), root=root)
+    score = root / "scores" / f"{made['id']}.json"
+    honest = score.read_bytes()
+    score.unlink()
+    assert verify(root) == [f"scores/{made['id']}.json is missing"]
+    submit(runs(tmp_path / "b", (0.7,), recipe="other", stream=2), root=root)
+    assert score.read_bytes() == honest
+    score.unlink()
+    build(tmp_path / "site", root=root)
+    assert verify(root) == []
+
+
+def test_one_hash_holds_the_whole_board(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path / "a", (0.8,)), root=root)
+    published = fingerprint(root)
+    assert verify(root, published) == []
+    # A forgery that fits together in itself, as only the folder's own owner can make it.
+    shutil.rmtree(root / "submissions" / made["id"])
+    (root / "scores" / f"{made['id']}.json").unlink()
+    submit(runs(tmp_path / "b", (0.99,)), root=root)
+    assert verify(root) == []
+    assert "expected was" in verify(root, published)[0]
+
+
+def outsider(folder: pathlib.Path, accuracy: float, seed: int = 0, kind: str = "npz") -> pathlib.Path:
+    """Predictions without a record, in the order of the test set or with an index."""
+    made = dict(np.load(run(folder / f"run-{seed}", accuracy=accuracy, seed=seed) / "predictions.npz"))
+    file = folder / f"mine-{seed}.{kind}"
+    if kind == "npz":
+        np.savez(file, **made)
+    else:
+        rows = zip(*(made[name] for name in ("index", "target", "prediction")), strict=True)
+        file.write_text("index,target,prediction\n" + "".join(f"{i},{t},{p}\n" for i, t, p in rows))
+    return file
+
+
+STATED = {"method": "Nearest neighbours", "data": "digits-lt", "imbalance": 100, "selection": "last epoch"}
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_predictions_of_any_framework(tmp_path: pathlib.Path, root: pathlib.Path, kind: str) -> None:
+    given = [outsider(tmp_path, accuracy, seed, kind) for seed, accuracy in enumerate((0.8, 0.81, 0.82))]
+    made = submit_predictions(given, root=root, statement={**STATED, "framework": "scikit-learn"}, submitter="Ada")
+    assert made["trusted"]
+    assert made["board"] == "digits-lt-if-100"
+    assert made["accuracy"] == [592 / 740, 599 / 740, 607 / 740]
+    assert verify(root) == []
+    again = submit_predictions(given, root=root, statement={**STATED, "framework": "scikit-learn"}, submitter="Ada")
+    assert again["already"]
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        assert entry is not None
+        assert (entry.badge, entry.rank, entry.track) == ("re-scored-seeds", 1, "unstated")
+        assert entry.low is not None
+        assert entry.few is not None
+        page = render(index, f"submissions/{made['id']}.html")
+        assert page is not None
+        assert "scikit-learn" in page[1]
+
+
+def test_a_statements_problems_come_in_one_answer(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    bad = {"method": "", "data": "digit-lt", "selection": "best", "epochs": 1.5, "trak": "scratch", "track": "nothing"}
+    with pytest.raises(InputError) as refusal:
+        submit_predictions([outsider(tmp_path, 0.8)], root=root, statement=bad)
+    text = str(refusal.value)
+    for part in ("'method'", "did you mean 'digits-lt'", "'best'", "'epochs'", "did you mean 'track'", "unknown track"):
+        assert part in text
+    assert not (root / "submissions").exists()
+    with pytest.raises(InputError, match="the imbalance of 'digits-lt' is not stated; known are 100, 50, 20, 10"):
+        submit_predictions([outsider(tmp_path / "b", 0.8)], root=root, statement={**STATED, "imbalance": None})
+    with pytest.raises(InputError, match="'selection' is missing: which epoch counts"):
+        submit_predictions([outsider(tmp_path / "c", 0.8)], root=root, statement={"method": "x", "data": "digits-lt"})
+
+
+def test_the_template_is_a_statement_that_passes() -> None:
+    kept, variant, problems = check_statement(template(), load(None))
+    assert problems == []
+    assert variant is not None
+    assert set(kept) == set(json_schema()["properties"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("target,prediction\n0,1\n", "1 predictions; the test set"),
+        ("target,prediction\n0,x\n", "no table of whole numbers"),
+        ("target,guess\n0,1\n", "column 'guess'"),
+        ("target\n0\n", "'prediction' is missing"),
+        ("", "is missing"),
+    ],
+)
+def test_tables_that_are_no_predictions(tmp_path: pathlib.Path, root: pathlib.Path, text: str, message: str) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        submit_predictions([file], root=root, statement=STATED)
+
+
+def test_too_many_classes_are_refused_before_they_cost_memory(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folder = run(tmp_path / "run", data={"name": "folder:x", "fingerprint": "d" * 64})
+    body = json.loads((folder / "record.json").read_text())
+    body["data"] |= {"counts": [1] * 60_000, "class_names": ["x"] * 60_000, "num_train": 60_000}
+    body["report"]["per_class"] = [None] * 60_000
+    (folder / "record.json").write_text(json.dumps(body))
+    with pytest.raises(InputError, match="60000 classes; at most 2,000 are taken"):
+        submit([folder], root=root)

@@ -1,44 +1,43 @@
 from __future__ import annotations
 
-import itertools
 import math
 import random
+import statistics
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from scipy.stats import norm, t
 
+from longtail.board.content import Variant
+from longtail.board.measures import find_measure
+from longtail.board.model import Answers, Draft, Entry
+from longtail.board.ranking import ranked
 from longtail.board.verdicts import (
+    agreement,
     best_of_inflation,
-    half_width,
-    mean_half_width,
-    mean_sd,
-    paired,
+    contrasts,
+    leader_correction,
     paired_half_width,
     pooled_sd,
     reproduction,
-    shared_ranks,
-    t_quantile,
 )
+from longtail.board.verdicts import test_interval as interval_of
+from longtail.results.statistics import mcnemar, t_quantile
 
 
 def test_what_a_test_set_can_resolve() -> None:
     # The half-widths at each board's median that the literature is judged by.
-    assert round(half_width(52.0, 10_000), 2) == 0.98
-    assert round(half_width(53.5, 50_000), 2) == 0.44
-    assert round(half_width(41.7, 36_500), 2) == 0.51
+    for value, num, half in ((52.0, 10_000, 0.98), (53.5, 50_000, 0.44), (41.7, 36_500, 0.51)):
+        low, high = interval_of(value, num)
+        assert round((high - low) / 2, 2) == half
+        assert low < value < high
     assert round(paired_half_width(10_000), 2) == 0.88
-
-
-def test_an_interval_over_seeds_needs_three_of_them() -> None:
-    assert mean_half_width([1.0]) is None
-    assert mean_half_width([1.0, 2.0]) is None
-    for values, factor in (([1.0, 2.0, 4.0], 2.48), ([1.0, 2.0, 4.0, 5.0, 9.0], 1.24)):
-        deviation = mean_sd(values)[1]
-        half = mean_half_width(values)
-        assert deviation is not None
-        assert half is not None
-        assert half / deviation == pytest.approx(factor, abs=0.006)
+    # Nothing is certain because everything was right, or nothing.
+    assert interval_of(100.0, 100)[0] < 97.5
+    assert interval_of(0.0, 100)[1] > 2.5
 
 
 def test_the_best_of_several_seeds_is_inflated() -> None:
@@ -89,49 +88,105 @@ def test_a_verdict_holds_its_level() -> None:
     missed = 0
     for _ in range(4000):
         values = [generator.gauss(50, 0.4) for _ in range(4)]
-        mean, sd = mean_sd(values)
+        mean, sd = statistics.fmean(values), statistics.stdev(values)
         verdict = reproduction(generator.gauss(50, 0.4), mean, 4, sd, tolerance=0.0)
         missed += verdict.p is not None and verdict.p < 0.05
     assert 130 <= missed <= 275
 
 
-def test_who_cannot_be_told_from_the_leader_shares_its_rank() -> None:
-    assert shared_ranks([50.0, 54.0, 53.5, 53.2, 53.0], 0.88) == [5, 1, 1, 1, 4]
-    # A chain of small gaps does not pull everybody up: distance counts from the group's leader.
-    assert shared_ranks([54.0, 53.5, 53.0, 52.5], 0.88) == [1, 1, 3, 3]
-    assert shared_ranks([1.0, 2.0, 2.0], None) == [3, 1, 1]
-    assert shared_ranks([4.0, 3.9, 9.0], 0.2, higher_is_better=False) == [1, 1, 3]
-    # Scattering seeds widen what cannot be told apart.
-    assert shared_ranks([54.0, 53.0], 0.88, True, [0.0, 0.9]) == [1, 1]
-    assert shared_ranks([], 1.0) == []
+def entry(name: str, value: float | None, **more: Any) -> Entry:
+    """A claim on a board of 10,000 test images, with the interval of one run."""
+    low, high = (None, None) if value is None else interval_of(value, 10_000)
+    fields = {"track": "scratch", "badge": "reported", "low": low, "high": high, **more}
+    return Entry(
+        id=name, board="b", kind="reported", method=name, method_id=None, paper=None, value=value, raw=str(value),
+        metric="Accuracy", dataset_name="B", **fields,
+    )  # fmt: skip
 
 
-def ranks_hold(rank: Callable[..., list[int]]) -> bool:
-    """The two properties of shared ranks that the mutants below lack."""
-    return rank([54.0, 53.5, 53.0, 52.5], 0.88) == [1, 1, 3, 3] and rank([50.0, 54.0, 53.5], 0.88) == [3, 1, 1]
+Ranks = dict[str, tuple[int | None, int | None]]
+
+
+def placed(entries: list[Entry], measure: str = "accuracy", **answers: Answers) -> Ranks:
+    variant = Variant(id="b", dataset="b", name="B", num_test=10_000)
+    out, _ = ranked(Draft(variant, find_measure(measure), entries, answers))
+    return {each.id: (each.rank, each.rank_high) for each in out}
+
+
+def test_ranks_are_what_the_intervals_leave_possible() -> None:
+    # Two independent intervals of +-0.98 tell 1.39 points.
+    found = placed([entry("a", 54.0), entry("b", 53.5), entry("c", 52.5), entry("d", 50.0)])
+    assert found == {"a": (1, 2), "b": (1, 3), "c": (2, 3), "d": (4, 4)}
+    # Without an interval only the numbers themselves can tell.
+    bare = {"low": None, "high": None}
+    assert placed([entry("a", 1.0, **bare), entry("b", 2.0, **bare), entry("c", 2.0, **bare)], "nll") == {
+        "a": (1, 1), "b": (2, 3), "c": (2, 3),
+    }  # fmt: skip
+    no_rank = [entry("a", None), entry("b", 3.0, superseded_by="a"), entry("c", 4.0, flags=("scale-unknown",))]
+    assert set(placed(no_rank).values()) == {(None, None)}
+
+
+def made_answers(right: list[int], num: int = 2000, seeds: int = 1) -> Answers:
+    """Runs that are right on all items but the first ``right[seed]``, shifted by one item a seed."""
+    correct = torch.stack([torch.arange(num) >= right[min(seed, len(right) - 1)] + seed for seed in range(seeds)])
+    return Answers(correct, torch.arange(num) % 10, tuple(range(seeds)))
+
+
+def test_two_re_scored_entries_are_told_apart_by_the_paired_test() -> None:
+    first, second = made_answers([800]), made_answers([812])
+    # 12 of 2,000 items differ, all in one direction: far inside both intervals, and yet certain.
+    (found,) = contrasts([first, second])
+    assert found.word == "better in this run"
+    assert found.estimate.p == pytest.approx(mcnemar(first.correct[0], second.correct[0]))
+    scored = [entry("a", 60.0, n=1), entry("b", 59.4, n=1)]
+    assert placed(scored, a=first, b=second) == {"a": (1, 1), "b": (2, 2)}
+    assert placed(scored) == {"a": (1, 2), "b": (1, 2)}
+    # The same answers under two names are no difference.
+    assert placed([entry("a", 60.0), entry("b", 60.0)], a=first, b=first) == {"a": (1, 2), "b": (1, 2)}
+    # With two seeds there is no verdict, however far apart they lie.
+    two = {"a": made_answers([100], seeds=2), "b": made_answers([900], seeds=2)}
+    assert placed([entry("a", 95.0), entry("b", 55.0)], **two) == {"a": (1, 2), "b": (1, 2)}
+
+
+def test_better_than_the_better_is_better() -> None:
+    # The paired test tells a from b; b's claim-sized interval tells it from c, though a's own would not.
+    answers = {"a": made_answers([800]), "b": made_answers([812])}
+    wide = {"low": 50.0, "high": 70.0}
+    found = placed([entry("a", 60.0, **wide), entry("b", 59.4), entry("c", 57.0)], **answers)
+    assert found == {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
+
+
+def test_the_leaders_luck_by_simulation() -> None:
+    values, halves = [54.0, 53.8, 53.0, 47.0], [0.98, 0.98, 0.98, 0.98]
+    draws = np.random.default_rng(0).normal(values, np.array(halves) / 1.96, (200_000, 4))
+    assert leader_correction(values, halves) == pytest.approx(draws.max(axis=1).mean() - 54.0, abs=0.005)
+    assert leader_correction([54.0], [0.98]) == 0.0
+
+
+def ranks_hold(rank: Callable[[list[Entry]], Ranks]) -> bool:
+    """What the mutants below get wrong: order, direction of the interval's end, and the uncertain middle."""
+    return rank([entry("a", 54.0), entry("b", 53.5), entry("c", 52.5), entry("d", 50.0)]) == {
+        "a": (1, 2), "b": (1, 3), "c": (2, 3), "d": (4, 4),
+    }  # fmt: skip
 
 
 def test_wrong_ranks_would_be_noticed() -> None:
-    def chained(values: list[float], resolution: float) -> list[int]:
-        order = sorted(range(len(values)), key=lambda i: -values[i])
-        ranks = [1] * len(values)
-        for place, (before, i) in enumerate(itertools.pairwise(order), 2):
-            ranks[i] = ranks[before] if values[before] - values[i] <= resolution else place
-        return ranks
+    def plain(entries: list[Entry]) -> Ranks:
+        return {each.id: (place, place) for place, each in enumerate(entries, 1)}
 
-    def dense(values: list[float], resolution: float) -> list[int]:
-        found = shared_ranks(values, resolution)
-        return [sorted(set(found)).index(each) + 1 for each in found]
+    def leaders(entries: list[Entry]) -> Ranks:
+        """Whoever cannot be told from a group's leader shares its rank."""
+        found, leader, rank = {}, entries[0], 1
+        for place, each in enumerate(entries, 1):
+            if (leader.value or 0) - (each.value or 0) > 1.39:
+                leader, rank = each, place
+            found[each.id] = (rank, rank)
+        return found
 
-    def plain(values: list[float], resolution: float) -> list[int]:
-        return shared_ranks(values, 0.0)
-
-    def upside_down(values: list[float], resolution: float) -> list[int]:
-        return shared_ranks(values, resolution, higher_is_better=False)
-
-    assert ranks_hold(shared_ranks)
-    for mutant in (chained, dense, plain, upside_down):
-        assert not ranks_hold(mutant)
+    assert ranks_hold(placed)
+    assert not ranks_hold(plain)
+    assert not ranks_hold(leaders)
+    assert not ranks_hold(lambda entries: placed(entries, "error-rate-of-nothing"))
 
 
 def verdicts_hold(judge: Callable[[float, float, int, float, int], str]) -> bool:
@@ -173,13 +228,12 @@ def test_pooling() -> None:
     assert t_quantile(8) == pytest.approx(2.306, abs=1e-3)
 
 
-def test_paired_comparison_by_hand() -> None:
+def test_agreement_by_hand() -> None:
     first = [True] * 60 + [True] * 12 + [False] * 3 + [False] * 25
     second = [True] * 60 + [False] * 12 + [True] * 3 + [False] * 25
-    result = paired(first, second)
-    assert (result.both, result.only_first, result.only_second, result.neither) == (60, 12, 3, 25)
-    assert result.difference == pytest.approx(9.0)
+    arms = [Answers(torch.tensor([each]), torch.zeros(100, dtype=torch.int64), (0,)) for each in (first, second)]
+    assert agreement(*arms) == pytest.approx({"both": 60, "first": 12, "second": 3, "neither": 25})
+    (found,) = contrasts(arms)
+    assert found.estimate.value == pytest.approx(0.09)
     # Two-sided binomial: 2 * P(X <= 3 | 15, 1/2).
-    assert result.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(4)) / 2**15)
-    assert result.half_width == pytest.approx(100 * 1.96 * math.sqrt((0.15 - 0.09**2) / 100), abs=0.01)
-    assert paired([True, False], [True, False]).p == 1.0
+    assert found.estimate.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(4)) / 2**15)

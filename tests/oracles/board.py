@@ -40,6 +40,7 @@ def run(
     target: Tensor | None = None,
     counts: Tensor | None = None,
     stream: int = 0,
+    prediction: Tensor | None = None,
     **changes: Any,
 ) -> pathlib.Path:
     """Write one run; exactly ``round(accuracy * N)`` test images are right, which ones differs from seed to seed."""
@@ -51,7 +52,7 @@ def run(
     order = torch.randperm(num, generator=torch.Generator().manual_seed(1000 * stream + seed))
     right = torch.zeros(num, dtype=torch.bool)
     right[order[: round(accuracy * num)]] = True
-    prediction = made_up_predictions(target, right, len(counts))
+    prediction = made_up_predictions(target, right, len(counts)) if prediction is None else prediction
     facts = {
         "name": "digits-lt",
         "fingerprint": known.fingerprint,
@@ -71,7 +72,7 @@ def run(
         target=target,
         prediction=prediction,
         num_classes=len(counts),
-        config={"type": "Recipe", "name": recipe, "stages": [STAGE]},
+        config={"type": "Recipe", "name": recipe, "model": {"type": "Small"}, "stages": [STAGE]},
     )
     report = evaluate(target, prediction, counts=counts, many=facts["many"], few=facts["few"])
     record = dataclasses.replace(record, **{"data": facts, "report": report.to_json(), **changes})
@@ -131,6 +132,10 @@ DIRT = {
     "spread-in-value": row("Spread", "44.1 ± 0.3"),
     "decimal-comma": row("Comma", "44,25"),
     "decoration": row("Star", "43.9*"),
+    "thousands-comma": row("Thousands", "4,390.1"),
+    "odd-sign": row("Plus", "+43.2"),
+    "date-impossible": row("Month", "43.1", paper_url="https://arxiv.org/abs/2015.12345"),
+    "look-alike-letters": row("DRО-LT", "43.05"),  # its O is a Cyrillic letter
     "not-a-number": row("Words", "see paper"),
     "out-of-range": row("Huge", "4390"),
     "unknown-metric": row("Wow", "4", metrics={"Wow factor": "4"}),
@@ -142,7 +147,7 @@ DIRT = {
     "date-before-paper": row("Early", "41.5", paper_date="2020-01-01"),
     "date-of-first-version": row("Late", "41.6", paper_url="https://arxiv.org/abs/2107.00001v4"),
     "extra-data-undeclared": row("Big (ViT-B/16, CLIP)", "18.3"),
-    "track-inferred": row("Small (ResNet-32)", "48.3"),
+    "track-inferred": row("Tuned (ViT-B/16, ImageNet-21K)", "18.4"),
     "unsafe-link": row("Link", "47", code_links=[{"title": "x", "url": "javascript:alert(1)"}]),
 }
 """One row for each kind of defect that an import must flag."""
@@ -159,3 +164,11 @@ def dirty_archive() -> list[dict[str, Any]]:
 def write_archive(path: pathlib.Path, tables: list[dict[str, Any]] | None = None) -> pathlib.Path:
     path.write_text(json.dumps(dirty_archive() if tables is None else tables, ensure_ascii=False))
     return path
+
+
+def add_claims(root: pathlib.Path, name: str, entries: list[dict[str, Any]]) -> pathlib.Path:
+    """A file of claims in a board's own folder."""
+    (root / "claims").mkdir(parents=True, exist_ok=True)
+    file = root / "claims" / f"{name}.json"
+    file.write_text(json.dumps({"claim": entries}, ensure_ascii=False))
+    return file

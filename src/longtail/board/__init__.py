@@ -11,7 +11,7 @@ from typing import Any
 
 from longtail.errors import InputError
 
-__all__ = ["build", "export_archive", "import_archive", "serve", "submit", "verify"]
+__all__ = ["build", "export_archive", "import_archive", "serve", "submit", "submit_predictions", "verify"]
 
 
 def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -> dict[str, Any]:
@@ -31,28 +31,35 @@ def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000
 
 
 def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None) -> list[dict[str, Any]]:
-    """Take finished runs into a board; see :func:`longtail.board.submissions.submit`."""
-    from longtail.board import submissions
+    """Take finished runs into a board; see :func:`longtail.board.intake.submit`."""
+    from longtail.board import intake
 
-    return submissions.submit(records, root=root, submitter=submitter)
+    return intake.submit(records, root=root, submitter=submitter)
 
 
-def verify(root: Path) -> list[str]:
-    """Re-score everything and list what differs; see :func:`longtail.board.submissions.verify`."""
-    from longtail.board import submissions
+def submit_predictions(files: Sequence[Path], *, root: Path, **stated: Any) -> dict[str, Any]:
+    """Take predictions of any framework into a board; see :func:`longtail.board.intake.submit_predictions`."""
+    from longtail.board import intake
 
-    return submissions.verify(root)
+    return intake.submit_predictions(files, root=root, **stated)
+
+
+def verify(root: Path, expect: str | None = None) -> list[str]:
+    """Re-score everything and list what differs; see :func:`longtail.board.verification.verify`."""
+    from longtail.board import verification
+
+    return verification.verify(root, expect)
 
 
 def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
-    """Take evaluation tables of the Papers with Code archive in; see :func:`longtail.board.archive.import_archive`."""
-    from longtail.board import archive
+    """Take a file of the Papers with Code archive in; see :mod:`longtail.board.archive.importing`."""
+    from longtail.board.archive import importing
 
-    return archive.import_archive(file, root=root)
+    return importing.import_archive(file, root=root)
 
 
 def export_archive(root: Path, file: Path) -> dict[str, Any]:
-    """Write them back; see :func:`longtail.board.archive.export_archive`."""
-    from longtail.board import archive
+    """Write them back; see :func:`longtail.board.export.export_archive`."""
+    from longtail.board import export
 
-    return archive.export_archive(root, file)
+    return export.export_archive(root, file)

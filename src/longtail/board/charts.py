@@ -196,17 +196,16 @@ def class_counts(counts: Sequence[int], *, many: int, few: int, name: str) -> Ma
     return Markup("".join(out))
 
 
-def intervals(rows: Sequence[tuple[str, float, float, bool]], *, name: str) -> Markup:
+def intervals(rows: Sequence[tuple[str, float, float, float, bool]], *, name: str) -> Markup:
     """A dot with its interval for each of a few results.
 
     Args:
-        rows: ``(label, value, half width, re-scored)``.
+        rows: ``(label, value, low, high, re-scored)``.
         name: the title.
     """
     if not rows:
         return Markup("")
-    low = min(value - half for _, value, half, _ in rows)
-    high = max(value + half for _, value, half, _ in rows)
+    low, high = min(row[2] for row in rows), max(row[3] for row in rows)
     room = max((high - low) * 0.06, 0.2)
     low, high = low - room, high + room
     left, width, line = 300, 740, 30
@@ -222,18 +221,15 @@ def intervals(rows: Sequence[tuple[str, float, float, bool]], *, name: str) -> M
     for value in _ticks(low, high):
         out.append(f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="4" y2="{height - 26}"/>')
         out.append(f'<text class="tick middle" x="{x(value):.1f}" y="{height - 10}">{_number(value)}</text>')
-    for i, (label, value, half, rescored) in enumerate(rows):
+    for i, (label, value, lower, upper, rescored) in enumerate(rows):
         at = 18 + i * line
         css = "filled" if rescored else "hollow"
         short = label if len(label) <= 38 else label[:37] + "…"
         out.append(f'<text class="label end" x="{left - 12}" y="{at + 4}">{escape(short)}</text>')
-        out.append(
-            f'<line class="line track-scratch" x1="{x(value - half):.1f}" x2="{x(value + half):.1f}"'
-            f' y1="{at}" y2="{at}"/>'
-        )
+        out.append(f'<line class="line track-scratch" x1="{x(lower):.1f}" x2="{x(upper):.1f}" y1="{at}" y2="{at}"/>')
         out.append(
             f'<circle class="mark {css} track-scratch" cx="{x(value):.1f}" cy="{at}" r="5">'
-            f"<title>{escape(label)}: {value:.2f} ± {half:.2f}</title></circle>"
+            f"<title>{escape(label)}: {value:.2f} [{lower:.2f}, {upper:.2f}]</title></circle>"
         )
     out.append("</svg>")
     return Markup("".join(out))

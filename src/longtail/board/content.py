@@ -197,6 +197,12 @@ class Content:
     datasets: dict[str, Dataset]
     variants: dict[str, Variant]
     claims: list[Claim]
+    withdrawn: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def superseded(self) -> dict[str, str]:
+        """Which claim stands for which earlier one."""
+        return {claim.supersedes: claim.id for claim in self.claims if claim.supersedes}
 
 
 def _fields(kind: type) -> set[str]:
@@ -345,6 +351,13 @@ _CLAIM_INPUT = _fields(Claim) - {"value", "measure", "kind", "flags", "paper_tit
 }
 
 
+def _quoted(value: str, quote: str) -> bool:
+    """Whether a quote holds the value as a whole token: 2.4 does not stand in 52.4, nor in 2.45."""
+    before = r"(?<![\d.,])" if value[:1].isdigit() else r"(?<![\d])"
+    after = r"(?![\d])(?![.,]\d)" if value[-1:].isdigit() else ""
+    return re.search(before + re.escape(value) + after, quote) is not None
+
+
 def claim_from(entry: Mapping[str, Any], where: str) -> Claim:
     """Check one typed-in claim and bring its value to its board's scale.
 
@@ -373,8 +386,8 @@ def claim_from(entry: Mapping[str, Any], where: str) -> Claim:
     value = parse_value(printed)
     if value.number is None:
         raise InputError(f"{where}: {printed!r} is no number")
-    if str(printed).strip() not in given["quote"]:
-        raise InputError(f"{where}: the quote {given['quote']!r} does not contain the value {printed!r}")
+    if not _quoted(str(printed).strip(), given["quote"]):
+        raise InputError(f"{where}: the quote {given['quote']!r} does not contain the value {printed!r} as a number")
     measure, number = canonical(find_measure(given["metric"]), value.number)
     if measure.unit == "%" and not 0 <= number <= 100:
         raise InputError(f"{where}: {printed!r} is no percentage")
@@ -404,13 +417,46 @@ def _parse(text: str, name: str) -> Any:
 
 
 def claims_in(text: str, name: str) -> list[Claim]:
-    """The claims of one file: a table ``defaults`` and a list ``claim`` whose entries override it."""
+    """The claims of one file: a table ``defaults`` and a list ``claim`` whose entries override it.
+
+    The date among the defaults is that of the paper that prints the numbers; a second-hand number does not take it.
+    """
+    return _claims(_claims_table(text, name), name)
+
+
+def _claims_table(text: str, name: str) -> dict[str, Any]:
     table = _parse(text, name)
-    if not isinstance(table, dict) or not isinstance(table.get("claim"), list):
-        raise InputError(f"{name}: expected a list named 'claim'")
-    _only(table, {"defaults", "claim"}, name)
-    defaults = table.get("defaults", {})
-    return [claim_from({**defaults, **entry}, f"{name}, claim {i + 1}") for i, entry in enumerate(table["claim"])]
+    kinds = [kind for kind in ("claim", "withdraw") if isinstance(table, dict) and isinstance(table.get(kind), list)]
+    if not kinds:
+        raise InputError(f"{name}: expected a list named 'claim' or 'withdraw'")
+    _only(table, {"defaults", "claim", "withdraw"}, name)
+    return dict(table)
+
+
+def _claims(table: Mapping[str, Any], name: str) -> list[Claim]:
+    found, defaults = [], table.get("defaults", {})
+    for i, entry in enumerate(table.get("claim", ())):
+        where = f"{name}, claim {i + 1}"
+        if not isinstance(entry, Mapping) or not isinstance(defaults, Mapping):
+            raise InputError(f"{where}: expected a table")
+        given = {**defaults, **entry}
+        if given.get("second_hand") and "date" not in entry:
+            given.pop("date", None)
+        found.append(claim_from(given, where))
+    return found
+
+
+def _withdrawals(table: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Identifiers that are withdrawn, with the reason as pages show it."""
+    out = {}
+    for i, entry in enumerate(table.get("withdraw", ())):
+        where = f"{name}, withdraw {i + 1}"
+        if not isinstance(entry, Mapping):
+            raise InputError(f"{where}: expected a table")
+        _only(entry, {"id", "reason", "by", "date"}, where)
+        parts = [_text(entry, "reason", where), entry.get("by"), _date(entry.get("date"), where)]
+        out[_text(entry, "id", where)] = ", ".join(str(part) for part in parts if part)
+    return out
 
 
 @cache
@@ -427,11 +473,15 @@ def shipped() -> Content:
     methods = [_method(entry, name) for name, text in texts("methods") for entry in _parse(text, name)["method"]]
     datasets = [_dataset(_parse(text, name), name) for name, text in texts("datasets")]
     claims = [claim for name, text in texts("claims") for claim in claims_in(text, name)]
-    return _content(papers, methods, datasets, claims)
+    return _content(papers, methods, datasets, claims, {})
 
 
 def _content(
-    papers: Sequence[Paper], methods: Sequence[Method], datasets: Sequence[Dataset], claims: Sequence[Claim]
+    papers: Sequence[Paper],
+    methods: Sequence[Method],
+    datasets: Sequence[Dataset],
+    claims: Sequence[Claim],
+    withdrawn: dict[str, str],
 ) -> Content:
     def unique(things: Sequence[Any], kind: str) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -445,6 +495,8 @@ def _content(
     for claim in claims:
         seen, at = {claim.id}, claim
         while at.supersedes is not None:
+            if at.supersedes.startswith("archive-"):
+                break
             if at.supersedes not in by_id:
                 raise InputError(f"claim {at.id!r} supersedes {at.supersedes!r}, which does not exist")
             if at.supersedes in seen:
@@ -457,23 +509,65 @@ def _content(
         datasets=unique(datasets, "data set"),
         variants=unique([variant for each in datasets for variant in each.variants], "variant"),
         claims=list(claims),
+        withdrawn=withdrawn,
     )
 
 
-def load(root: Path | None) -> Content:
-    """The shipped content, and the claims that a board's own folder adds to it."""
-    base = shipped()
-    if root is None or not (root / "claims").is_dir():
-        return base
-    claims = list(base.claims)
-    for file in sorted((root / "claims").iterdir()):
+def load(root: Path | None, warnings: list[str] | None = None) -> Content:
+    """The shipped content, and the claims and withdrawals that a board's own folder adds to it.
+
+    Args:
+        root: the board's folder.
+        warnings: told of each file that cannot be read, which is then skipped; without it, such a file is an error.
+
+    Raises:
+        InputError: naming the file and the place.
+    """
+    content = shipped()
+    folder = root / "claims" if root is not None else None
+    problems: dict[str, InputError] = {}
+    waiting: list[tuple[str, list[Claim], dict[str, str]]] = []
+    for file in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
         if file.suffix in (".toml", ".json") and not file.name.startswith("."):
             try:
-                text = file.read_text("utf-8")
-            except (OSError, UnicodeError) as error:
-                raise InputError(f"{file}: cannot be read: {error}") from None
-            claims += claims_in(text, file.name)
-    return _content(list(base.papers.values()), list(base.methods.values()), list(base.datasets.values()), claims)
+                table = _claims_table(_read(file), file.name)
+                waiting.append((file.name, _claims(table, file.name), _withdrawals(table, file.name)))
+            except InputError as error:
+                problems[file.name] = error
+    # A file may supersede what stands in another, so each is tried until none of the rest fits any more.
+    tried = 0
+    while waiting and tried < len(waiting):
+        name, claims, withdrawn = waiting.pop(0)
+        try:
+            content = _with(content, claims, withdrawn)
+            problems.pop(name, None)
+            tried = 0
+        except InputError as error:
+            problems[name] = error
+            waiting.append((name, claims, withdrawn))
+            tried += 1
+    for name, problem in sorted(problems.items()):
+        if warnings is None:
+            raise problem
+        warnings.append(f"claims/{name}: skipped, {problem}")
+    return content
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from None
+
+
+def _with(content: Content, claims: Sequence[Claim], withdrawn: dict[str, str]) -> Content:
+    return _content(
+        list(content.papers.values()),
+        list(content.methods.values()),
+        list(content.datasets.values()),
+        [*content.claims, *claims],
+        content.withdrawn | withdrawn,
+    )
 
 
 def find_variant(content: Content, name: str) -> Variant | None:
@@ -507,31 +601,3 @@ def write_once(path: Path, data: bytes) -> None:
             raise InputError(f"{path} exists; the board's files are never edited, add a new one instead") from None
     finally:
         os.unlink(temporary)
-
-
-def append_claims(root: Path, name: str, entries: Sequence[Mapping[str, Any]]) -> Path:
-    """Add a file of claims to a board's own folder; nothing that stands there is touched.
-
-    Args:
-        root: the board's folder.
-        name: what the file is called, without its ending.
-        entries: the claims' fields, as for :func:`claim_from`.
-
-    Returns:
-        The new file.
-
-    Raises:
-        InputError: if a claim is unusable, its id is taken, or the file exists.
-    """
-    known = load(root)
-    new = [claim_from(entry, f"claim {i + 1}") for i, entry in enumerate(entries)]
-    _content(
-        list(known.papers.values()),
-        list(known.methods.values()),
-        list(known.datasets.values()),
-        [*known.claims, *new],
-    )
-    path = root / "claims" / f"{slug(name)}.json"
-    text = json.dumps({"claim": [dict(entry) for entry in entries]}, indent=1, ensure_ascii=False, sort_keys=True)
-    write_once(path, (text + "\n").encode())
-    return path

@@ -21,14 +21,14 @@ BADGES = (
         0,
         "archive",
         "Archive",
-        "The number stood in the Papers with Code archive when that ended.",
+        "The number stands in a collection: the Papers with Code archive as it ended, or notes that name no address.",
         "That it stands in a paper, that its protocol is the board's, or that anyone saw it happen.",
     ),
     Badge(
         1,
         "reported",
         "Reported",
-        "A named source prints the number, at the place given.",
+        "A named source with an address prints the number, at the place given.",
         "That the source is right. Seeds, the epoch that was chosen and the data may differ from row to row.",
     ),
     Badge(

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from longtail.board.evidence import BADGES
-from longtail.board.index import Board, Entry, Index
+from longtail.board.model import Board, Entry
+from longtail.board.reader import Index
 from longtail.board.values import clean, safe_url
 
 _COLUMNS = (
     "rank",
+    "rank_high",
     "method",
+    "options",
     "value",
+    "low",
+    "high",
     "sd",
     "n",
     "many",
@@ -53,8 +59,14 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "value": entry.value,
         "sd": entry.sd,
         "n": entry.n,
-        "test_half_width": entry.test_half,
-        "seed_half_width": entry.seed_half,
+        "low": entry.low,
+        "high": entry.high,
+        "half_width": entry.half_width,
+        "rank_high": entry.rank_high,
+        "options": list(entry.options),
+        "marks": list(entry.marks),
+        "completeness": entry.completeness,
+        "withdrawn": entry.withdrawn,
         "many": entry.many,
         "medium": entry.medium,
         "few": entry.few,
@@ -94,6 +106,8 @@ def board_json(board: Board) -> dict[str, Any]:
         "unit": board.measure.unit,
         "higher_is_better": board.measure.higher_is_better,
         "resolution": board.resolution,
+        "completeness": board.completeness,
+        "best": [dataclasses.asdict(best) for best in board.best],
         "tasks": list(board.tasks),
         "entries": board.entries,
         "rescored": board.scored,
@@ -125,7 +139,7 @@ def as_csv(index: Index, board: Board) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for entry in index.entries(board.slug):
-        given = {**entry_json(entry), "flags": " ".join(entry.flags)}
+        given = {**entry_json(entry), "flags": " ".join(entry.flags), "options": "; ".join(entry.options)}
         writer.writerow([_cell(given[name]) for name in _COLUMNS])
     return out.getvalue()
 

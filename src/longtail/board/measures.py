@@ -11,14 +11,25 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric: ``unit`` is ``%`` or empty; ``complement`` names the measure that this one is 100 minus of."""
+    """A metric.
+
+    Args:
+        id: its address.
+        name: as pages show it.
+        unit: ``%`` or empty.
+        higher_is_better: ``None`` where nobody has said; such a measure is shown and sorted, and not ranked.
+        complement: the measure that this one is 100 minus of.
+        proportion: it is the share of a test set's items, so that the size of the set gives it a binomial interval.
+        aliases: other names found in papers and catalogues.
+    """
 
     id: str
     name: str
     unit: str
     higher_is_better: bool | None
     complement: str | None
-    aliases: tuple[str, ...]
+    proportion: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 def _key(name: str) -> str:
@@ -36,6 +47,7 @@ def measures() -> dict[str, Measure]:
             unit=entry.get("unit", ""),
             higher_is_better=entry["higher_is_better"],
             complement=entry.get("complement"),
+            proportion=entry.get("proportion", False),
             aliases=tuple(entry.get("aliases", ())),
         )
         for entry in table
@@ -63,7 +75,7 @@ def find_measure(name: str) -> Measure:
         return known
     from longtail.board.values import slug
 
-    return Measure(id=slug(name), name=name, unit="", higher_is_better=None, complement=None, aliases=())
+    return Measure(id=slug(name), name=name, unit="", higher_is_better=None, complement=None)
 
 
 def canonical(measure: Measure, number: float) -> tuple[Measure, float]:

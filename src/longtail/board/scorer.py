@@ -2,75 +2,166 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from longtail.board.content import Variant
-from longtail.board.predictions import Predictions, is_trusted, keys, read_predictions
+from longtail.board.keys import is_trusted, keys
+from longtail.board.model import Answers
 from longtail.errors import InputError
-from longtail.metrics import Report, evaluate
+from longtail.metrics import evaluate
+from longtail.results.record import parse, read_predictions
+from longtail.results.rescoring import rescore, score
 
-SCORER = 1
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One run's predictions: identity, true and predicted class of each test item."""
+
+    index: Tensor
+    target: Tensor
+    prediction: Tensor
+
+
+SCORER = 2
 """Raised whenever a change can move a score."""
-_COMPARED = ("accuracy", "balanced_accuracy", "many", "medium", "few", "macro_f1")
-_KEPT = (*_COMPARED, "geometric_mean", "harmonic_mean", "worst_decile", "group_sizes", "thresholds", "num_samples")
+MAX_CLASSES = 2000
+"""Classes of a data set that the board does not know; one that it knows has as many as it has."""
+_KEPT = (
+    "accuracy",
+    "balanced_accuracy",
+    "many",
+    "medium",
+    "few",
+    "macro_f1",
+    "geometric_mean",
+    "harmonic_mean",
+    "worst_decile",
+    "group_sizes",
+    "thresholds",
+    "num_samples",
+    "per_class",
+)
 
 
-def _report(predictions: Predictions, counts: Sequence[int], many: int, few: int) -> Report:
-    return evaluate(
-        torch.from_numpy(predictions.target.copy()),
-        torch.from_numpy(predictions.prediction.copy()),
-        counts=torch.tensor(list(counts), dtype=torch.int64),
-        many=many,
-        few=few,
-    )
-
-
-def score_run(record: Mapping[str, Any], content: bytes, variant: Variant | None, where: str) -> dict[str, Any]:
+def score_run(
+    record: Mapping[str, Any], content: bytes, variant: Variant | None, where: str
+) -> tuple[dict[str, Any], Scored]:
     """Recompute one run's numbers from its predictions.
 
     Args:
-        record: the run's record in its JSON form, checked already.
-        content: its ``predictions.npz``; the checksum has been compared already.
+        record: the run's record in its JSON form.
+        content: its ``predictions.npz``.
         variant: the board's data set, if the board knows it.
         where: what to call the run in an error.
 
     Returns:
-        The numbers as they go into ``scores/``, with ``trusted``: whether the true classes are known to be right.
+        The numbers as they go into ``scores/``, with ``trusted``: whether the true classes are known to be right; and
+        the run as it was read.
 
     Raises:
         InputError: if the predictions are unusable, or disagree with what the record claims: both numbers are shown.
     """
-    data, claimed = record["data"], record["report"]
-    predictions = read_predictions(content, where, num_classes=len(data["counts"]))
-    key = keys().get(variant.key) if variant is not None and variant.key else None
-    if key is not None and len(data["counts"]) != key.num_classes:
-        raise InputError(f"{where}: {len(data['counts'])} classes; the test set {key.id!r} has {key.num_classes}")
-    trusted = is_trusted(predictions, key, where)
-    own = _report(predictions, data["counts"], data["many"], data["few"])
-    for name in _COMPARED:
-        said, found = claimed[name], getattr(own, name)
-        if (said is None) != (found is None) or (said is not None and abs(said - found) > 1e-6):
-            shown = [("none" if each is None else f"{100 * each:.4f} %") for each in (said, found)]
-            raise InputError(f"{where}: the record claims {name} {shown[0]}, its own predictions give {shown[1]}")
+    counts = record.get("data", {}).get("counts", ()) if isinstance(record.get("data"), dict) else ()
+    check_classes(len(counts) if isinstance(counts, list) else 0, variant, where)
+    loaded = parse(json.dumps(record).encode(), content, where, folder=Path(where))
+    trusted = is_trusted(loaded.index, loaded.target, _key(variant), where)
+    report = rescore(loaded)
     if variant is not None and variant.counts is not None:
-        # Held-out validation images may be missing from a class, never added to it.
-        standard = variant.counts
-        if len(standard) != len(data["counts"]) or any(
-            have > most for have, most in zip(data["counts"], standard, strict=True)
-        ):
-            raise InputError(
-                f"{where}: the training counts {list(data['counts'])[:4]}... are not those of {variant.name},"
-                f" {list(standard)[:4]}..."
-            )
-        own = _report(predictions, standard, variant.many, variant.few)
-    values = own.to_json()
-    return {
-        "seed": record["seed"],
-        "trusted": trusted,
-        "sha256": record["predictions"]["sha256"],
-        **{name: values[name] for name in _KEPT},
-        "per_class": values["per_class"],
-    }
+        same_counts(counts, variant, where)
+        report = score(loaded, counts=variant.counts, many=variant.many, few=variant.few)
+    values = report.to_json()
+    numbers = {name: values[name] for name in _KEPT}
+    numbers |= {"seed": record["seed"], "trusted": trusted, "sha256": record["predictions"]["sha256"]}
+    return numbers, Scored(loaded.index, loaded.target, loaded.prediction)
+
+
+def score_predictions(content: bytes, seed: int, variant: Variant, where: str) -> tuple[dict[str, Any], Scored]:
+    """Score predictions that come without a record, on a data set that the board knows.
+
+    Args:
+        content: an ``.npz`` of index, target and prediction.
+        seed: what the run is called.
+        variant: the board's data set.
+        where: what to call the run in an error.
+
+    Returns:
+        As for :func:`score_run`; shot groups have no value where the class counts are not known here.
+
+    Raises:
+        InputError: if the predictions are unusable.
+    """
+    found = read_predictions(content, where)
+    num_classes = variant.num_classes or 0
+    for name in ("target", "prediction"):
+        if int(found[name].min()) < 0 or int(found[name].max()) >= num_classes:
+            raise InputError(f"{where}: {name} must hold classes from 0 to {num_classes - 1}")
+    if len(set(found["index"].tolist())) != len(found["index"]):
+        raise InputError(f"{where}: an index occurs more than once")
+    trusted = is_trusted(found["index"], found["target"], _key(variant), where)
+    report = evaluate(
+        found["target"],
+        found["prediction"],
+        counts=torch.tensor(list(variant.counts or (1,) * num_classes)),
+        many=variant.many,
+        few=variant.few,
+    )
+    values = report.to_json()
+    if variant.counts is None:
+        values |= dict.fromkeys(("many", "medium", "few"))
+    numbers = {name: values[name] for name in _KEPT}
+    digest = hashlib.sha256(content).hexdigest()
+    return {"seed": seed, "trusted": trusted, "sha256": digest, **numbers}, Scored(**found)
+
+
+def _key(variant: Variant | None) -> Any:
+    return keys().get(variant.key) if variant is not None and variant.key else None
+
+
+def check_classes(count: int, variant: Variant | None, where: str) -> None:
+    """Refuse more classes than can be scored in little memory, before anything is computed.
+
+    Raises:
+        InputError: naming both numbers.
+    """
+    known = variant.num_classes if variant is not None else None
+    if known is not None and count != known:
+        raise InputError(f"{where}: {count} classes; {variant.name if variant else ''} has {known}")
+    if known is None and count > MAX_CLASSES:
+        raise InputError(f"{where}: {count} classes; at most {MAX_CLASSES:,} are taken on a data set unknown here")
+
+
+def same_counts(counts: Sequence[int], variant: Variant, where: str) -> None:
+    """Refuse training counts above the board's; held-out validation images may be missing, never added.
+
+    Raises:
+        InputError: showing the first of both.
+    """
+    standard = variant.counts or ()
+    if len(standard) != len(counts) or any(have > most for have, most in zip(counts, standard, strict=True)):
+        raise InputError(
+            f"{where}: the training counts {list(counts)[:4]}... are not those of {variant.name},"
+            f" {list(standard)[:4]}..."
+        )
+
+
+def answers(runs: Sequence[Scored], seeds: Sequence[int]) -> Answers:
+    """The answers of one method's runs on the same test items, in the order of the items' identities.
+
+    Raises:
+        InputError: if the runs were not tested on the same items.
+    """
+    order = [run.index.argsort(stable=True) for run in runs]
+    first = runs[0].target[order[0]]
+    for run, place in zip(runs, order, strict=True):
+        if not torch.equal(run.index[place], runs[0].index[order[0]]) or not torch.equal(run.target[place], first):
+            raise InputError("the seeds were not tested on the same images")
+    correct = [run.prediction[place] == run.target[place] for run, place in zip(runs, order, strict=True)]
+    return Answers(torch.stack(correct), first, tuple(seeds))

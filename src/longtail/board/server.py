@@ -21,11 +21,16 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from longtail.board import pages
 from longtail.board.content import load
 from longtail.board.feeds import board_json, entry_json
-from longtail.board.index import Index, build_index
-from longtail.board.predictions import MAX_FILE
+from longtail.board.index import build_index
+from longtail.board.pages import render
+from longtail.board.pages.pairs import pair
+from longtail.board.pages.search import missing as missing_page
+from longtail.board.pages.search import search as search_page
+from longtail.board.pages.submissions import UPLOAD_MIB
+from longtail.board.pages.submissions import submit as submit_page
+from longtail.board.reader import Index
 from longtail.board.submissions import (
     FILE_NAME,
     MAX_JSON,
@@ -36,8 +41,9 @@ from longtail.board.submissions import (
     write_submission,
 )
 from longtail.errors import InputError
+from longtail.results.record import MAX_PREDICTIONS_BYTES
 
-MAX_BODY = pages.UPLOAD_MIB << 20
+MAX_BODY = UPLOAD_MIB << 20
 MAX_QUEUE = 200
 """Submissions that may wait for review; further ones are refused until somebody has looked."""
 UPLOADS = 6
@@ -342,13 +348,13 @@ def create_app(root: Path | None = None) -> FastAPI:
     @app.get("/search", include_in_schema=False)
     def search(q: str = Query("", max_length=200)) -> Response:
         with current.reading() as index:
-            return Response(pages.search(index, True, q), media_type="text/html")
+            return Response(search_page(index, True, q), media_type="text/html")
 
     @app.get("/compare", include_in_schema=False)
     def compare(a: str = Query("", max_length=200), b: str = Query("", max_length=200)) -> Response:
         first, second = sorted((a, b))
         with current.reading() as index:
-            found = pages.pair(index, True, f"{first}--{second}")
+            found = pair(index, True, f"{first}--{second}")
         # Its links are relative to compare/, one level down.
         target = f"/compare/{first}--{second}.html" if found else "/compare.html"
         return Response(status_code=303, headers={"Location": target})
@@ -357,7 +363,7 @@ def create_app(root: Path | None = None) -> FastAPI:
     async def upload(request: Request) -> Response:
         def page(message: str, status: int) -> Response:
             with current.reading() as index:
-                text = pages.submit(index, True, message, failed=status >= 400)
+                text = submit_page(index, True, message, failed=status >= 400)
             return Response(text, status, media_type="text/html")
 
         if root is None:
@@ -376,7 +382,7 @@ def create_app(root: Path | None = None) -> FastAPI:
                 text = await document.read(MAX_JSON + 1)
                 if len(text) > MAX_JSON:
                     return page("The JSON file is too large.", 413)
-                contents = [(part.filename or "", await part.read(MAX_FILE + 1)) for part in parts]
+                contents = [(part.filename or "", await part.read(MAX_PREDICTIONS_BYTES + 1)) for part in parts]
                 name = await run_in_threadpool(take_upload, root, parse_json(text, "the JSON file"), form, contents)
         except InputError as error:
             return page(str(error), 422)
@@ -385,10 +391,10 @@ def create_app(root: Path | None = None) -> FastAPI:
     @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def anything(path: str, request: Request) -> Response:
         with current.reading() as index:
-            found = pages.render(index, path or "index.html", live=True, query=dict(request.query_params))
+            found = render(index, path or "index.html", live=True, query=dict(request.query_params))
             if found is None:
                 kept = path if path.count("/") < 8 else ""
-                return Response(pages.missing(True, kept), 404, media_type="text/html")
+                return Response(missing_page(True, kept), 404, media_type="text/html")
         return Response(found[1].encode("utf-8", "replace"), media_type=found[0])
 
     return app

@@ -8,8 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from longtail.board.content import load
 from longtail.board.index import build_index
-from longtail.board.submissions import verify
+from longtail.board.intake import locked, repair
+from longtail.board.verification import fingerprint, score_findings
 from longtail.errors import InputError
 
 MARK = ".longtail-board"
@@ -30,7 +32,7 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
     Raises:
         InputError: if ``out`` holds something else, a file cannot be read, or a score is not what re-scoring gives.
     """
-    from longtail.board.archive import import_archive
+    from longtail.board.archive.importing import import_archive
     from longtail.board.pages import paths, render
 
     out = Path(out)
@@ -38,8 +40,13 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
         raise InputError(f"{out} holds something else; name a new or empty folder")
     if root is not None and not Path(root).is_dir():
         raise InputError(f"{root} is no folder; make it, or leave it out for the shipped content alone")
-    if root is not None and (findings := verify(Path(root))):
-        raise InputError(f"{root}: {findings[0]} ({len(findings)} in all; longtail board verify lists them)")
+    if root is not None:
+        with locked(Path(root)):
+            content = load(Path(root), [])
+            repair(Path(root), content)
+            findings = score_findings(Path(root), content)
+        if findings:
+            raise InputError(f"{root}: {findings[0]} ({len(findings)} in all; longtail board verify lists them)")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
@@ -59,7 +66,7 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
                 size, count = size + len(data), count + 1
-            boards = index.boards()
+            boards, warnings = index.boards(), index.warnings
         (site / MARK).write_text("built by longtail board build\n")
         site.chmod(0o755)
         if out.exists():
@@ -75,4 +82,6 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
         "boards": len(boards),
         "entries": sum(board.entries for board in boards),
         "rescored": sum(board.scored for board in boards),
+        "warnings": warnings,
+        "hash": fingerprint(Path(root)) if root is not None else None,
     }

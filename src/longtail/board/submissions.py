@@ -1,7 +1,8 @@
-"""Submissions: the records of one method's runs with their predictions, taken in whole or not at all.
+"""Submissions: one method's runs with their predictions, checked and scored whole or not at all.
 
 A board's folder holds ``submissions/<id>/submission.json`` with one ``predictions-seed-<n>.npz`` for each seed,
-``scores/<id>.json`` beside it, and ``queue/`` for what came in by the upload form and waits for a look.
+``scores/<id>.json`` beside it, and ``queue/`` for what came in by the upload form and waits for a look. A submission
+holds either the records of runs of this library, or a statement about predictions of any other.
 """
 
 from __future__ import annotations
@@ -13,23 +14,24 @@ import os
 import re
 import shutil
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtail.board.content import TRACKS, Content, Variant, load, shipped, write_once
-from longtail.board.predictions import MAX_FILE
-from longtail.board.values import clean, safe_url, slug
+from longtail.board import recipes
+from longtail.board.content import Content, Variant
+from longtail.board.model import Answers
+from longtail.board.statement import check_statement
+from longtail.board.values import safe_url, slug
 from longtail.errors import InputError
 
 SCHEMA = 1
 MAX_JSON = 4 << 20
 MAX_SEEDS = 64
-FILE_NAME = re.compile(r"predictions-seed-(0|[1-9]\d{0,18})\.npz")
-_FIELDS = {"schema", "records", "submitter", "note", "code", "created", "supersedes"}
-_WORDS = {"RandomCrop": "crop", "HorizontalFlip": "flip"}
+FILE_NAME = re.compile(r"predictions-seed-(0|[1-9]\d{0,18})\.npz", re.ASCII)
+_TEXTS = {"submitter": 120, "note": 2000, "supersedes": 200}
+_FIELDS = {"schema", "records", "statement", "code", "created", *_TEXTS}
 _BACKBONES = {
     "resnet20": "ResNet-20",
     "resnet32": "ResNet-32",
@@ -43,23 +45,147 @@ _BACKBONES = {
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission that has been checked: what it says, the files it comes with, and its scores."""
+    """A submission that has been checked.
+
+    Args:
+        id: its name, from what it holds.
+        body: what it says.
+        files: its predictions by file name.
+        score: what the scorer has found.
+        view: what the pages say of it.
+        answers: which test items each run got right.
+    """
 
     id: str
     body: dict[str, Any]
     files: dict[str, bytes]
     score: dict[str, Any]
+    view: dict[str, Any]
+    answers: Answers
 
 
-def _records(body: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    from longtail.results.record import Record
+def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, content: Content) -> Submission:
+    """Check a submission from anywhere and score it; nothing is written.
 
-    if not isinstance(body.get("records"), list) or not body["records"]:
-        raise InputError(f"{where}: 'records' must be a list with one record for each seed")
-    if len(body["records"]) > MAX_SEEDS:
-        raise InputError(f"{where}: {len(body['records'])} records; at most {MAX_SEEDS} are taken")
-    records = [Record.from_json(each, f"{where}, record {i + 1}").to_json() for i, each in enumerate(body["records"])]
-    first = records[0]
+    Args:
+        body: parsed ``submission.json``.
+        files: its predictions by file name, ``predictions-seed-<n>.npz``.
+        where: what to call it in an error.
+        content: the board's content, for its data sets and methods.
+
+    Returns:
+        The submission with its identifier and its score.
+
+    Raises:
+        InputError: with everything that is wrong, in one line.
+    """
+    from longtail.board import scorer
+
+    if not isinstance(body, Mapping):
+        raise InputError(f"{where}: expected a JSON object")
+    problems = _outside(body)
+    stated = body.get("statement") is not None
+    records: list[dict[str, Any]] = []
+    statement: dict[str, Any] = {}
+    if stated:
+        statement, variant, found = check_statement(body["statement"], content)
+        problems += found
+        seeds = sorted(int(match[1]) for name in files if (match := FILE_NAME.fullmatch(name)))
+        if not 0 < len(seeds) <= MAX_SEEDS:
+            problems.append(f"predictions of 1 to {MAX_SEEDS} seeds are needed, named predictions-seed-N.npz")
+    else:
+        records = _records(body, problems)
+        seeds = sorted(record["seed"] for record in records)
+        variant = _variant(records[0]["data"], content) if records else None
+    expected = {f"predictions-seed-{seed}.npz" for seed in seeds}
+    for name in sorted(set(files) ^ expected) if seeds else ():
+        problems.append(f"{name!r} is {'missing' if name in expected else 'not expected'}")
+    _raise(problems, where)
+    runs, loaded = [], []
+    by_seed = {record["seed"]: record for record in records}
+    for seed in seeds:
+        name = f"predictions-seed-{seed}.npz"
+        try:
+            if stated:
+                assert variant is not None
+                numbers, run = scorer.score_predictions(files[name], seed, variant, f"{where}: {name}")
+            else:
+                numbers, run = scorer.score_run(by_seed[seed], files[name], variant, f"{where}: {name}")
+            runs.append(numbers)
+            loaded.append(run)
+        except InputError as error:
+            problems.append(str(error).removeprefix(f"{where}: "))
+    _raise(problems, where)
+    if len({run["sha256"] for run in runs}) != len(runs):
+        raise InputError(f"{where}: two seeds have the very same predictions; they are one run")
+    created = datetime.datetime.fromisoformat(body["created"]).astimezone(datetime.UTC).isoformat()
+    kept = {name: body.get(name) for name in sorted(_FIELDS) if body.get(name) is not None or name in _TEXTS}
+    kept |= {"created": created} | ({"statement": statement} if stated else {"records": records})
+    identity = _identity(kept, runs)
+    score = {
+        "schema": SCHEMA,
+        "scorer": scorer.SCORER,
+        "variant": variant.id if variant else None,
+        "trusted": all(run["trusted"] for run in runs),
+        "runs": runs,
+        "submission": identity,
+        "sha256": hashlib.sha256(encode(kept)).hexdigest(),
+    }
+    seen = _view_of_statement(kept, variant, runs) if stated else _view_of_records(kept, variant, content)
+    seen = {"id": identity, **seen, **{name: kept.get(name) for name in ("created", "code", *_TEXTS)}}
+    if stated:
+        method = _method_of(statement["method"], content)
+        seen |= {"method": method or slug(statement["method"])}
+    return Submission(identity, kept, dict(files), score, seen, scorer.answers(loaded, seeds))
+
+
+def _raise(problems: Sequence[str], where: str) -> None:
+    if len(problems) == 1:
+        raise InputError(f"{where}: {problems[0]}")
+    if problems:
+        listed = "; ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))
+        raise InputError(f"{where}: {len(problems)} problems: {listed}")
+
+
+def _outside(body: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the fields around the runs."""
+    known = ", ".join(sorted(_FIELDS))
+    problems = [f"unknown field {str(name)[:80]!r}; known are {known}" for name in sorted(set(body) - _FIELDS)]
+    if body.get("schema") != SCHEMA:
+        problems.append(f"schema {body.get('schema')!r}; this version reads schema {SCHEMA}"[:200])
+    for name, limit in _TEXTS.items():
+        text = body.get(name)
+        if text is not None and (not isinstance(text, str) or len(text) > limit):
+            problems.append(f"{name!r} must be a text of at most {limit} characters")
+    if body.get("code") is not None and safe_url(body["code"]) is None:
+        problems.append("'code' must be an http or https address")
+    try:
+        datetime.datetime.fromisoformat(body["created"]).astimezone(datetime.UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        problems.append("'created' must be an ISO 8601 time")
+    if body.get("statement") is not None and body.get("records") is not None:
+        problems.append("a submission has 'records' or a 'statement', not both")
+    return problems
+
+
+def _records(body: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:
+    """The records that are sound; what is wrong with the others, and among them, goes to ``problems``."""
+    from longtail.results.record import parse_record
+
+    given = body.get("records")
+    if not isinstance(given, list) or not given:
+        problems.append("'records' must be a list with one record for each seed")
+        return []
+    if len(given) > MAX_SEEDS:
+        problems.append(f"{len(given)} records; at most {MAX_SEEDS} are taken")
+        return []
+    records = []
+    for i, each in enumerate(given):
+        try:
+            records.append(parse_record(json.dumps(each).encode(), f"record {i + 1}").to_json())
+        except (InputError, RecursionError) as error:
+            problems.append(str(error)[:500])
+    first = records[0] if records else {}
     for i, record in enumerate(records[1:]):
         for name, same in (
             ("recipe", lambda r: r["recipe"]),
@@ -69,13 +195,13 @@ def _records(body: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
             ("selection rule", lambda r: r["selection"]),
         ):
             if same(record) != same(first):
-                raise InputError(f"{where}: record {i + 2} differs from the first in its {name}; submit them apart")
+                problems.append(f"record {i + 2} differs from the first in its {name}; submit them apart")
     seeds = [record["seed"] for record in records]
     if len(set(seeds)) != len(seeds):
-        raise InputError(f"{where}: two records have the same seed")
-    hashes = [record["predictions"]["sha256"] for record in records]
+        problems.append("two records have the same seed")
+    hashes = [record["predictions"].get("sha256") for record in records]
     if len(set(hashes)) != len(hashes):
-        raise InputError(f"{where}: two seeds have the very same predictions; they are one run")
+        problems.append("two seeds have the very same predictions; they are one run")
     return records
 
 
@@ -94,59 +220,30 @@ def _variant(data: Mapping[str, Any], content: Content) -> Variant | None:
     return None
 
 
-def _augmentations(config: object) -> list[str]:
-    """The names of all augmentations in a configuration, in order, each once."""
-    found: list[str] = []
-
-    def names(thing: object) -> None:
-        if isinstance(thing, dict):
-            kind = thing.get("type")
-            if isinstance(kind, str):
-                found.append(_WORDS.get(kind, kind))
-            for value in thing.values():
-                names(value)
-        elif isinstance(thing, list):
-            for value in thing:
-                names(value)
-
-    def walk(thing: object) -> None:
-        if isinstance(thing, dict):
-            for name, value in thing.items():
-                (names if name == "augmentation" else walk)(value)
-        elif isinstance(thing, list):
-            for value in thing:
-                walk(value)
-
-    walk(config)
-    return list(dict.fromkeys(clean(name, 60) for name in found))
+def _method_of(name: str, content: Content) -> str | None:
+    """The identifier of a method by its name, an alias, or the recipe that implements it."""
+    wanted = slug(name)
+    for each in content.methods.values():
+        if wanted in {slug(known) for known in (each.id, each.name, *each.aliases)} or each.recipe == name:
+            return each.id
+    return None
 
 
-def _pretrained(thing: object) -> bool:
-    if isinstance(thing, dict):
-        return bool(thing.get("pretrained")) or any(_pretrained(value) for value in thing.values())
-    return isinstance(thing, list) and any(_pretrained(value) for value in thing)
+def _view_of_records(body: Mapping[str, Any], variant: Variant | None, content: Content) -> dict[str, Any]:
+    """What the pages say of runs of this library, derived from their records alone."""
+    from longtail.results.record import Record, budget_note
 
-
-def view(body: Mapping[str, Any], name: str, content: Content) -> dict[str, Any]:
-    """What the pages say of a submission, derived from its records alone."""
     first = body["records"][0]
-    stages = first["config"].get("stages")
-    epochs = [
-        stage["epochs"]
-        for stage in (stages if isinstance(stages, list) else ())
-        if isinstance(stage, dict) and isinstance(stage.get("epochs"), int)
-    ]
-    method = next((each for each in content.methods.values() if each.recipe == first["recipe"]), None)
-    variant = _variant(first["data"], content)
-    track = first["data"].get("track")
-    if track not in TRACKS:
-        track = (
-            "imagenet" if _pretrained(first["config"].get("model")) or first["model"].get("pretrained") else "scratch"
-        )
+    epochs = recipes.stage_epochs(first["config"])
+    base = recipes.method_name(first["recipe"])
+    method = next((each for each in content.methods.values() if each.recipe == base), None)
+    record = Record.from_json(first)
+    notes = [budget_note(record)]
     return {
-        "id": name,
-        "method": method.id if method else slug(first["recipe"]),
-        "name": method.name if method else first["recipe"],
+        "method": method.id if method else slug(base),
+        "name": method.name if method else base,
+        "options": recipes.options_in_words(first["recipe"], first["config"]),
+        "marks": [note for note in notes if note],
         "recipe": first["recipe"],
         "data": {
             **first["data"],
@@ -157,15 +254,14 @@ def view(body: Mapping[str, Any], name: str, content: Content) -> dict[str, Any]
         "backbone": _BACKBONES.get(first["model"]["name"], first["model"]["name"]),
         "config": first["config"],
         "selection": first["selection"],
-        "epochs": sum(epochs) or None,
+        "epochs": sum(epochs) if epochs else None,
         "stages": epochs,
-        "augmentation": " + ".join(_augmentations(first["config"])) or None,
-        "track": track,
-        "created": body["created"],
-        "submitter": body.get("submitter"),
-        "note": body.get("note"),
-        "code": body.get("code"),
-        "supersedes": body.get("supersedes"),
+        "augmentation": recipes.augmentations(first["config"]),
+        "extra_data": None,
+        "track": recipes.track(first),
+        "probe": recipes.is_linear_probe(first["config"]),
+        "paper": None,
+        "framework": None,
         "runs": [
             {
                 "seed": record["seed"],
@@ -182,71 +278,52 @@ def view(body: Mapping[str, Any], name: str, content: Content) -> dict[str, Any]
     }
 
 
-def _identity(records: Sequence[Mapping[str, Any]]) -> str:
-    core = sorted((record["seed"], record["predictions"]["sha256"]) for record in records)
-    text = json.dumps(
-        [core, records[0]["recipe"], records[0]["config"], records[0]["data"]["fingerprint"]], sort_keys=True
-    )
-    name = slug(f"{records[0]['recipe'][:40]} {records[0]['data']['name'][:40]}")
-    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, content: Content) -> Submission:
-    """Check a submission from anywhere and score it; nothing is written.
-
-    Args:
-        body: parsed ``submission.json``.
-        files: its predictions by file name, ``predictions-seed-<n>.npz``.
-        where: what to call it in an error.
-        content: the board's content, for its data sets and methods.
-
-    Returns:
-        The submission with its identifier and its score.
-
-    Raises:
-        InputError: with the first thing that is wrong.
-    """
-    from longtail.board.scorer import SCORER, score_run
-
-    if not isinstance(body, Mapping):
-        raise InputError(f"{where}: expected a JSON object")
-    if extra := sorted(set(body) - _FIELDS):
-        raise InputError(f"{where}: unknown field {extra[0]!r}; known are {', '.join(sorted(_FIELDS))}")
-    if body.get("schema") != SCHEMA:
-        raise InputError(f"{where}: schema {body.get('schema')!r}; this version reads schema {SCHEMA}")
-    for name, limit in (("submitter", 120), ("note", 2000), ("supersedes", 200)):
-        text = body.get(name)
-        if text is not None and (not isinstance(text, str) or len(text) > limit):
-            raise InputError(f"{where}: {name!r} must be a text of at most {limit} characters")
-    if body.get("code") is not None and safe_url(body["code"]) is None:
-        raise InputError(f"{where}: 'code' must be an http or https address")
-    try:
-        created = datetime.datetime.fromisoformat(body["created"]).astimezone(datetime.UTC)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise InputError(f"{where}: 'created' must be an ISO 8601 time") from None
-    records = _records(body, where)
-    expected = {f"predictions-seed-{record['seed']}.npz" for record in records}
-    if set(files) != expected:
-        wrong = sorted(set(files) ^ expected)[0]
-        raise InputError(f"{where}: {wrong!r} is {'missing' if wrong in expected else 'not expected'}")
-    kept = {**{name: body.get(name) for name in sorted(_FIELDS)}, "records": records, "created": created.isoformat()}
-    variant = _variant(records[0]["data"], content)
-    runs = []
-    for record in sorted(records, key=lambda record: record["seed"]):
-        name = f"predictions-seed-{record['seed']}.npz"
-        if hashlib.sha256(files[name]).hexdigest() != record["predictions"]["sha256"]:
-            raise InputError(f"{where}: {name} is not the file that its record was written with (SHA-256 differs)")
-        runs.append(score_run(record, files[name], variant, f"{where}: {name}"))
-    score = {
-        "schema": SCHEMA,
-        "scorer": SCORER,
-        "variant": variant.id if variant else None,
-        "trusted": all(run["trusted"] for run in runs),
-        "runs": runs,
+def _view_of_statement(body: Mapping[str, Any], variant: Variant | None, runs: Sequence[Any]) -> dict[str, Any]:
+    """What the pages say of predictions of another framework: what was stated, and no more."""
+    assert variant is not None
+    said = body["statement"]
+    return {
+        "name": said["method"],
+        "options": (),
+        "marks": [],
+        "recipe": None,
+        "data": {
+            "name": variant.library or variant.name,
+            "imbalance": variant.imbalance,
+            "variant": variant.id,
+            "standard": False,
+            "fingerprint": None,
+            "split_seed": None,
+            "num_train": variant.images,
+            "num_test": variant.num_test,
+            "counts": list(variant.counts or ()),
+            "many": variant.many,
+            "few": variant.few,
+        },
+        "model": None,
+        "config": None,
+        "stages": [said["epochs"]] if said["epochs"] is not None else [],
+        "probe": False,
+        **{name: said[name] for name in ("backbone", "selection", "epochs", "augmentation", "extra_data", "paper")},
+        "framework": said["framework"],
+        "track": said["track"] or "unstated",
+        "runs": [{"seed": run["seed"], "sha256": run["sha256"]} for run in runs],
     }
-    identity = _identity(records)
-    score |= {"submission": identity, "sha256": hashlib.sha256(encode(kept)).hexdigest()}
-    return Submission(identity, kept, dict(files), score)
+
+
+def _identity(body: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
+    core = sorted((run["seed"], run["sha256"]) for run in runs)
+    if "records" in body:
+        first = body["records"][0]
+        what, name, data = (
+            [first["recipe"], first["config"], first["data"]["fingerprint"]],
+            first["recipe"],
+            first["data"]["name"],
+        )
+    else:
+        what, name, data = [body["statement"]], body["statement"]["method"], body["statement"]["data"]
+    text = json.dumps([core, *what], sort_keys=True)
+    return f"{slug(f'{name[:40]} {data[:40]}')}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
@@ -254,7 +331,12 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return (json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _read_file(path: Path, limit: int) -> bytes:
+def read_file(path: Path, limit: int) -> bytes:
+    """A file's bytes, unless it is a link, or larger than ``limit``.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     try:
         if path.is_symlink() or not path.is_file():
             raise InputError(f"{path} is no file")
@@ -285,13 +367,15 @@ def read_submission(folder: Path, content: Content) -> Submission:
     """Read a submission's folder, check and score it.
 
     Raises:
-        InputError: with the first thing that is wrong.
+        InputError: with what is wrong.
     """
+    from longtail.results.record import MAX_PREDICTIONS_BYTES
+
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"{folder} is no folder of a submission")
-    body = parse_json(_read_file(folder / "submission.json", MAX_JSON), f"{folder.name}/submission.json")
+    body = parse_json(read_file(folder / "submission.json", MAX_JSON), f"{folder.name}/submission.json")
     files = {
-        each.name: _read_file(each, MAX_FILE)
+        each.name: read_file(each, MAX_PREDICTIONS_BYTES)
         for each in sorted(folder.iterdir())
         if each.name != "submission.json" and FILE_NAME.fullmatch(each.name)
     }
@@ -327,142 +411,12 @@ def write_submission(submission: Submission, parent: Path) -> Path:
     return target
 
 
-def _record_files(paths: Sequence[Path]) -> list[Path]:
-    """The ``record.json`` of every run that is named, or lies in a folder that is named; each once."""
-    out: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if path.is_file():
-            found = [path]
-        elif (path / "record.json").is_file():
-            found = [path / "record.json"]
-        else:
-            found = sorted(path.rglob("record.json")) if path.is_dir() else []
-        if not found:
-            raise InputError(f"{path}: no record.json there; give the folder of a finished run")
-        out |= {file.resolve(): None for file in found}
-    return list(out)
-
-
-def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[dict[str, Any], dict[str, bytes]]]:
-    """Gather run folders into submissions: one for each method, configuration and data set."""
-    groups: dict[str, list[tuple[dict[str, Any], bytes]]] = defaultdict(list)
-    for file in _record_files(paths):
-        record = parse_json(_read_file(file, 64 << 20), str(file))
-        if not isinstance(record, dict) or not isinstance(record.get("predictions"), dict):
-            raise InputError(f"{file} is no record")
-        from longtail.results.record import Record
-
-        record = Record.from_json(record, str(file)).to_json()
-        predictions = _read_file(file.parent / "predictions.npz", MAX_FILE)
-        same = json.dumps([record["recipe"], record["config"], record["data"]["fingerprint"]], sort_keys=True)
-        groups[same].append((record, predictions))
-    out = []
-    for members in groups.values():
-        members.sort(key=lambda member: member[0]["seed"])
-        created = max(
-            datetime.datetime.fromisoformat(record["started"]).astimezone(datetime.UTC) for record, _ in members
-        )
-        body = {
-            "schema": SCHEMA,
-            "records": [record for record, _ in members],
-            "submitter": submitter,
-            "created": created.isoformat(),
-        }
-        files = {f"predictions-seed-{record['seed']}.npz": content for record, content in members}
-        if len(files) != len(members):
-            raise InputError(f"two records of {members[0][0]['recipe']!r} have the same seed")
-        out.append((body, files))
-    return out
-
-
-def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None) -> list[dict[str, Any]]:
-    """Take finished runs, or a submission that waits in the queue, into a board.
-
-    Args:
-        records: folders of runs (with ``record.json`` and ``predictions.npz``), folders that hold such folders, or
-            folders of a submission; runs that differ only in their seed become one submission.
-        root: the board's folder.
-        submitter: who submits, as the page is to show it.
-
-    Returns:
-        For each submission its id, board and scores; ``already`` is true for one that was in the board before.
-
-    Raises:
-        InputError: if a record is unusable or its predictions disagree with it; nothing of the call is then written.
-    """
-    root = Path(root)
-    content = load(root)
-    folders = [Path(path) for path in records if (Path(path) / "submission.json").is_file()]
-    loose = [Path(path) for path in records if Path(path) not in folders]
-    checked = [(read_submission(folder, content), folder) for folder in folders]
-    checked += [(check(body, files, "submission", content), None) for body, files in body_of(loose, submitter)]  # type: ignore[misc]
-    if not checked:
-        raise InputError("nothing to submit: give the folders of finished runs")
-    out = []
-    for submission, folder in checked:
-        path = root / "submissions" / submission.id
-        already = path.exists()
-        if not already:
-            submission = _superseding(submission, root, content)
-            write_submission(submission, root / "submissions")
-            write_once(root / "scores" / f"{submission.id}.json", encode(submission.score))
-        if folder is not None and folder.resolve().parent == (root / "queue").resolve():
-            shutil.rmtree(folder)
-        seen = view(submission.body, submission.id, content)
-        accuracies = [run["accuracy"] for run in submission.score["runs"]]
-        out.append(
-            {
-                "id": submission.id,
-                "path": str(path),
-                "already": already,
-                "method": seen["name"],
-                "data": seen["data"]["name"],
-                "board": submission.score["variant"],
-                "trusted": submission.score["trusted"],
-                "seeds": [run["seed"] for run in submission.score["runs"]],
-                "accuracy": accuracies,
-                "mean_accuracy": sum(accuracies) / len(accuracies),
-            }
-        )
-    return out
-
-
-def _superseding(submission: Submission, root: Path, content: Content) -> Submission:
-    """Let a submission stand for an earlier one whose runs are all among its own."""
-    if submission.body["supersedes"]:
-        return submission
-    own = {run["sha256"] for run in submission.score["runs"]}
-    found = [
-        score["submission"]
-        for score in _scores(root)
-        if score["submission"] != submission.id and {run["sha256"] for run in score["runs"]} < own
-    ]
-    if not found:
-        return submission
-    body = {**submission.body, "supersedes": sorted(found)[-1]}
-    return check(body, submission.files, submission.id, content)
-
-
-def _scores(root: Path) -> Iterator[dict[str, Any]]:
-    folder = root / "scores"
-    for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
-        score = parse_json(file.read_bytes(), str(file))
-        if (
-            not isinstance(score, dict)
-            or score.get("submission") != file.stem
-            or not isinstance(score.get("runs"), list)
-        ):
-            raise InputError(f"{file} is not what the scorer writes; run longtail board verify")
-        yield score
-
-
-def scored_submissions(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """What is submitted and scored, for the index: the view of each submission, and its score.
+def scored_submissions(root: Path, content: Content) -> Iterator[Submission]:
+    """What is submitted and scored, for the index.
 
     Each is scored again here, and one that does not come out as it stands in ``scores/`` is left out: what has been
     changed by hand is never shown, whoever changed it.
     """
-    content = load(root)
     folder = root / "scores"
     for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
         try:
@@ -470,65 +424,4 @@ def scored_submissions(root: Path) -> Iterator[tuple[dict[str, Any], dict[str, A
         except InputError:
             continue
         if submission.id == file.stem and file.read_bytes() == encode(submission.score):
-            yield view(submission.body, submission.id, content), submission.score
-
-
-def verify(root: Path) -> list[str]:
-    """Re-score everything in a board's folder and compare with what stands there.
-
-    Args:
-        root: the board's folder.
-
-    Returns:
-        One line for each difference; empty if all is as it was scored.
-
-    Raises:
-        InputError: if there is no such folder.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root} is no folder of a board")
-    findings: list[str] = []
-    try:
-        shipped()
-        content = load(root)
-    except InputError as error:
-        return [str(error)]
-    folder = root / "submissions"
-    names = {each.name for each in folder.iterdir() if not each.name.startswith(".")} if folder.is_dir() else set()
-    for name in sorted(names):
-        try:
-            submission = read_submission(folder / name, content)
-            if submission.id != name:
-                findings.append(f"submissions/{name}: its content is that of {submission.id}")
-                continue
-            file = root / "scores" / f"{name}.json"
-            if not file.is_file():
-                findings.append(f"scores/{name}.json is missing")
-            elif file.read_bytes() != encode(submission.score):
-                findings.append(_difference(name, parse_json(file.read_bytes(), file.name), submission.score))
-        except InputError as error:
-            findings.append(f"submissions/{name}: {error}")
-    scores = root / "scores"
-    findings += [
-        f"scores/{file.name}: there is no such submission"
-        for file in (sorted(scores.glob("[!.]*.json")) if scores.is_dir() else ())
-        if file.stem not in names
-    ]
-    archive = root / "archive"
-    findings += [
-        f"archive/{file.name}: has been changed since it was imported"
-        for file in (sorted(archive.glob("[!.]*.jsonl")) if archive.is_dir() else ())
-        if hashlib.sha256(file.read_bytes()).hexdigest()[:12] != file.stem.rsplit("-", 1)[-1]
-    ]
-    return findings
-
-
-def _difference(name: str, stored: Any, scored: Mapping[str, Any]) -> str:
-    if isinstance(stored, dict):
-        for there, here in zip(stored.get("runs", ()), scored["runs"], strict=False):
-            for field, value in here.items():
-                if not isinstance(there, dict) or there.get(field) != value:
-                    said = there.get(field) if isinstance(there, dict) else None
-                    return f"scores/{name}.json: seed {here['seed']}: {field} is {said!r}, re-scored {value!r}"[:400]
-    return f"scores/{name}.json: differs from what the scorer writes"
+            yield submission

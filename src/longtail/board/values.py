@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_SPREAD = re.compile(r"\s*(?:±|\+/-|\+-|\\pm)\s*(\d+(?:\.\d+)?)\s*")
+_DIGITS = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(rf"[-+]?{_DIGITS}")
+_SPREAD = re.compile(rf"\s*\(?\s*(?:±|\+/-|\+-|\\pm)\s*({_DIGITS})\s*\)?\s*")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+\.\d+")
+_SUPERSCRIPTS = re.compile(r"[\u00b2\u00b3\u00b9\u2070-\u209c]+")
+_SIGNS = str.maketrans(dict.fromkeys("\u2212\u2012\u2013\u2010\u2011\ufe63", "-"))
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff\u202a-\u202e\u2066-\u2069]"
 )
@@ -33,46 +38,94 @@ def parse_value(raw: str | int | float) -> Value:
         raw: the value as it stands in the source, text or number.
 
     Returns:
-        The number (``None`` where there is none), the spread after a plus-minus sign, and flags out of
-        ``stray-whitespace``, ``percent-sign``, ``spread-in-value``, ``decimal-comma``, ``decoration`` and
-        ``not-a-number``.
+        The number (``None`` where there is none, or where it could be read in more than one way), the spread after a
+        plus-minus sign, and flags out of ``stray-whitespace``, ``percent-sign``, ``spread-in-value``,
+        ``decimal-comma``, ``thousands-comma``, ``odd-sign``, ``decoration`` and ``not-a-number``.
 
     Example:
         >>> parse_value("46.84\t").number, parse_value("46.84\t").flags
         (46.84, ('stray-whitespace',))
-        >>> parse_value("87.4%").flags
-        ('percent-sign',)
-        >>> parse_value("n/a").number is None
-        True
+        >>> parse_value("44.1 ± 0.3").number, parse_value("44.1 ± 0.3").spread
+        (44.1, 0.3)
+        >>> [parse_value(raw).number for raw in ("n/a", "1e999", "40.2 / 41.3", "< 0.1", "12M")]
+        [None, None, None, None, None]
     """
     if isinstance(raw, bool):
         return Value(str(raw), None, None, ("not-a-number",))
     if isinstance(raw, int | float):
-        number = float(raw)
-        finite = number == number and abs(number) != float("inf")
-        return Value(repr(raw), number if finite else None, None, () if finite else ("not-a-number",))
+        number = _finite(raw)
+        return Value(_shown(raw), number, None, () if number is not None else ("not-a-number",))
     flags: list[str] = []
-    text = unicodedata.normalize("NFKC", raw)
-    if text != text.strip() or raw != raw.strip() or "\t" in raw or "\n" in raw:
+    text = raw
+    if _SUPERSCRIPTS.search(text):
+        # A footnote's mark, which must not become a digit; after a 10 it is an exponent, which is not read.
+        text = _SUPERSCRIPTS.sub(lambda found: "" if not text[: found.start()].endswith("10") else " 0 ", text)
+        flags.append("decoration")
+    text = unicodedata.normalize("NFKC", text)
+    if raw != raw.strip() or "\t" in raw or "\n" in raw:
         flags.append("stray-whitespace")
-        text = text.strip()
+    text = text.strip()
     if "%" in text:
         flags.append("percent-sign")
         text = text.replace("%", "").strip()
     spread = None
     if found := _SPREAD.search(text):
         flags.append("spread-in-value")
-        spread = float(found[1])
+        spread = _finite(found[1])
         text = (text[: found.start()] + text[found.end() :]).strip()
-    if re.fullmatch(r"\d+,\d{1,2}", text):
+    if (plain := text.translate(_SIGNS)) != text or text.startswith("+"):
+        flags.append("odd-sign")
+        text = plain
+    if re.fullmatch(r"[-+]?\d+,\d{1,2}", text):
         flags.append("decimal-comma")
         text = text.replace(",", ".")
-    if _NUMBER.fullmatch(text):
-        return Value(raw, float(text), spread, tuple(flags))
+    elif _THOUSANDS.fullmatch(text):
+        flags.append("thousands-comma")
+        text = text.replace(",", "")
     numbers = _NUMBER.findall(text)
-    if len(numbers) == 1:
-        return Value(raw, float(numbers[0]), spread, (*flags, "decoration"))
-    return Value(raw, None, spread, (*flags, "not-a-number"))
+    number = _finite(numbers[0]) if len(numbers) == 1 else None
+    rest = _NUMBER.sub("", text)
+    if number is None or _READ_OTHERWISE.search(rest):
+        return Value(raw, None, spread, (*dict.fromkeys(flags), "not-a-number"))
+    if rest:
+        flags.append("decoration")
+    return Value(raw, number, spread, tuple(dict.fromkeys(flags)))
+
+
+_READ_OTHERWISE = re.compile(r"(?!\b(?:pts?|points?|pct|percent)\b)\b\w|[-+<>≤≥≪≫=/^$€£‰‱]")
+"""Beside a number, these make it another one: a bound, a unit, a fraction, a power, or part of a word."""
+
+
+def _finite(text: str | int | float) -> float | None:
+    try:
+        number = float(text)
+    except (OverflowError, ValueError):
+        return None
+    return number + 0.0 if math.isfinite(number) else None
+
+
+def _shown(raw: int | float) -> str:
+    try:
+        return repr(raw)
+    except ValueError:  # Python refuses to print whole numbers of many thousand digits.
+        return f"a whole number of {raw.bit_length() if isinstance(raw, int) else 0} bits"
+
+
+_LATIN_TWINS = set("АВЕЅІЈКМНОРСТУХаеѕіјорсухӏԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοϲν")
+
+
+def look_alike(text: str) -> bool:
+    """Whether a word holds letters that pass for Latin ones: mixed with Latin letters, or all of them such.
+
+    Example:
+        >>> look_alike("DRО-LT"), look_alike("DRO-LT"), look_alike("τ-norm")  # the first O is a Cyrillic letter
+        (True, False, False)
+    """
+    for word in re.findall(r"[^\W\d_]+", text):
+        twins = sum(letter in _LATIN_TWINS for letter in word)
+        if twins and (twins == len(word) or any("a" <= letter.lower() <= "z" for letter in word)):
+            return True
+    return False
 
 
 def clean(text: str, limit: int = 4000) -> str:

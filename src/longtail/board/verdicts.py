@@ -1,5 +1,6 @@
 """What a test set and a handful of seeds can tell apart, and whether a published number was reproduced.
 
+Intervals and tests are those of :mod:`longtail.results.statistics`, which the terminal and the report print as well.
 Values are on the board's scale (per cent for rates); every interval is at 95 %.
 """
 
@@ -8,7 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+
+import numpy as np
+import torch
+
+from longtail.board.model import Answers
+from longtail.results.statistics import (
+    BETTER,
+    WORSE,
+    Estimate,
+    difference,
+    estimate,
+    pool_seeds,
+    summarize,
+    t_quantile,
+    verdict,
+)
 
 Z = 1.959963984540054
 TYPICAL_DISAGREEMENT = 0.2
@@ -17,19 +34,38 @@ TOLERANCE = 1.0
 """Points by which a published number may miss without counting as missed."""
 
 
-def half_width(value: float, num_test: int) -> float:
-    """Half the 95 % interval that the size of the test set alone gives one accuracy, in points.
+def accuracy_estimate(answers: Answers) -> Estimate:
+    """The accuracy over the runs, in [0, 1], with the interval that ``compare`` prints for the same runs."""
+    return estimate(answers.correct, answers.target, weights=_shares(answers))[0]
+
+
+def _shares(answers: Answers) -> torch.Tensor:
+    support = torch.bincount(answers.target).double()
+    return (support / support.sum())[None]
+
+
+@lru_cache(maxsize=1 << 16)
+def test_interval(value: float, num_test: int) -> tuple[float, float]:
+    """The 95 % interval that the size of the test set alone gives a printed accuracy.
 
     Args:
         value: accuracy in per cent.
         num_test: images in the test set.
 
+    Returns:
+        Lower and upper end, in per cent: that of one run with so many right answers.
+
     Example:
-        >>> round(half_width(53.0, 10_000), 2)
-        0.98
+        >>> low, high = test_interval(53.0, 10_000)
+        >>> round(low, 2), round(high, 2)
+        (52.02, 53.98)
     """
-    rate = min(max(value / 100, 0.0), 1.0)
-    return 100 * Z * math.sqrt(rate * (1 - rate) / num_test)
+    right = round(num_test * min(max(value / 100, 0.0), 1.0))
+    found = accuracy_estimate(
+        Answers((torch.arange(num_test) < right)[None], torch.zeros(num_test, dtype=torch.int64), (0,))
+    )
+    assert found.low is not None and found.high is not None  # noqa: PT018
+    return 100 * found.low, 100 * found.high
 
 
 def paired_half_width(num_test: int, disagreement: float = TYPICAL_DISAGREEMENT) -> float:
@@ -46,36 +82,105 @@ def paired_half_width(num_test: int, disagreement: float = TYPICAL_DISAGREEMENT)
     return 100 * Z * math.sqrt(disagreement / num_test)
 
 
-@cache
-def t_quantile(degrees: int) -> float:
-    """The 97.5 % point of Student's t."""
-    from scipy.stats import t
+@dataclass(frozen=True)
+class Contrast:
+    """Two re-scored entries on the same test items.
 
-    return float(t.ppf(0.975, degrees))
+    Args:
+        first: place of the one.
+        second: place of the other.
+        estimate: accuracy of the first minus that of the second, in [0, 1], with its simultaneous interval.
+        word: the verdict on the first, as ``compare`` says it.
+        paired: the seeds are the same.
+    """
+
+    first: int
+    second: int
+    estimate: Estimate
+    word: str
+    paired: bool
+
+    @property
+    def sign(self) -> int:
+        """1 if the first is better, -1 if it is worse, 0 where they cannot be told apart."""
+        return self.word.startswith(BETTER) - self.word.startswith(WORSE)
 
 
-def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard deviation (n - 1); no deviation for one value."""
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+def contrasts(arms: Sequence[Answers]) -> list[Contrast]:
+    """Every pair of re-scored entries, tested on the same items; each entry's own contrasts are read together.
+
+    Args:
+        arms: answers on the same test items.
+
+    Returns:
+        One for each pair whose intervals lie near enough to need it; the others are told apart by any test.
+    """
+    if len(arms) < 2:
+        return []
+    weights, family = _shares(arms[0]), len(arms) - 1
+    several = [arm for arm in arms if len(arm.seeds) > 2]
+    same = len({arm.seeds for arm in several}) == 1
+    spread = [arm.correct for arm in several]
+    seeds = pool_seeds(spread, arms[0].target, weights=weights, paired=same) if len(several) > 1 else None
+    out = []
+    for i, first in enumerate(arms):
+        for j, second in enumerate(arms[i + 1 :], i + 1):
+            paired = first.seeds == second.seeds
+            (found,) = difference(
+                first.correct, second.correct, first.target, weights=weights, paired=paired, family=family, seeds=seeds
+            )
+            runs = min(len(first.seeds), len(second.seeds))
+            out.append(Contrast(i, j, found, verdict(found, runs), paired))
+    return out
 
 
-def mean_half_width(values: Sequence[float]) -> float | None:
-    """Half the t interval for the mean over seeds; ``None`` below three seeds, where it would say nothing.
+def same_items(first: Answers, second: Answers) -> bool:
+    """Whether two entries were tested on the same images with the same true classes."""
+    return torch.equal(first.target, second.target)
+
+
+def agreement(first: Answers, second: Answers) -> dict[str, float]:
+    """The share of the test images that both, only one, or neither got right, as a mean over pairs of runs."""
+    ours, theirs = first.correct.double().mean(dim=0), second.correct.double().mean(dim=0)
+    paired = (first.correct & second.correct).double().mean(dim=0) if first.seeds == second.seeds else None
+    both = ours * theirs if paired is None else paired
+    shares = {"both": both, "first": ours - both, "second": theirs - both, "neither": 1 - ours - theirs + both}
+    return {name: 100 * float(share.mean()) for name, share in shares.items()}
+
+
+def leader_correction(values: Sequence[float], half_widths: Sequence[float]) -> float:
+    """How much the largest of several uncertain numbers exceeds the largest truth on average, if they are the truth.
+
+    The largest of several estimates is picked partly for its luck. Each number is taken to scatter normally about
+    itself; what the expected maximum then exceeds the present one by is the winner's curse (a parametric bootstrap,
+    computed and not drawn).
+
+    Args:
+        values: of one track, higher is better.
+        half_widths: half of each one's 95 % interval.
+
+    Returns:
+        Points to subtract from the leader's number; 0 for a single one.
 
     Example:
-        >>> round(mean_half_width([-1.0, 0.0, 1.0]), 2)
-        2.48
-        >>> mean_half_width([1.0, 2.0]) is None
-        True
+        >>> round(leader_correction([50.0, 50.0], [1.96, 1.96]), 3), round(leader_correction([50.0, 40.0], [1, 1]), 3)
+        (0.564, 0.0)
     """
-    if len(values) < 3:
-        return None
-    deviation = mean_sd(values)[1]
-    assert deviation is not None
-    return t_quantile(len(values) - 1) * deviation / math.sqrt(len(values))
+    if len(values) < 2:
+        return 0.0
+    from scipy.stats import norm
+
+    value, scale = np.asarray(values, dtype=np.float64), np.maximum(np.asarray(half_widths) / Z, 1e-9)
+    best = float(value.max())
+    near = value > best - 8 * (scale + float(scale[value.argmax()]))
+    value, scale = value[near], scale[near]
+    low, high = float((value - 8 * scale).max()), float((value + 8 * scale).max())
+    grid = np.linspace(low, high, 4001)
+    below = np.ones_like(grid)
+    for centre, width in zip(value, scale, strict=True):
+        below *= norm.cdf(grid, centre, width)
+    # E max = low + integral of 1 - F over what lies above it.
+    return max(float(low + np.trapezoid(1 - below, grid) - best), 0.0)
 
 
 @cache
@@ -95,45 +200,11 @@ def best_of_inflation(num_seeds: int) -> float:
     return total * step
 
 
-def shared_ranks(
-    values: Sequence[float],
-    resolution: float | None,
-    higher_is_better: bool = True,
-    half_widths: Sequence[float] | None = None,
-) -> list[int]:
-    """Ranks in which whoever cannot be told from a group's leader shares the leader's rank.
-
-    Args:
-        values: one per method.
-        resolution: the smallest difference that the test set can tell; ``None`` if unknown: only ties share then.
-        higher_is_better: the measure's direction.
-        half_widths: what the seeds add, each method's half interval; 0 where there is none.
-
-    Returns:
-        Rank of each, from 1; after a group of n the next rank is n further on.
-
-    Example:
-        >>> shared_ranks([54.0, 53.5, 50.0], 0.88)
-        [1, 1, 3]
-    """
-    sign = 1 if higher_is_better else -1
-    widths = [0.0] * len(values) if half_widths is None else half_widths
-    order = sorted(range(len(values)), key=lambda i: -sign * values[i])
-    ranks = [0] * len(values)
-    leader, rank = 0, 0
-    for place, i in enumerate(order):
-        told = math.sqrt((resolution or 0.0) ** 2 + widths[leader] ** 2 + widths[i] ** 2)
-        if place == 0 or sign * (values[leader] - values[i]) > told + 1e-9:
-            leader, rank = i, place + 1
-        ranks[i] = rank
-    return ranks
-
-
 def pooled_sd(groups: Sequence[Sequence[float]]) -> tuple[float, int] | None:
     """One standard deviation over seeds for a whole board, with its degrees of freedom."""
     squares, degrees = 0.0, 0
     for values in groups:
-        deviation = mean_sd(values)[1]
+        deviation = summarize(values).sd
         if deviation is not None:
             squares += deviation**2 * (len(values) - 1)
             degrees += len(values) - 1
@@ -205,51 +276,3 @@ def reproduction(
     if interval > 2 * tolerance:
         return Verdict("undecided", f"{seen}: the seeds scatter too much to tell", gap, interval, p)
     return Verdict("agrees", seen, gap, interval, p)
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Two methods on the same test items: how often which was right, and what follows."""
-
-    both: int
-    only_first: int
-    only_second: int
-    neither: int
-    difference: float
-    half_width: float
-    p: float
-
-
-def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
-    """Compare two sets of predictions on the same items, exactly (McNemar).
-
-    Args:
-        first: whether the first method was right, item by item.
-        second: the same for the second.
-
-    Returns:
-        The four counts, the difference first - second in points with its 95 % half-width, and the two-sided p.
-
-    Example:
-        >>> result = paired([True] * 9 + [False], [False] * 9 + [True])
-        >>> result.only_first, result.only_second, round(result.p, 4)
-        (9, 1, 0.0215)
-    """
-    from scipy.stats import binomtest
-
-    num = len(first)
-    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
-    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
-    both = sum(a and b for a, b in zip(first, second, strict=True))
-    share = (only_first + only_second) / num
-    difference = (only_first - only_second) / num
-    discordant = only_first + only_second
-    return Paired(
-        both=both,
-        only_first=only_first,
-        only_second=only_second,
-        neither=num - both - discordant,
-        difference=100 * difference,
-        half_width=100 * Z * math.sqrt(max(share - difference**2, 0.0) / num),
-        p=float(binomtest(only_first, discordant).pvalue) if discordant else 1.0,
-    )

@@ -1,0 +1,268 @@
+"""The lines of all boards, gathered from claims, imported tables and submissions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from longtail.board.archive.claims import SOURCE, arxiv_number, claims_of
+from longtail.board.content import Claim, Content, Link, Method, Paper, Variant
+from longtail.board.evidence import BADGES, submission_badge
+from longtail.board.measures import Measure, find_measure
+from longtail.board.model import Draft, Entry, board_slug
+from longtail.board.scale import on_one_scale
+from longtail.board.values import clean, slug
+from longtail.board.verdicts import accuracy_estimate, test_interval
+from longtail.results.statistics import summarize
+
+Key = tuple[str, str, float | None]
+
+
+@dataclass
+class Gathered:
+    """Every line of every board, and what comes with them."""
+
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    papers: dict[str, Paper] = field(default_factory=dict)
+    submissions: list[dict[str, Any]] = field(default_factory=list)
+    changes: dict[tuple[str, str, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    warnings: list[str] = field(default_factory=list)
+
+    def draft(self, variant: Variant, measure: Measure) -> Draft:
+        """The board of a data set's variant and a measure, made if it is not there."""
+        return self.drafts.setdefault(board_slug(variant, measure), Draft(variant, measure))
+
+
+def gather(root: Path | None, content: Content) -> Gathered:
+    """Collect the lines of all boards.
+
+    Args:
+        root: the board's folder; ``None`` for the shipped content alone.
+        content: what the shipped files and those of the folder say.
+    """
+    out = Gathered(papers=dict(content.papers))
+    method_of = {slug(name): each for each in content.methods.values() for name in (*each.aliases, each.name, each.id)}
+    printed = _add_claims(out, content, method_of)
+    if root is not None:
+        _add_archive(out, root, content, method_of, printed)
+        _add_submissions(out, root, content)
+    for draft in out.drafts.values():
+        draft.entries = on_one_scale(draft.entries, draft.measure)
+    return out
+
+
+def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -> dict[Key, Entry]:
+    """Claims typed in; the result finds each by board, method and value."""
+    superseded = content.superseded
+    printed: dict[Key, Entry] = {}
+    for order, claim in enumerate(content.claims):
+        variant = content.variants.get(claim.dataset) or Variant(
+            id=slug(claim.dataset), dataset=slug(claim.dataset), name=claim.dataset
+        )
+        at = out.draft(variant, find_measure(claim.measure))
+        method = content.methods.get(claim.method_id or "") or method_of.get(slug(claim.method))
+        paper = claim.paper
+        if claim.second_hand and claim.date is None and method and method.paper in content.papers:
+            # Whoever prints another's number, it is as old as the other's paper.
+            claim = dataclasses.replace(claim, date=content.papers[method.paper].date)
+        replaced, gone = superseded.get(claim.id), content.withdrawn.get(claim.id)
+        entry = _claim_entry(claim, at, method, paper, replaced, gone, order)
+        at.entries.append(entry)
+        printed[entry.board, slug(claim.method), claim.value] = entry
+        if claim.added:
+            printing = content.papers.get(claim.paper or "")
+            if printing:
+                title, path = printing.title, f"papers/{printing.id}.html"
+            elif method:
+                title, path = method.name, f"methods/{method.id}.html"
+            else:
+                title, path = claim.method, f"boards/{entry.board}.html"
+            out.changes[claim.added, title, path, entry.board] += 1
+    return printed
+
+
+def _claim_entry(
+    claim: Claim,
+    at: Draft,
+    method: Method | None,
+    paper: str | None,
+    superseded_by: str | None = None,
+    withdrawn: str | None = None,
+    order: int = 0,
+) -> Entry:
+    number, variant = claim.value, at.variant
+    low = high = None
+    if number is not None and variant.num_test and at.measure.proportion:
+        low, high = test_interval(number, variant.num_test)
+    return Entry(
+        id=claim.id,
+        board=board_slug(variant, at.measure),
+        kind=claim.kind,
+        method=claim.method,
+        method_id=method.id if method else None,
+        paper=paper,
+        track=claim.track,
+        badge=(BADGES[0] if claim.kind == "archive" or claim.url is None else BADGES[1]).id,
+        value=number,
+        raw=claim.raw,
+        metric=claim.metric,
+        dataset_name=variant.name,
+        sd=claim.spread,
+        n=claim.trials,
+        low=low,
+        high=high,
+        many=claim.many,
+        medium=claim.medium,
+        few=claim.few,
+        backbone=claim.backbone,
+        epochs=claim.epochs,
+        augmentation=claim.augmentation,
+        selection=claim.selection,
+        extra_data=claim.extra_data,
+        date=claim.date,
+        source=claim.source,
+        locator=claim.locator,
+        quote=claim.quote,
+        url=claim.url,
+        second_hand=claim.second_hand,
+        catalogued=claim.catalogued,
+        note=claim.note,
+        flags=claim.flags,
+        tasks=claim.tasks,
+        paper_title=claim.paper_title,
+        supersedes=claim.supersedes,
+        superseded_by=superseded_by,
+        withdrawn=withdrawn,
+        code=claim.code,
+        order=order,
+    )
+
+
+def _add_archive(
+    out: Gathered, root: Path, content: Content, method_of: dict[str, Method], printed: dict[Key, Entry]
+) -> None:
+    papers = out.papers
+    paper_of = {slug(paper.title): paper.id for paper in papers.values()}
+    paper_of |= {paper.arxiv: paper.id for paper in papers.values() if paper.arxiv}
+    for claim, variant in claims_of(root, content, warnings=out.warnings):
+        at = out.draft(variant, find_measure(claim.measure))
+        name = slug(claim.method)
+        listed = printed.get((board_slug(variant, at.measure), name, claim.value))
+        if listed is not None:
+            # The archive repeats a claim that we hold with its source: one line, and a note that it does.
+            entries = at.entries
+            place = next(i for i, entry in enumerate(entries) if entry.id == listed.id)
+            if "also-in-archive" not in entries[place].flags:
+                entries[place] = dataclasses.replace(entries[place], flags=(*entries[place].flags, "also-in-archive"))
+            continue
+        paper = None
+        if claim.paper_title:
+            paper = paper_of.get(arxiv_number(claim.paper_url) or "") or paper_of.get(slug(claim.paper_title))
+            if paper is None:
+                paper = slug(claim.paper_title)
+                paper_of[paper] = paper
+                papers[paper] = Paper(
+                    id=paper,
+                    title=clean(claim.paper_title, 600),
+                    date=claim.date,
+                    links=(Link("Paper", claim.url),) if claim.url else (),
+                    source=SOURCE,
+                    kind="archive",
+                )
+            held = papers[paper]
+            if held.kind == "archive":
+                tasks = tuple(dict.fromkeys((*held.tasks, *claim.tasks)))
+                code = tuple(dict.fromkeys((*held.code, *claim.code)))
+                if tasks != held.tasks or code != held.code:
+                    papers[paper] = dataclasses.replace(held, tasks=tasks, code=code)
+        replaced, gone = content.superseded.get(claim.id), content.withdrawn.get(claim.id)
+        at.entries.append(_claim_entry(claim, at, method_of.get(name), paper, replaced, gone))
+
+
+def _add_submissions(out: Gathered, root: Path, content: Content) -> None:
+    from longtail.board.submissions import scored_submissions
+
+    found = list(scored_submissions(root, content))
+    replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}
+    for each in found:
+        submission, score = each.view, each.score
+        variant = content.variants.get(submission["data"].get("variant") or "") or _own_variant(submission, score)
+        measure = find_measure("linear-probe" if submission["probe"] else "accuracy")
+        at = out.draft(variant, measure)
+        badge = submission_badge(
+            trusted=score["trusted"], num_seeds=len(score["runs"]), selection=submission["selection"]
+        )
+        method = content.methods.get(submission["method"])
+        values = tuple(100 * run["accuracy"] for run in score["runs"])
+        summary, estimate = summarize(values), accuracy_estimate(each.answers)
+        entry = Entry(
+            id=submission["id"],
+            board=board_slug(variant, measure),
+            kind="scored",
+            method=clean(submission["name"], 200),
+            method_id=method.id if method else None,
+            paper=method.paper if method else None,
+            track=submission["track"],
+            badge=badge.id if badge else None,
+            value=summary.mean,
+            raw=f"{summary.mean:.2f}",
+            metric=measure.name,
+            dataset_name=variant.name,
+            sd=summary.sd,
+            n=summary.n,
+            low=None if estimate.low is None else 100 * estimate.low,
+            high=None if estimate.high is None else 100 * estimate.high,
+            many=_mean("many", score["runs"]),
+            medium=_mean("medium", score["runs"]),
+            few=_mean("few", score["runs"]),
+            backbone=clean(submission["backbone"], 80) if submission["backbone"] else None,
+            epochs=submission["epochs"],
+            augmentation=submission["augmentation"],
+            selection=submission["selection"],
+            extra_data=submission["extra_data"],
+            date=submission["created"][:10],
+            source="Predictions re-scored here",
+            locator=f"submission {submission['id']}",
+            note=submission["note"],
+            submission=submission["id"],
+            submitter=submission["submitter"],
+            supersedes=submission["supersedes"],
+            superseded_by=replaced.get(submission["id"]),
+            code=(Link("Code", submission["code"]),) if submission["code"] else (),
+            options=tuple(submission["options"]),
+            marks=tuple(submission["marks"]),
+            tasks=("Long-tail Learning",),
+            values=values,
+            split=submission["data"]["fingerprint"],
+        )
+        at.entries.append(entry)
+        if badge:
+            at.answers[entry.id] = each.answers
+        title = f"{entry.method}, {variant.name}"
+        out.changes[entry.date or "", title, f"submissions/{entry.id}.html", entry.board] += 1
+        out.submissions.append({**submission, "score": score, "board": entry.board, "badge": entry.badge})
+
+
+def _own_variant(submission: dict[str, Any], score: dict[str, Any]) -> Variant:
+    """A data set that the board does not know, as the submission describes it."""
+    data = submission["data"]
+    return Variant(
+        id=slug(data["name"]),
+        dataset=slug(data["name"]),
+        name=data["name"],
+        num_test=score["runs"][0]["num_samples"],
+        num_classes=len(data["counts"]),
+        images=sum(data["counts"]),
+        counts=tuple(data["counts"]),
+        many=data["many"],
+        few=data["few"],
+    )
+
+
+def _mean(name: str, runs: Sequence[dict[str, Any]]) -> float | None:
+    found = [run[name] for run in runs if run[name] is not None]
+    return 100 * sum(found) / len(found) if found else None

@@ -1,0 +1,211 @@
+"""What a board is made of: a ranking, and the lines on it; and how both are kept as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from longtail.board.content import Link, Variant
+from longtail.board.measures import Measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kind = TypeVar("Kind")
+
+PROTOCOL = ("track", "backbone", "epochs", "augmentation", "selection", "n")
+"""What a number has to state before it can be compared with another."""
+TRACK_ORDER = ("scratch", "imagenet", "foundation", "unstated")
+
+
+def board_slug(variant: Variant, measure: Measure) -> str:
+    """The address of a board: the variant's, with the measure where it is not the accuracy."""
+    return variant.id if measure.id == "accuracy" else f"{variant.id}-{measure.id}"
+
+
+@dataclass(frozen=True)
+class Best:
+    """What is known about the best of one track.
+
+    Args:
+        track: of the board.
+        possibly: the entries of which no other is known to be better.
+        corrected: the leader's figure less what picking the largest of several uncertain figures adds on average.
+        contrasts: paired comparisons that are read together in this track; each interval allows for all of them.
+    """
+
+    track: str
+    possibly: tuple[str, ...]
+    corrected: float | None
+    contrasts: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """One ranking: a variant of a data set and a measure."""
+
+    slug: str
+    name: str
+    variant: Variant
+    measure: Measure
+    resolution: float | None
+    tasks: tuple[str, ...]
+    entries: int
+    scored: int
+    updated: str | None
+    notable: bool
+    best: tuple[Best, ...] = ()
+    completeness: float | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a board, claimed or re-scored, on the board's scale."""
+
+    id: str
+    board: str
+    kind: str
+    method: str
+    method_id: str | None
+    paper: str | None
+    track: str
+    badge: str | None
+    value: float | None
+    raw: str
+    metric: str
+    dataset_name: str
+    sd: float | None = None
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    many: float | None = None
+    medium: float | None = None
+    few: float | None = None
+    backbone: str | None = None
+    epochs: int | None = None
+    augmentation: str | None = None
+    selection: str | None = None
+    extra_data: str | None = None
+    date: str | None = None
+    source: str | None = None
+    locator: str | None = None
+    quote: str | None = None
+    url: str | None = None
+    second_hand: bool = False
+    catalogued: bool = False
+    note: str | None = None
+    flags: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    paper_title: str | None = None
+    submission: str | None = None
+    submitter: str | None = None
+    supersedes: str | None = None
+    superseded_by: str | None = None
+    withdrawn: str | None = None
+    code: tuple[Link, ...] = ()
+    options: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    rank: int | None = None
+    rank_high: int | None = None
+    values: tuple[float, ...] = ()
+    split: str | None = None
+    order: int = 0
+
+    @property
+    def protocol(self) -> str:
+        """Epochs and augmentation in words; empty where nothing is stated."""
+        parts = [f"{self.epochs} epochs" if self.epochs is not None else "", self.augmentation or ""]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the 95 % interval, where there is one."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    @property
+    def current(self) -> bool:
+        """Whether it stands: not superseded, and not withdrawn."""
+        return self.superseded_by is None and self.withdrawn is None
+
+    @property
+    def completeness(self) -> float:
+        """The share of the protocol's fields that are stated."""
+        missing = {None, "", "unstated"}
+        return sum(getattr(self, name) not in missing for name in PROTOCOL) / len(PROTOCOL)
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the entry takes part in the ranking."""
+        return self.rank is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The answers behind a re-scored entry: which of the N test items each of S runs got right.
+
+    Args:
+        correct: (S, N), in the order of the items' identities.
+        target: (N,), the true classes.
+        seeds: one for each run.
+    """
+
+    correct: Tensor
+    target: Tensor
+    seeds: tuple[int, ...]
+
+
+@dataclass
+class Draft:
+    """A board while its entries are gathered."""
+
+    variant: Variant
+    measure: Measure
+    entries: list[Entry] = field(default_factory=list)
+    answers: dict[str, Answers] = field(default_factory=dict)
+
+
+def dump(thing: Any) -> str:
+    """A dataclass as JSON; fields at their defaults are left out, which makes a large board several times faster."""
+    left = {each.name: each.default for each in dataclasses.fields(thing)}
+    given = {name: getattr(thing, name) for name in left}
+    kept = {name: value for name, value in given.items() if value is not left[name]}
+    return json.dumps(kept, default=dataclasses.asdict, ensure_ascii=False)
+
+
+def parse(kind: type[Kind], text: str) -> Kind:
+    """What :func:`dump` wrote."""
+    return _made(kind, json.loads(text))
+
+
+def _made(kind: Callable[..., Kind], given: dict[str, Any]) -> Kind:
+    for name, inner in _tuples(kind).items():
+        if given.get(name) is not None:
+            made = given[name] if inner is None else (_made(inner, each) for each in given[name])
+            given[name] = tuple(made)
+    for name, inner in _nested(kind).items():
+        if given.get(name) is not None:
+            given[name] = _made(inner, given[name])
+    return kind(**given)
+
+
+@cache
+def _tuples(kind: Any) -> dict[str, Any]:
+    """The fields that are tuples, with the dataclass that they hold, if it is one."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        for each in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
+            if typing.get_origin(each) is tuple:
+                inner = typing.get_args(each)[0]
+                found[name] = inner if dataclasses.is_dataclass(inner) else None
+    return found
+
+
+@cache
+def _nested(kind: Any) -> dict[str, Any]:
+    return {name: hint for name, hint in typing.get_type_hints(kind).items() if dataclasses.is_dataclass(hint)}

@@ -1,0 +1,160 @@
+"""The list of boards, and the page of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from longtail.board import charts
+from longtail.board.model import TRACK_ORDER, Board, Entry
+from longtail.board.pages.template import fill, near
+from longtail.board.ranking import published_against_measured
+from longtail.board.reader import FILTERS, Index
+from longtail.board.values import slug
+
+ROWS = 100
+"""Lines of a board on one page."""
+SOTA = 250
+OTHERS = 4
+"""Further metrics that a board shows beside its own."""
+
+
+def card(index: Index, board: Board) -> dict[str, Any]:
+    """A board with the leader of each of its tracks."""
+    leaders = index.leaders(board.slug)
+    return {"board": board, "leaders": [(track, leaders[track]) for track in TRACK_ORDER if track in leaders]}
+
+
+def sota(index: Index, live: bool) -> str:
+    """All boards."""
+    boards = index.boards()
+    cards = [card(index, board) for board in boards[:SOTA]]
+    return fill("sota.html", "sota.html", live, cards=cards, more=max(0, len(boards) - SOTA))
+
+
+def _tracks(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    return [(track, list(group)) for track, group in groupby(entries, key=lambda entry: entry.track)]
+
+
+def _gaps(entries: Sequence[Entry], resolution: float | None) -> tuple[int, int] | None:
+    """Of the gaps between neighbours of one track, how many the test set cannot tell, and how many there are."""
+    if not resolution:
+        return None
+    small = total = 0
+    for _, group in _tracks(entries):
+        values = sorted(entry.value for entry in group if entry.rank and entry.value is not None)
+        for low, high in pairwise(values):
+            small += high - low < resolution
+            total += 1
+    return (small, total) if total >= 5 else None
+
+
+def board_path(name: str, page: int = 1) -> str:
+    """The address of a board's page."""
+    return f"boards/{name}.html" if page == 1 else f"boards/{name}.page-{page}.html"
+
+
+def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str, str] | None = None) -> str | None:
+    """One board: its tracks, filters, state of the art over time, and published against measured."""
+    found = index.board(name)
+    if found is None:
+        return None
+    chosen = {key: value[:200] for key, value in (query or {}).items() if key in (*FILTERS, "extra") and value}
+    spelled = index.spellings(name)
+    shown, count = index.filtered(name, chosen, spelled, limit=ROWS, offset=(page - 1) * ROWS)
+    pages = max(1, math.ceil(count / ROWS))
+    if page > pages:
+        return None
+    everything = shown if count == found.entries and pages == 1 else index.entries(name, limit=5 * ROWS)
+    against = against_board(index, found) if page == 1 and found.scored else []
+    points = [charts.Point(date, track, value, method, badge.startswith(("re-", "ind")))
+              for date, track, value, method, badge in index.points(name)]  # fmt: skip
+    chart: Markup | None = None
+    steps: list[charts.Step] = []
+    if page == 1 and points and found.measure.higher_is_better is not None:
+        steps = charts.steps(points, found.resolution, found.measure.higher_is_better)
+        chart = charts.progress(
+            points,
+            resolution=found.resolution,
+            higher_is_better=found.measure.higher_is_better,
+            name=found.name,
+            axis=f"{found.measure.name}{', %' if found.measure.unit == '%' else ''}",
+        )
+    suffix = "".join(f"&{key}={quote(value)}" for key, value in chosen.items())
+    links = [
+        (n, f"{name}.html?page={n}{suffix}" if chosen else board_path(name, n).removeprefix("boards/"))
+        for n in near(page, pages)
+    ]
+    return fill(
+        "board.html",
+        board_path(name, page),
+        live,
+        section="sota.html",
+        board=found,
+        dataset=found.variant.dataset if index.dataset(found.variant.dataset) else None,
+        board_tasks=[(slug(each), each) for each in found.tasks[:12]],
+        groups=_tracks(shown),
+        options={each: sorted(set(known.values())) for each, known in spelled.items()},
+        spelled={each: standing for known in spelled.values() for each, standing in known.items()},
+        bests={each.track: each for each in found.best},
+        shows={
+            "groups": any(value is not None for entry in shown for value in (entry.many, entry.medium, entry.few)),
+            "extra": any(entry.extra_data for entry in shown),
+        },
+        others=_other_measures(index, found, shown),
+        papers={each: index.paper(each) for each in {entry.paper for entry in shown if entry.paper}},
+        recipes={each.id: each.recipe for each in index.methods() if each.recipe},
+        where=lambda each: _place(index, each),
+        chosen=chosen,
+        shown_total=len(shown),
+        complete=pages == 1 and not chosen,
+        page=page,
+        pages=pages,
+        page_links=links,
+        gaps=_gaps(everything, found.resolution) if len(everything) == found.entries else None,
+        chart=chart,
+        chart_tracks=[track for track in TRACK_ORDER if any(step.track == track for step in steps)],
+        steps=steps,
+        against=against,
+    )
+
+
+def _place(index: Index, entry: str) -> str:
+    """The address of one line."""
+    found = index.entry(entry)
+    if found is None:
+        return "sota.html"
+    return f"submissions/{entry}.html" if found.kind == "scored" else f"boards/{found.board}.html#{entry}"
+
+
+def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Further metrics that rows of the board state of the same source, each as a column."""
+    out = []
+    places = {(entry.method, entry.url, entry.paper_title, entry.date): entry.id for entry in shown}
+    for other in index.boards(dataset=board.variant.id):
+        if other.slug == board.slug:
+            continue
+        values = {
+            places[key]: "–" if entry.value is None else f"{entry.value:.2f}"
+            for entry in index.entries(other.slug, limit=5 * ROWS)
+            if (key := (entry.method, entry.url, entry.paper_title, entry.date)) in places and entry.kind != "scored"
+        }
+        if values:
+            out.append({"name": other.measure.name, "shown": values})
+    return out[:OTHERS]
+
+
+def against_board(index: Index, board: Board) -> list[Any]:
+    """Published against measured on one board; only its scored methods' lines are read."""
+    found = index.connection.execute(
+        "SELECT id FROM entries WHERE board = ? AND method_id IN (SELECT method_id FROM entries WHERE board = ?"
+        " AND json_extract(payload, '$.kind') = 'scored') ORDER BY place LIMIT 400",
+        (board.slug, board.slug),
+    ).fetchall()
+    entries = [entry for (name,) in found if (entry := index.entry(name)) is not None]
+    return published_against_measured(entries)

@@ -1,0 +1,82 @@
+"""The list of papers, and the page of each."""
+
+from __future__ import annotations
+
+import math
+
+from longtail.board.content import QUESTIONS
+from longtail.board.measures import find_measure
+from longtail.board.model import Entry
+from longtail.board.pages.methods import against_method
+from longtail.board.pages.template import fill, near
+from longtail.board.reader import Index
+from longtail.board.values import slug
+
+PAPERS = 400
+
+
+def papers_path(page: int) -> str:
+    """The address of a page of the list of papers."""
+    return "papers.html" if page == 1 else f"papers.page-{page}.html"
+
+
+def papers(index: Index, live: bool, page: int = 1) -> str | None:
+    """The list of papers."""
+    found = index.papers()
+    pages = max(1, math.ceil(len(found) / PAPERS))
+    if page > pages:
+        return None
+    return fill(
+        "papers.html",
+        papers_path(page),
+        live,
+        section="papers.html",
+        papers=found[(page - 1) * PAPERS : page * PAPERS],
+        total=len(found),
+        page=page,
+        pages=pages,
+        page_links=[(n, papers_path(n)) for n in near(page, pages)],
+    )
+
+
+def paper(index: Index, live: bool, name: str) -> str | None:
+    """One paper: what it says, what it claims, and what was measured here."""
+    found = index.paper(name)
+    if found is None:
+        return None
+    entries = sorted(
+        (entry for entry in index.entries_where("paper", name) if entry.kind != "scored"),
+        key=lambda entry: (entry.order, entry.board),
+    )
+    catalogued = [entry for entry in entries if entry.catalogued]
+    results = catalogued or entries
+    all_tasks = list(dict.fromkeys(each for entry in results for each in entry.tasks))
+    listed: list[tuple[str | None, Entry]]
+    if catalogued:
+        listed = [(each, entry) for each in all_tasks for entry in results if each in entry.tasks]
+    else:
+        listed = [(entry.tasks[0] if entry.tasks else None, entry) for entry in results]
+    methods = [method for method in (index.method(each) for each in found.methods) if method]
+    against = [row for method in methods for row in against_method(index, method)]
+    tasks = list(dict.fromkeys((*found.tasks, *(all_tasks if catalogued else ()))))
+    return fill(
+        "paper.html",
+        f"papers/{name}.html",
+        live,
+        section="papers.html",
+        p=found,
+        task_links=[(slug(each), each) for each in tasks],
+        quick=[
+            (question, facet) for each, question in QUESTIONS.items() for facet in found.facets
+            if facet.name == each and facet.quick
+        ],
+        listed=listed[:300],
+        num_results=len({entry.id for _, entry in listed}),
+        further=[entry for entry in entries if not entry.catalogued] if catalogued else [],
+        directions={entry.metric: find_measure(entry.metric).higher_is_better for entry in results},
+        methods=methods,
+        method_names=[method.name for method in methods],
+        recipes=[method.recipe for method in methods if method.recipe],
+        against=against,
+        related=index.related(found),
+    )  # fmt: skip

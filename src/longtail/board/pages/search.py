@@ -1,0 +1,29 @@
+"""What a search finds."""
+
+from __future__ import annotations
+
+import json
+
+from longtail.board.pages.template import fill
+from longtail.board.reader import Index
+from longtail.board.values import clean
+
+
+def search(index: Index, live: bool, words: str = "") -> str:
+    """What a search finds; the static page searches titles by itself."""
+    words = clean(words, 200)
+    return fill("search.html", "search.html", live, words=words, results=index.search(words) if live else [])
+
+
+def missing(live: bool, path: str, message: str | None = None) -> str:
+    """The page for an address that is not there."""
+    return fill("missing.html", path, live, section="", message=message)
+
+
+def search_script(index: Index) -> str:
+    """Titles for the search of the static site, as a script, because a page from a file may not fetch."""
+    text = json.dumps([[title[:140], kind, path] for title, kind, path in index.search_documents()], ensure_ascii=False)
+    # A closing tag or a line separator inside a string must not end the script.
+    for sign, code in (("<", "\\u003c"), (">", "\\u003e"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        text = text.replace(sign, code)
+    return f"window.LONGTAIL_SEARCH = {text};\n"
