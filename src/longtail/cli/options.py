@@ -53,6 +53,12 @@ class Drawing:
     download: Annotated[
         bool, typer.Option("--download", help="Fetch the original files into --root if they are missing")
     ] = False
+    leave_out_classes_below: Annotated[
+        int | None, typer.Option(min=1, help="Leave out classes with fewer training images than this")
+    ] = None
+    drop_duplicates: Annotated[
+        pathlib.Path | None, typer.Option(help="Leave out copies of images; which ones is kept in this list")
+    ] = None
 
     def load(self, name: str, *, quiet: bool = False) -> Data:
         """Load a data set by its name, with a progress bar while pictures are read."""

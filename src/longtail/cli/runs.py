@@ -31,7 +31,10 @@ def _one_process() -> None:
 
 
 def _described(data: Data) -> str:
-    return f"{data.name}: {len(data.train)} images, {data.num_classes} classes"
+    from longtail.data.hygiene import summary
+
+    found = [f"{data.name}: {len(data.train)} images, {data.num_classes} classes", summary(data).line(), *data.notes]
+    return "; ".join(line for line in found if line)
 
 
 @grouped

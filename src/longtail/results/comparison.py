@@ -340,6 +340,11 @@ def _notes(
         if len(set(values.values())) > 1:
             listed = "; ".join(f"{name} {value}" for name, value in values.items())
             notes.append(f"The methods differ in more than the method, in {part}: {listed}.")
+    if data.get("hygiene"):
+        notes.append(f"The data: {data['hygiene']}.")
+    notes += _environments([run for loaded in runs.values() for run in loaded])
+    said = dict.fromkeys(note for loaded in runs.values() for run in loaded for note in run.record.notes)
+    notes += said
     steps = {name: loaded[0].record.budget.get("steps") for name, loaded in runs.items()}
     if None not in steps.values() and len(set(steps.values())) > 1:
         listed = "; ".join(f"{name} {value:,}" for name, value in steps.items())
@@ -360,6 +365,27 @@ def _notes(
     if told:
         notes += _families(len(methods) - 1, len(controls), sum(group in table.weights for group in GROUPS), baseline)
     return notes + _about_seeds(table, baseline, len(methods) - 1)
+
+
+def _environments(runs: Sequence[Loaded]) -> list[str]:
+    """A note for each thing that rounding depends on, besides the recipe, and in which the runs of a table differ."""
+    facts = [
+        {
+            **run.record.packages,
+            "threads": run.record.numerics.get("threads"),
+            "processor": run.record.hardware.get("processor"),
+            "device": run.record.hardware.get("device"),
+        }
+        for run in runs
+    ]
+    mixed = []
+    for name in facts[0]:
+        values = dict.fromkeys(str(found.get(name)) for found in facts)
+        if len(values) > 1:
+            mixed.append(f"{name} {' / '.join(values)}")
+    if not mixed:
+        return []
+    return [f"The runs were not made alike, which may move the last digits: {', '.join(mixed)}."]
 
 
 def _families(contrasts: int, controls: int, groups: int, baseline: str) -> list[str]:

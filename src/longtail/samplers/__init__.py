@@ -1,5 +1,6 @@
-"""Samplers: which images an epoch sees, for any ``DataLoader`` and for the training loop of this library."""
+"""Samplers: which images an epoch sees, for any ``DataLoader`` and for the training loop; and subsets chosen once."""
 
+from longtail.samplers.diverse import diverse, greedy
 from longtail.samplers.frequency import (
     ClassBalanced,
     EffectiveNumber,
@@ -11,12 +12,8 @@ from longtail.samplers.frequency import (
 )
 from longtail.samplers.informative import information_preserving
 from longtail.samplers.quota import ClassQuota, MinimumPerClass
-from longtail.samplers.subset import InformativeSubset
-
-"""Samplers: iterables of indices, a whole epoch at a time, that any ``DataLoader`` takes; and subsets chosen once."""
-
-from longtail.samplers.diverse import diverse, greedy
 from longtail.samplers.selection import read_selection, select, write_selection
+from longtail.samplers.subset import InformativeSubset
 
 __all__ = [
     "ClassBalanced",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longtail import metrics
 from longtail.data import Data
+from longtail.data.hygiene import summary
 from longtail.errors import InputError
 from longtail.files import sweep, write_atomically
 from longtail.models import identity
@@ -186,6 +187,7 @@ def _train(
     plan: dict[str, Any],
 ) -> Record:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    described = describe(data)
     data = on_device(data, compute.device)
     store = Store(folder, recipe, data.fingerprint, seed, computing.identity(compute))
     job = Job(recipe, data, seed, store, compute, watch_test, notify)
@@ -209,7 +211,7 @@ def _train(
         recipe=recipe.name,
         config=plain(recipe),
         seed=seed,
-        data=describe(data),
+        data=described,
         model=model,
         numerics={
             "version": NUMERICS,
@@ -275,6 +277,7 @@ def describe(data: Data) -> dict[str, Any]:
         "many": data.many,
         "few": data.few,
         "notes": list(data.notes),
+        "hygiene": summary(data).line(),
         "shape": list(data.train.images.shape[1:]),
         "mean": list(data.mean),
         "std": list(data.std),
