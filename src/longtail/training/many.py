@@ -14,7 +14,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any
 
@@ -128,7 +128,7 @@ def train_many(
     watch_test: bool = False,
     notify: Notify | None = None,
     jobs: int = 1,
-    plan: dict[str, Any] | None = None,
+    plans: Mapping[str, dict[str, Any]] | None = None,
 ) -> dict[str, list[pathlib.Path]]:
     """Train every recipe from every seed; return the folders of the records, by recipe.
 
@@ -145,7 +145,7 @@ def train_many(
         notify: as in ``train``; with several jobs called here, as news arrives.
         jobs: how many runs train at once, each in a process with its share of the threads. On a CPU two runs of one
             thread are faster than one after the other on two (docs/speed.md).
-        plan: as in ``train``.
+        plans: what the records of a recipe say of the plan that announced them, by its name.
 
     Raises:
         InputError: fewer than one job, a recipe or seed named twice, a process that was killed, and as ``train``.
@@ -169,9 +169,9 @@ def train_many(
         raise InputError(f"two recipes have one name ({', '.join(keys.values())}): call one of them SHORT=NAME")
     store = out / data_label(data) / "stages"
     folders = {recipe.name: [run_folder(out, recipe, data, seed, compute) for seed in seeds] for recipe in recipes}
-    shared = {"store": store, "compute": compute, "watch_test": watch_test, "plan": plan}
+    shared = {"store": store, "compute": compute, "watch_test": watch_test}
     tasks = [
-        Task(recipe, {**shared, "seed": seed, "out": folder})
+        Task(recipe, {**shared, "seed": seed, "out": folder, "plan": (plans or {}).get(recipe.name)})
         for recipe in recipes
         for seed, folder in zip(seeds, folders[recipe.name], strict=True)
     ]

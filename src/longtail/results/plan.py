@@ -1,0 +1,200 @@
+"""A plan: what is to be compared, fixed before the first run, known by a hash that every record of it cites.
+
+A plan is data. It names arms and their controls, seeds, a budget and the contrasts that will be read; a run that does
+not fit it, or that no plan announced, is shown as such.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import subprocess
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from longtail.errors import InputError, unknown
+from longtail.results.comparison import RATES
+from longtail.results.record import Record
+
+_KEYS = ("question", "data", "arms", "seeds", "options", "primary", "smallest", "tolerance", "note")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a plan's file says.
+
+    Args:
+        name: of the file, without its ending.
+        sha256: of the contents in canonical form; comments and the order of the keys do not enter.
+        question: in one sentence.
+        data: name of the data set.
+        arms: recipes as typed, the baseline first, the most valuable first.
+        controls: arm to the arm that is its own control.
+        seeds: random seeds, one run of each arm each.
+        options: of ``longtail compare``, such as imbalance, epochs and model.
+        primary: the rate that decides.
+        smallest: the smallest difference of interest, in [0, 1].
+        tolerance: by which a published number may be missed, in [0, 1].
+    """
+
+    name: str
+    sha256: str
+    question: str
+    data: str
+    arms: tuple[str, ...]
+    controls: dict[str, str]
+    seeds: tuple[int, ...]
+    options: dict[str, Any]
+    primary: str
+    smallest: float
+    tolerance: float
+
+    def cited(self, arm: str) -> dict[str, Any]:
+        """Return what a record of an arm says of the plan."""
+        return {"name": self.name, "sha256": self.sha256, "arm": arm, "question": self.question}
+
+
+def read_plan(path: pathlib.Path | str) -> Plan:
+    """Read a plan.
+
+    Args:
+        path: a TOML file with ``question``, ``data``, ``seeds``, ``[[arms]]`` of ``name`` and perhaps ``control``, and
+            perhaps ``options``, ``primary``, ``smallest``, ``tolerance`` and ``note``.
+
+    Raises:
+        InputError: no such file, no TOML, a key that is missing or not known, or a value that cannot be meant.
+    """
+    path = pathlib.Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name a plan, a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}") from None
+    for key in table:
+        if key not in _KEYS:
+            raise unknown(f"key of the plan {path}", key, _KEYS)
+    for key in ("question", "data", "arms", "seeds"):
+        if not table.get(key):
+            raise InputError(f"{path}: the plan does not say its {key}")
+    arms = [arm if isinstance(arm, dict) else {"name": arm} for arm in _listed(table["arms"], "arms", path)]
+    names = tuple(str(arm.get("name", "")) for arm in arms)
+    seeds = _listed(table["seeds"], "seeds", path)
+    wrong = [seed for seed in seeds if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0]
+    if wrong or len(set(seeds)) < len(seeds):
+        raise InputError(f"{path}: seeds must be different whole numbers from 0, not {seeds}")
+    if "" in names or len(set(names)) < len(names):
+        raise InputError(f"{path}: every arm needs a name of its own: {', '.join(map(repr, names))}")
+    controls = {str(arm["name"]): str(arm["control"]) for arm in arms if "control" in arm}
+    for arm, control in controls.items():
+        if control not in names:
+            raise InputError(f"{path}: the control of {arm!r} is {control!r}, which is no arm of the plan")
+    primary = table.get("primary", "accuracy")
+    if primary not in RATES:
+        raise unknown(f"primary measure of {path}", str(primary), RATES)
+    if not isinstance(table.get("options", {}), dict):
+        raise InputError(f"{path}: options must be a table, as in [options]")
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=str)
+    return Plan(
+        name=path.stem,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        question=str(table["question"]),
+        data=str(table["data"]),
+        arms=names,
+        controls=controls,
+        seeds=tuple(seeds),
+        options=dict(table.get("options", {})),
+        primary=primary,
+        smallest=_share(table.get("smallest", 0.01), "smallest", path),
+        tolerance=_share(table.get("tolerance", 0.01), "tolerance", path),
+    )
+
+
+def _listed(value: Any, key: str, path: pathlib.Path) -> list[Any]:
+    if not isinstance(value, list):
+        raise InputError(f"{path}: {key} must be a list, not {value!r}")
+    return value
+
+
+def _share(value: Any, key: str, path: pathlib.Path) -> float:
+    if (
+        not isinstance(value, (int, float))
+        or isinstance(value, bool)
+        or not 0 <= value <= 1
+        or not math.isfinite(value)
+    ):
+        raise InputError(f"{path}: {key} must be a share in [0, 1], not {value!r} (1 point is 0.01)")
+    return float(value)
+
+
+def departures(record: Record, plan: Plan, arm: str, config: dict[str, Any], numerics: int) -> list[str]:
+    """Return in what a record is not the run that a plan announced; empty if it is.
+
+    Args:
+        record: of a finished run.
+        plan: that may have announced it.
+        arm: of the plan.
+        config: the plain form of the arm's recipe, as this version resolves it.
+        numerics: the version of the numerics of this version.
+
+    Returns:
+        A phrase for each difference: plan, arm, recipe (with its budget and the sources of its parts), seed, numerics.
+    """
+    found = []
+    if record.plan.get("sha256") != plan.sha256:
+        found.append("it cites no plan" if not record.plan else "it cites another plan, or an earlier text of this one")
+    elif record.plan.get("arm") != arm:
+        found.append(f"it cites the arm {record.plan.get('arm')!r}")
+    if record.seed not in plan.seeds:
+        found.append(f"seed {record.seed} is not in the plan")
+    if _nameless(record.config) != _nameless(config):
+        found.append("its recipe, budget or the source of a part is another one")
+    if record.numerics.get("version") != numerics:
+        found.append(f"numerics {record.numerics.get('version')} (now {numerics})")
+    return found
+
+
+def _nameless(config: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what does not decide its numbers: names, and the paths of foreign files."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            held = {key: plain(item) for key, item in value.items()}
+            if held.get("source") and "arguments" in held:
+                held["name"] = str(held["name"]).rpartition(":")[2]
+            return held
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    held: dict[str, Any] = plain({key: value for key, value in config.items() if key not in ("name", "stated")})
+    stages = [{key: value for key, value in stage.items() if key != "name"} for stage in held.get("stages", [])]
+    return {**held, "stages": stages}
+
+
+def committed(path: pathlib.Path) -> str | None:
+    """Return when the present text of a file was first committed, ISO 8601; None if it was not, or git is not there."""
+    try:
+        where = ["git", "-C", str(path.resolve().parent)]
+        done = subprocess.run(
+            [*where, "log", "--follow", "--format=%H %cI", "--", path.name], capture_output=True, text=True, check=True
+        )
+        times = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        first = None
+        for commit, time in times:  # the newest first
+            shown = subprocess.run([*where, "show", f"{commit}:./{path.name}"], capture_output=True, check=True)
+            if shown.stdout != path.read_bytes():
+                break
+            first = time
+        return first
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def early(records: Sequence[Record], since: str) -> list[Record]:
+    """Return the records that were begun before a time, such as the commit of their plan."""
+    import datetime
+
+    when = datetime.datetime.fromisoformat(since)
+    return [record for record in records if datetime.datetime.fromisoformat(record.started) < when]

@@ -1,0 +1,127 @@
+"""Plans carried out: train what is missing, say what is there, and what no plan announced."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from longtail.data import Data
+from longtail.errors import InputError
+from longtail.methods.names import recipe
+from longtail.recipes import NUMERICS, Recipe
+from longtail.recipes.part import plain
+from longtail.results import Record, read
+from longtail.results.plan import Plan, committed, departures, early
+from longtail.training import compute as computing
+from longtail.training.audit import runs_below
+from longtail.training.loop import Notify
+from longtail.training.many import run_folder, train_many
+
+RECIPE_OPTIONS = ("protocol", "model", "epochs", "batch_size", "augmentation", "select", "changes")
+"""Options of a plan that belong to its recipes; the others belong to its data."""
+
+
+def recipes_of(plan: Plan, data: Data | None) -> list[Recipe]:
+    """Return the recipes of a plan's arms, each listed under the arm's name.
+
+    Raises:
+        InputError: an arm or option that is not known.
+    """
+    options = {key: value for key, value in plan.options.items() if key in RECIPE_OPTIONS}
+    return [dataclasses.replace(recipe(arm, data, **options), name=arm) for arm in plan.arms]
+
+
+def data_options(plan: Plan) -> dict[str, Any]:
+    """Return the options of a plan that its data set is loaded with."""
+    return {key: value for key, value in plan.options.items() if key not in RECIPE_OPTIONS}
+
+
+def run_plan(
+    plan: Plan,
+    data: Data,
+    *,
+    out: pathlib.Path,
+    compute: computing.Compute,
+    notify: Notify | None = None,
+    jobs: int = 1,
+) -> dict[str, list[pathlib.Path]]:
+    """Train what a plan announces and is not there, seed by seed, the first arms first; stop it and start it at will.
+
+    Args:
+        plan: from ``longtail.results.plan.read_plan``.
+        data: that it names.
+        out: folder of all runs.
+        compute: of all runs.
+        notify: as in ``train``.
+        jobs: how many runs train at once.
+
+    Returns:
+        The folders of the records, by arm.
+    """
+    arms = recipes_of(plan, data)
+    citations = {arm.name: plan.cited(arm.name) for arm in arms}
+    return train_many(arms, data, seeds=plan.seeds, out=out, compute=compute, notify=notify, jobs=jobs, plans=citations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """How far a plan is.
+
+    Args:
+        done: (arm, seed) to the folder of its record.
+        missing: (arm, seed) in the order in which they will be trained.
+        unplanned: folder of a run below the same folder to what makes it no run of the plan.
+        committed: when the plan was first committed, ISO 8601; None if it is not.
+        early: folders of records that were begun before that.
+    """
+
+    done: dict[tuple[str, int], pathlib.Path]
+    missing: list[tuple[str, int]]
+    unplanned: dict[pathlib.Path, list[str]]
+    committed: str | None
+    early: list[pathlib.Path]
+
+
+def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, compute: computing.Compute) -> Status:
+    """Return which runs of a plan are there, which are missing, and which runs beside them no plan announced.
+
+    Args:
+        plan: from ``read_plan``.
+        path: of its file.
+        data: that it names.
+        out: folder of all runs.
+        compute: of all runs.
+    """
+    done: dict[tuple[str, int], pathlib.Path] = {}
+    missing: list[tuple[str, int]] = []
+    unplanned: dict[pathlib.Path, list[str]] = {}
+    arms = recipes_of(plan, data)
+    records: dict[pathlib.Path, Record] = {}
+    for seed in plan.seeds:
+        for arm in arms:
+            folder = run_folder(out, arm, data, seed, compute)
+            if not (folder / "record.json").exists():
+                missing.append((arm.name, seed))
+                continue
+            record = read(folder).record
+            wrong = departures(record, plan, arm.name, plain(arm), NUMERICS)
+            if wrong:
+                unplanned[folder] = wrong
+                missing.append((arm.name, seed))
+            else:
+                done[arm.name, seed] = folder
+                records[folder] = record
+    for folder in _below(out):
+        if folder not in done.values() and folder not in unplanned:
+            unplanned[folder] = ["no run of the plan"]
+    since = committed(path)
+    begun = [] if since is None else early(list(records.values()), since)
+    return Status(done, missing, unplanned, since, [folder for folder, held in records.items() if held in begun])
+
+
+def _below(out: pathlib.Path) -> list[pathlib.Path]:
+    try:
+        return runs_below([out])
+    except InputError:
+        return []
