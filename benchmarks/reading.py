@@ -1,10 +1,10 @@
-"""What a reader of the code must open: the files that a command and a step enter, the longest chain of calls, the lines.
+"""What a reader of the code must open: files that a command and a step enter, the longest chain of calls, the lines.
 
     python benchmarks/reading.py [--out records/benchmarks/reading.json]
 
 ``longtail train ce --data digits-lt --epochs 1`` runs under ``sys.setprofile``. A file counts when a function of it is
-called after the command line was imported (bodies of modules and classes are not calls that a reader follows). A step
-is one batch of the ``take`` of ``train_epoch``. The chain is the deepest stack of functions of this package.
+called once the command starts (bodies of modules and classes are not calls that a reader follows). A step
+is one call of ``longtail.training.step.Step``. The chain is the deepest stack of functions of this package.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Reader:
         self._stack: list[CodeType] = []
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        """Note a call or a return; ``sys.setprofile`` calls this."""
         code = frame.f_code
         if event not in ("call", "return") or not code.co_filename.startswith(str(PACKAGE)) or not is_function(code):
             return
@@ -55,7 +56,7 @@ class Reader:
 
 def is_function(code: CodeType) -> bool:
     """Whether it is code that a ``def`` or ``lambda`` made, and no body of a module or class."""
-    return bool(code.co_flags & 0x02) and not code.co_name.startswith("<") or code.co_name == "<lambda>"
+    return (bool(code.co_flags & 0x02) and not code.co_name.startswith("<")) or code.co_name == "<lambda>"
 
 
 def file_of(code: CodeType) -> str:

@@ -36,7 +36,7 @@ class Item:
     """A piece of a page, and the line on which it begins.
 
     Args:
-        kind: ``command``; ``mention``, a command in running text that may lack its arguments; ``flag``, an option alone;
+        kind: ``command``; ``mention``, a command in running text that may lack its arguments; ``flag``, an option;
             ``python``.
         text: what it says, a command on one line.
         line: from 1.

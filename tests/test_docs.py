@@ -1,4 +1,4 @@
-"""What the pages say works: every command is taken by the command line, and what digits or a tiny folder can run is run.
+"""What the pages say works: the command line takes every command, and what digits or a tiny folder can run is run.
 
 Budgets are cut: one epoch a stage. Commands on CIFAR run, at that budget too, where LONGTAIL_DATA names the data.
 """
@@ -10,6 +10,7 @@ import doctest
 import os
 import pathlib
 import re
+import runpy
 import sys
 from typing import Any
 
@@ -68,7 +69,8 @@ def test_a_wrong_command_is_found_wherever_a_page_has_it(command: str, reason: s
 
 
 def test_commands_are_found_in_every_form() -> None:
-    page = "```sh\n. x && longtail train ce \\\n    --seed 2 && longtail recipes # all\n```\n\n    python -m longtail recipes\n"
+    fence = "```sh\n. x && longtail train ce \\\n    --seed 2 && longtail recipes # all\n```\n\n"
+    page = f"{fence}    python -m longtail recipes\n"
     assert [(item.text, item.line) for item in items(page)] == [
         ("longtail train ce --seed 2", 2),
         ("longtail recipes", 2),
@@ -82,7 +84,7 @@ def test_commands_are_found_in_every_form() -> None:
 
 
 class Page:
-    """A folder in which a page is read from top to bottom: its Python runs, and its commands as far as they can here."""
+    """A folder in which a page is read from top to bottom: its Python runs, and its commands as far as they can."""
 
     def __init__(self, folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
@@ -114,7 +116,8 @@ class Page:
         if self.root is None:
             text = re.sub(r'"cifar100-lt"(, imbalance=100)?(, root="DATA")?', '"digits-lt"', text)
         text = text.replace('"DATA"', repr(self.root))
-        exec(compile(text, "page", "exec"), self.globals)
+        (self.folder / "page.txt").write_text(text)
+        self.globals.update(runpy.run_path("page.txt", init_globals=self.globals))
         for name in [name for name in self.globals if name.startswith("test_")]:
             self.globals.pop(name)()
 
