@@ -20,11 +20,9 @@ import numpy
 import torch
 from torch import Tensor
 
+import longtail
 from longtail import results
-from longtail.data import load
-from longtail.methods import by_name, protocol_for
 from longtail.training.compute import Compute, choose, hardware, has_bfloat16, packages
-from longtail.training.loop import train
 from record import keep
 
 
@@ -54,8 +52,8 @@ def main() -> None:
     parser.add_argument("--only", help="train one run, such as fast-1, and stop: for several processes at once")
     arguments = parser.parse_args()
 
-    data = load("cifar100-lt", imbalance=100, root=arguments.root)
-    recipe = by_name("ce", protocol_for(data, model=arguments.model, epochs=arguments.epochs))
+    data = longtail.load("cifar100-lt", imbalance=100, root=arguments.root)
+    recipe = longtail.recipe("ce", data, model=arguments.model, epochs=arguments.epochs)
     device = choose().device
     settings: dict[str, Compute] = {
         "full": Compute(device, "float32", compiled=False),
@@ -67,7 +65,7 @@ def main() -> None:
         torch.nn.Conv2d._conv_forward = rounded_products
     for seed, (name, compute) in itertools.product(numbers, settings.items()):
         if arguments.only in (None, f"{name}-{seed}"):
-            train(recipe, data, seed=seed, out=arguments.out / name / f"seed-{seed}", compute=compute)
+            longtail.train(recipe, data, seed=seed, out=arguments.out / name / f"seed-{seed}", compute=compute)
     if arguments.only is not None:
         return
 

@@ -37,8 +37,8 @@ def conventional(root: str, strong: bool) -> Callable[[], int]:
     import torchvision
     from torchvision import transforms
 
-    from longtail.data import load
-    from longtail.models import CifarResNet
+    import longtail
+    from longtail.models import cifar_resnet
 
     class Cutout:
         """The per-image Cutout of the published code bases: one square of 16 pixels, its centre anywhere."""
@@ -62,10 +62,10 @@ def conventional(root: str, strong: bool) -> Callable[[], int]:
         ]
     )
     whole = torchvision.datasets.CIFAR100(root, train=True, transform=transform)
-    subset = torch.utils.data.Subset(whole, load("cifar100-lt", imbalance=100, root=root).train.index.tolist())
+    subset = torch.utils.data.Subset(whole, longtail.load("cifar100-lt", imbalance=100, root=root).train.index.tolist())
     loader = torch.utils.data.DataLoader(subset, BATCH, shuffle=True, num_workers=2, drop_last=True)
     generator = torch.Generator().manual_seed(0)
-    network = CifarResNet(depth=32).build(num_classes=100, channels=3, image_size=32, generator=generator).train()
+    network = cifar_resnet(num_classes=100, channels=3, image_size=32, generator=generator).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
     loss_of = torch.nn.CrossEntropyLoss()
 
@@ -88,19 +88,18 @@ def conventional(root: str, strong: bool) -> Callable[[], int]:
 
 def ours(root: str, strong: bool, compiled: bool, report: dict[str, Any]) -> Callable[[], int]:
     """One step of ``longtail train ce``, with what it chooses on this machine."""
+    import longtail
     from longtail.analysis.bench import full_batches
-    from longtail.data import load
-    from longtail.methods import by_name, protocol_for
     from longtail.training.compute import choose
     from longtail.training.prepare import advance, on_device, prepare, untrained
 
-    data = load("cifar100-lt", imbalance=100, root=root)
-    recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
+    data = longtail.load("cifar100-lt", imbalance=100, root=root)
+    recipe = longtail.recipe("ce", data, augmentation="strong" if strong else "plain")
     compute = choose(compiled=compiled)
     data = on_device(data, compute.device)
     network = untrained(recipe, data, seed=0, compute=compute)
     prepared = prepare(recipe, 0, network, data, seed=0, compute=compute)
-    prepared.step.rate(0.1)
+    prepared.step.rate(1.0)
     take, batches = advance(prepared), full_batches(prepared)
     report["compute"] = compute.describe()
 
@@ -138,13 +137,12 @@ def work(arm: str, root: str, strong: bool, threads: int, compiled: bool) -> Non
 
 def parts(root: str, strong: bool, compiled: bool) -> dict[str, Any]:
     """What ``longtail bench`` says."""
+    import longtail
     from longtail.analysis.bench import bench
-    from longtail.data import load
-    from longtail.methods import by_name, protocol_for
     from longtail.training.compute import choose
 
-    data = load("cifar100-lt", imbalance=100, root=root)
-    recipe = by_name("ce", protocol_for(data, augmentation="strong" if strong else "plain"))
+    data = longtail.load("cifar100-lt", imbalance=100, root=root)
+    recipe = longtail.recipe("ce", data, augmentation="strong" if strong else "plain")
     return bench(recipe, data, compute=choose(compiled=compiled), seconds=40).to_json()
 
 

@@ -21,14 +21,11 @@ from typing import Any
 
 import torch
 
+import longtail
 from longtail.analysis.bench import full_batches, peak_memory
-from longtail.data import load
-from longtail.methods import by_name, protocol_for
 from longtail.models import identity
 from longtail.training.capture import apart
 from longtail.training.compute import choose, hardware
-from longtail.training.loop import train
-from longtail.training.many import compare
 from longtail.training.prepare import advance, on_device, prepare, untrained
 from record import keep, ratio
 
@@ -90,8 +87,8 @@ def main() -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("benchmarks/gpu.py measures a GPU, and torch finds none here")
 
-    data = load("cifar100-lt", imbalance=100, root=arguments.root)
-    recipe = by_name("ce", protocol_for(data, epochs=arguments.epochs))
+    data = longtail.load("cifar100-lt", imbalance=100, root=arguments.root)
+    recipe = longtail.recipe("ce", data, epochs=arguments.epochs)
     compute = choose(arguments.device)
     held = on_device(data, compute.device)
     rates: dict[str, list[float]] = {"recorded": [], "eager": []}
@@ -114,10 +111,10 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder)
-        one = seconds(lambda: train(recipe, data, seed=0, out=out / "one", compute=compute), 1)
+        one = seconds(lambda: longtail.train(recipe, data, seed=0, out=out / "one", compute=compute), 1)
         numbers = range(arguments.seeds)
         options: dict[str, Any] = {"seeds": numbers, "compute": compute, "jobs": arguments.seeds}
-        all_seeds = seconds(lambda: compare([recipe], data, out=out / "all", **options), 1)
+        all_seeds = seconds(lambda: longtail.compare([recipe], data, out=out / "all", **options), 1)
     result = {
         "work": f"ce, CIFAR-100-LT, imbalance 100, ResNet-32, batch {prepared.step.size}, {compute.describe()}",
         "recorded over eager": ratio(rates["recorded"], rates["eager"]),

@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result: dict[str, object] = {"import torch": peak_bytes([sys.executable, "-c", "import torch"])}
     with tempfile.TemporaryDirectory() as folder:
-        words = f"-m longtail.cli train ce --data cifar100-lt --root {arguments.root} --epochs 1 --out {folder}/run"
+        words = f"-m longtail train ce --data cifar100-lt --root {arguments.root} --epochs 1 --out {folder}/run"
         result["one epoch and evaluation"] = peak_bytes([sys.executable, *words.split()])
     for name, held in result.items():
         print(f"{held / 1e6:8.0f} MB  {name}")

@@ -11,8 +11,8 @@ import pathlib
 
 import torch
 
+import longtail
 from longtail.counts import shot_groups
-from longtail.data import load
 from longtail.samplers import InstanceBalanced, MinimumPerClass
 
 BATCH, EPOCHS, MINIMUMS = 512, 20, (1, 2, 4)
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--root", required=True)
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
-    data = load("cifar100-lt", root=arguments.root)
+    data = longtail.load("cifar100-lt", root=arguments.root)
     groups = {"all": torch.ones(data.num_classes, dtype=torch.bool), **shot_groups(data.counts)}
     rows = []
     for minimum in MINIMUMS:

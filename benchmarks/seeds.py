@@ -31,9 +31,9 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
     """The steps of that many runs, as training takes them."""
     import torch
 
+    import longtail
     from longtail.analysis.bench import full_batches
     from longtail.data import Data, Split
-    from longtail.methods import by_name, protocol_for
     from longtail.training.capture import apart
     from longtail.training.compute import choose
     from longtail.training.prepare import advance, on_device, prepare, untrained
@@ -62,7 +62,7 @@ def runs(device: str, number: int, *, compiled: bool = False) -> list[Callable[[
         mean=channel,
         std=channel,
     )
-    recipe = by_name("ce", protocol_for(data))
+    recipe = longtail.recipe("ce", data)
     compute = choose(device, compiled=compiled)
 
     def start(seed: int) -> Callable[[], None]:
@@ -89,12 +89,12 @@ def fused(device: str, number: int) -> Callable[[], None]:
     import torch
     from torch.func import functional_call, grad, stack_module_state, vmap
 
-    from longtail.models import CifarResNet
+    from longtail.models import cifar_resnet
     from longtail.training.compute import choose
 
     compute = choose(device)
     shape = {"num_classes": 100, "channels": 3, "image_size": 32}
-    networks = [CifarResNet(32).build(**shape, generator=torch.Generator().manual_seed(i)) for i in range(number)]
+    networks = [cifar_resnet(**shape, generator=torch.Generator().manual_seed(i)) for i in range(number)]
     weights, buffers = stack_module_state([network.to(compute.device).train() for network in networks])
     skeleton = copy.deepcopy(networks[0]).to("meta")
     images = torch.randn(number, BATCH, 3, 32, 32, device=compute.device)

@@ -35,12 +35,12 @@ def work() -> None:
     """A process of its own: for every line "N" take N steps and answer images per second."""
     import torch
 
-    from longtail.models import CifarResNet
+    from longtail.models import cifar_resnet
 
     if len(sys.argv) > 2:
         torch.set_num_threads(int(sys.argv[2]))
     generator = torch.Generator().manual_seed(0)
-    network = CifarResNet(depth=32).build(num_classes=100, channels=3, image_size=32, generator=generator)
+    network = cifar_resnet(num_classes=100, channels=3, image_size=32, generator=generator)
     network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
     images = torch.randn(BATCH, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)

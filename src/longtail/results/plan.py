@@ -120,12 +120,7 @@ def _listed(value: Any, key: str, path: pathlib.Path) -> list[Any]:
 
 
 def _share(value: Any, key: str, path: pathlib.Path) -> float:
-    if (
-        not isinstance(value, (int, float))
-        or isinstance(value, bool)
-        or not 0 <= value <= 1
-        or not math.isfinite(value)
-    ):
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
         raise InputError(f"{path}: {key} must be a share in [0, 1], not {value!r} (1 point is 0.01)")
     return float(value)
 
