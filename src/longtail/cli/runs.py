@@ -269,13 +269,9 @@ def report(
 
     Example: longtail report runs/digits-lt-if100 --against ce
     """
-    from longtail import results
-    from longtail.training.audit import runs_below
-    from longtail.training.many import compare_folders
+    from longtail.training.many import compare_folders, loaded_rows
 
-    rows: dict[str, list[pathlib.Path]] = {}
-    for folder in runs_below(folders):
-        rows.setdefault(results.read(folder).record.recipe, []).append(folder)
+    rows = {name: [run.folder for run in held] for name, held in loaded_rows(folders).items()}
     if against is not None and against not in rows:
         raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
     _show(compare_folders(rows, against=against), rows, page, pathlib.Path("report.html"), as_json)

@@ -27,6 +27,7 @@ from longtail.methods.names import control_of
 from longtail.methods.names import recipe as recipe_of
 from longtail.recipes import NUMERICS, Part, Recipe, sources
 from longtail.training import compute as computing
+from longtail.training.audit import runs_below
 from longtail.training.loop import Notify, Progress
 from longtail.training.run import run_address, train
 
@@ -85,6 +86,16 @@ def compare_folders(folders: dict[str, list[pathlib.Path]], *, against: str | No
     records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
     controls = {name: control for name in records if (control := control_of(name)) in records and control is not None}
     return results.compare_records(records, against=against, controls=controls, numerics=NUMERICS)
+
+
+def loaded_rows(folders: Sequence[pathlib.Path]) -> dict[str, list[results.Loaded]]:
+    """Return the finished runs among and below some folders, by recipe and in the order of their seeds; ce comes first."""
+    rows: dict[str, list[results.Loaded]] = {}
+    for folder in runs_below(folders):
+        held = results.read(folder)
+        rows.setdefault(held.record.recipe, []).append(held)
+    order = sorted(rows, key=lambda name: name != "ce")
+    return {name: sorted(rows[name], key=lambda run: run.record.seed) for name in order}
 
 
 def run_folder(out: pathlib.Path, recipe: Recipe, data: Data, seed: int, compute: computing.Compute) -> pathlib.Path:

@@ -1,0 +1,117 @@
+"""Commands for evidence that is planned: plan, power."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from longtail.cli.options import Drawing, Json, Machine, grouped
+from longtail.cli.progress import announce, print_json, training
+from longtail.errors import InputError
+
+ACTIONS = ("show", "status", "run")
+
+
+@grouped
+def plan(
+    words: Annotated[list[str], typer.Argument(help="A plan, or run or status and a plan")],
+    machine: Machine,
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for runs")] = pathlib.Path("runs"),
+    root: Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Show a plan, say what of it is done (status), or train what is missing (run).
+
+    Commit the plan before its first run: status says whether that is so, and which runs no plan announced.
+
+    Example: longtail plan status plan.toml
+    """
+    action, path = (words[0], words[1]) if len(words) == 2 else ("show", words[0])
+    if len(words) > 2 or action not in ACTIONS:
+        raise InputError(f"plan {' '.join(words)}: say PLAN.toml, run PLAN.toml or status PLAN.toml")
+    from longtail.results.plan import read_plan
+    from longtail.training import planned
+
+    held = read_plan(path)
+    planned.recipes_of(held, None)
+    if action == "show":
+        if as_json:
+            print_json(held.__dict__)
+            return
+        typer.echo(f"{held.name}: {held.question}\nsha256 {held.sha256}\ndata: {held.data}, {held.options}")
+        for arm in held.arms:
+            control = f", control {held.controls[arm]}" if arm in held.controls else ""
+            typer.echo(f"arm: {arm}{control}")
+        typer.echo(
+            f"seeds: {', '.join(map(str, held.seeds))}; {held.primary} decides, from {100 * held.smallest:g} points"
+        )
+        return
+    drawing = Drawing(**({"root": root} | planned.data_options(held)))
+    data, chosen = drawing.load(held.data, quiet=as_json), machine.choose()
+    if action == "run":
+        recipes = planned.recipes_of(held, data)
+        announce(f"{held.name}: {len(recipes)} arms, {len(held.seeds)} seeds; {machine.described(chosen)}", as_json)
+        with training(len(held.seeds) * sum(recipe.epochs for recipe in recipes), quiet=as_json) as notify:
+            planned.run_plan(held, data, out=out, compute=chosen, notify=notify, jobs=jobs)
+    found = planned.status(held, pathlib.Path(path), data, out=out, compute=chosen)
+    if as_json:
+        print_json(
+            {
+                "sha256": held.sha256,
+                "done": [f"{arm}, seed {seed}" for arm, seed in found.done],
+                "missing": [f"{arm}, seed {seed}" for arm, seed in found.missing],
+                "unplanned": {str(folder): why for folder, why in found.unplanned.items()},
+                "committed": found.committed,
+                "early": [str(folder) for folder in found.early],
+            }
+        )
+        return
+    typer.echo(f"{held.name}: {len(found.done)} of {len(held.arms) * len(held.seeds)} planned runs are done")
+    for arm, seed in found.missing:
+        typer.echo(f"missing: {arm}, seed {seed}")
+    for folder, why in found.unplanned.items():
+        typer.echo(f"unplanned: {folder}: {'; '.join(why)}")
+    if found.committed is None:
+        typer.echo("The plan as it stands is not committed, so nothing shows that it came before its runs.")
+    for folder in found.early:
+        typer.echo(f"begun before the plan was committed: {folder}")
+
+
+@grouped
+def power(
+    folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs, of at least two methods")],
+    against: Annotated[str | None, typer.Option(help="The baseline; the first row by default")] = None,
+    difference: Annotated[float, typer.Option(min=0.01, max=100, help="The difference to be seen, in points")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Say how many seeds, and test images, it takes to see a difference, from the spread of finished runs.
+
+    Example: longtail power runs/digits-lt-if100 --difference 2
+    """
+    from longtail.results.power import needed
+    from longtail.training.many import loaded_rows
+
+    rows = loaded_rows(folders)
+    found = needed(rows, against=against, difference=difference / 100)
+    if as_json:
+        print_json([row.__dict__ for row in found])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("method", *(f"{runs} seeds" for runs in found[0].smallest), "seeds needed", "test images needed")
+    for row in found:
+        shown = [f"{100 * value:.2f}" for value in row.smallest.values()]
+        seeds = "more images" if row.seeds is None else str(row.seeds)
+        table.add_row(row.method, *shown, seeds, f"{row.images:,}")
+    Console().print(table)
+    typer.echo(
+        f"Smallest difference in accuracy from {found[0].baseline}, in points, that is told from 0 every second time; "
+        f"seeds and test images needed for {difference:g} points (images: with many seeds)."
+    )
+
+
+COMMANDS = (plan, power)

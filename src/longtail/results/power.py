@@ -1,0 +1,103 @@
+"""How many seeds and test images it takes to see a difference, from the spread of runs that were made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from longtail.errors import InputError
+from longtail.results.comparison import rate_weights
+from longtail.results.record import Loaded
+from longtail.results.statistics import smallest_difference
+
+RUNS = (3, 5, 10, 20)
+MANY = 10_000
+"""Seeds that leave the test images as the only source of chance."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What one contrast needs.
+
+    Args:
+        method: that is compared.
+        baseline: with which.
+        smallest: seeds to the smallest difference of accuracy that they show, in [0, 1].
+        seeds: that show the difference asked for on these test images; None where no number does.
+        images: of a test set like this one that show it, with many seeds.
+    """
+
+    method: str
+    baseline: str
+    smallest: dict[int, float]
+    seeds: int | None
+    images: int
+
+
+def needed(rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, difference: float) -> list[Need]:
+    """Return what each method needs to be told from the baseline when it differs by ``difference`` in truth.
+
+    Use it before a long comparison, on a few cheap runs of the same kind.
+
+    Args:
+        rows: runs by method; at least three seeds each.
+        against: the baseline; the first row if None.
+        difference: of accuracy, in (0, 1].
+
+    Raises:
+        InputError: fewer than two methods, an unknown baseline, or fewer than three seeds.
+    """
+    if len(rows) < 2:
+        raise InputError("power needs runs of at least two methods")
+    baseline = against or next(iter(rows))
+    if baseline not in rows:
+        raise InputError(f"--against {baseline!r} is no row here: {', '.join(rows)}")
+    few = [name for name, runs in rows.items() if len(runs) < 3]
+    if few:
+        raise InputError(f"power needs three seeds of each method to know their spread; {', '.join(few)} has fewer")
+    first = rows[baseline][0]
+    order = first.index.argsort()
+    target, data = first.target[order], first.record.data
+    weights = rate_weights(target, torch.tensor(data["counts"]), many=data["many"], few=data["few"])["accuracy"][None]
+    correct = {name: _correct(runs, first) for name, runs in rows.items()}
+    seeds = {name: [run.record.seed for run in runs] for name, runs in rows.items()}
+    found = []
+    for name in rows:
+        if name == baseline:
+            continue
+        paired = seeds[name] == seeds[baseline]
+
+        def half(runs: int, name: str = name, paired: bool = paired) -> float:
+            return smallest_difference(
+                correct[name], correct[baseline], target, weights=weights, paired=paired, runs=runs
+            )[0]
+
+        limit = half(MANY)
+        images = math.ceil(len(target) * (limit / difference) ** 2)
+        needs = None if limit > difference else _fewest(half, difference)
+        found.append(Need(name, baseline, {runs: half(runs) for runs in RUNS}, needs, images))
+    return found
+
+
+def _fewest(half: Callable[[int], float], difference: float) -> int:
+    """The smallest number of seeds, from 3, whose interval is no wider than the difference, by bisection."""
+    low, high = 2, 3
+    while half(high) > difference and high < MANY:
+        low, high = high, min(2 * high, MANY)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if half(middle) <= difference else (middle, high)
+    return high
+
+
+def _correct(runs: Sequence[Loaded], first: Loaded) -> torch.Tensor:
+    rows = []
+    for run in runs:
+        if run.record.data["fingerprint"] != first.record.data["fingerprint"]:
+            raise InputError(f"{run.folder} and {first.folder} are of different data, so they cannot be compared")
+        order = run.index.argsort()
+        rows.append(run.prediction[order] == run.target[order])
+    return torch.stack(rows)
