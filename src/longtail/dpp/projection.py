@@ -49,35 +49,40 @@ class Blocks:
 def blocks(spectrum: Spectrum) -> Blocks:
     """One pass over the items, O(N D r)."""
     count, width = len(spectrum.rows), len(spectrum.values)
-    sums = []
+    share = torch.empty(width, -(-count // BLOCK), dtype=torch.float64, device=spectrum.values.device)
     for start in range(0, count, ROWS):
         squares = spectrum.vectors(slice(start, start + ROWS)).square()
         short = -len(squares) % BLOCK
         if short:
             squares = torch.nn.functional.pad(squares, (0, 0, 0, short))
-        sums.append(squares.view(-1, BLOCK, width).sum(1))
-    cumulative = torch.cat(sums).cumsum(0)
+        sums = squares.view(-1, BLOCK, width).sum(1)
+        share[:, start // BLOCK : start // BLOCK + len(sums)] = sums.T
+    torch.cumsum(share, 1, out=share)
     bits = 62 - width.bit_length()
-    share = (cumulative / cumulative[-1] * float(1 << bits)).to(torch.int64).T
-    share += torch.arange(width, device=share.device)[:, None] << bits
-    return Blocks(share.contiguous().view(-1).cpu().numpy(), bits)
+    share *= float(1 << bits) / share[:, -1:]
+    cumulative = share.to(torch.int64)
+    cumulative[:, -1] = 1 << bits
+    cumulative += torch.arange(width, device=share.device)[:, None] << bits
+    return Blocks(cumulative.view(-1).cpu().numpy(), bits)
 
 
 def rejection_is_cheaper(count: int, width: int, k: int, draws: int) -> bool:
     """Whether ``rejection`` is expected to be the quicker, for ``draws`` sets of k out of ``count`` items.
 
-    Both take k steps for all the draws together, each with a fixed cost; beside it ``chain`` touches N k numbers a draw
-    in each step, ``rejection`` those of some 2 k proposals, and it has to make the proposals, of 16 rows of ``width``
-    numbers each.
+    ``chain`` takes k steps, all draws together, and in each touches N k numbers a draw. ``rejection`` makes its proposals
+    in about three pools, all draws together, reading 16 rows of ``width`` numbers for each, and takes k steps for each
+    draw, in which it touches the numbers of some 2 k proposals.
     """
     proposals = k * (math.log(max(k, 1)) + 0.6)
-    by_chain = k * (CHAIN_STEP + draws * count * k * NUMBER)
-    by_rejection = 3 * POOL + k * REJECTION_STEP + draws * (k * 2 * k * k + proposals * (BLOCK + k) * width) * NUMBER
+    by_chain = k * (CHAIN_STEP + draws * count * k * CHAIN_NUMBER)
+    numbers = proposals * (BLOCK + k) * width + k * 2 * k * k
+    by_rejection = 3 * POOL + draws * (k * REJECTION_STEP + numbers * REJECTION_NUMBER)
     return by_rejection < by_chain
 
 
 # Seconds, measured by benchmarks/dpp_variants.py on one core; only their proportions matter.
-CHAIN_STEP, REJECTION_STEP, POOL, NUMBER = 60e-6, 25e-6, 150e-6, 0.7e-9
+CHAIN_STEP, CHAIN_NUMBER = 250e-6, 3.3e-9
+REJECTION_STEP, REJECTION_NUMBER, POOL = 18e-6, 1.2e-9, 150e-6
 
 
 def chain(

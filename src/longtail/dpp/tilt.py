@@ -56,7 +56,7 @@ def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
         d: (N,), not negative.
         u: (N,), or None where it is 0.
         k: positive and below the largest possible mean.
-        finest: stop at every ``finest``-th item, for a caller that looks at the rest itself.
+        finest: stop at every ``finest``-th item, and unchecked, for a caller that looks at the rest itself.
 
     Raises:
         InputError: there is no such t within the range of float64.
@@ -65,8 +65,9 @@ def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
     strides = [stride for stride in (64, 16, 1) if stride >= finest] if len(d) > SMALL else [1]
     for stride in strides:
         part = np.ascontiguousarray(d[::stride])
-        t, near = _newton(t, part, None if u is None else np.ascontiguousarray(u[::stride]), k, len(d) / len(part))
-    if strides[-1] == 1 and not near:
+        special = None if u is None else np.ascontiguousarray(u[::stride])
+        t, near = _newton(t, part, special, k, len(d) / len(part), checked=finest == 1)
+    if finest == 1 and not near:
         raise InputError(
             f"the diagonal, from {float(d[d > 0].min()):.3g} to {float(d.max()):.3g}, spans more orders of magnitude"
             f" than float64 can even out for sets of {k} items"
@@ -74,7 +75,7 @@ def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
     return t
 
 
-def _newton(t: float, d: Floats, u: Floats | None, k: int, copies: float) -> tuple[float, bool]:
+def _newton(t: float, d: Floats, u: Floats | None, k: int, copies: float, *, checked: bool) -> tuple[float, bool]:
     """Newton's method on log t, inside the bracket that the signs seen so far allow; and whether it came near."""
     low, high = -math.inf, math.inf
     log_t = math.log(t)
@@ -91,4 +92,7 @@ def _newton(t: float, d: Floats, u: Floats | None, k: int, copies: float) -> tup
         if not abs(proposal) < 700.0:
             break
         log_t = proposal
+        # The next gap would be of the order of variance step^2 / 2.
+        if not checked and variance * step * step <= 0.5 * deviation:
+            break
     return math.exp(log_t), abs(gap) <= 0.5 + 10.0 * deviation
