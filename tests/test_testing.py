@@ -61,6 +61,7 @@ OWN_LOSSES = {
         {"per_sample": False},
     ),
     "ldam": (functools.partial(losses.ldam, counts=COUNTS), {}),
+    "vector_scaling": (functools.partial(losses.vector_scaling, counts=COUNTS), {}),
     "robustness_loss": (
         functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5)),
         {"width": 7, "per_sample": False},

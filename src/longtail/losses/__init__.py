@@ -9,7 +9,7 @@ from longtail.losses.negative_sampling import (
     negative_sampling,
     released_balanced_negative_sampling,
 )
-from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy
+from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy, vector_scaling
 from longtail.losses.reweighting import (
     class_balanced,
     class_weighted_cross_entropy,
@@ -55,4 +55,5 @@ __all__ = [
     "shared_radius",
     "standard_error_radius",
     "supervised_contrastive",
+    "vector_scaling",
 ]
