@@ -23,6 +23,7 @@ LOSSES = [
         for loss in (
             losses.balanced_softmax,
             losses.class_balanced,
+            losses.class_balanced_focal,
             losses.ldam,
             losses.logit_adjusted_cross_entropy,
             losses.vector_scaling,
@@ -110,7 +111,8 @@ import torch
 from longtail import losses
 from longtail.testing import check_loss
 
-names = "balanced_softmax class_balanced class_weighted_cross_entropy ldam vector_scaling logit_adjusted_cross_entropy"
+names = '''balanced_softmax class_balanced class_weighted_cross_entropy class_balanced_focal
+    ldam vector_scaling logit_adjusted_cross_entropy'''
 chosen = [getattr(losses, name) for name in names.split()]
 
 def step(logits, target, counts):

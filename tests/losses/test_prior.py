@@ -218,8 +218,8 @@ def test_vector_scaling_is_logit_adjustment_without_factors_and_cross_entropy_at
 def test_vector_scaling_asks_rare_classes_for_larger_logits() -> None:
     """Once the term is made up for, a logit that is larger by 1 / Delta_c costs what it costs in logit adjustment.
 
-    So a class with n_c images must be fitted with logits (n_max / n_c)^gamma times as large: the margins of the
-    cost-sensitive SVM in Theorem 1 of Kini et al.
+    So a class with n_c images must be fitted with logits (n_max / n_c)^gamma times as large: the margins of
+    the cost-sensitive SVM of Kini et al.
     """
     logits, target = batch()
     factor = (COUNTS / COUNTS.max()).double() ** 0.3

@@ -37,6 +37,13 @@ SOFT: dict[str, tuple[Loss, Callable[[Rows, list[int]], list[float]]]] = {
         functools.partial(losses.class_balanced, counts=COUNTS, beta=0.99),
         functools.partial(oracle.cross_entropy, weights=effective),
     ),
+    "class_balanced_focal": (
+        functools.partial(losses.class_balanced_focal, counts=COUNTS, beta=0.99),
+        lambda logits, target: [
+            weight * value
+            for weight, value in zip([effective[y] for y in target], oracle.focal(logits, target, 2.0), strict=True)
+        ],
+    ),
     "vector_scaling": (
         functools.partial(losses.vector_scaling, counts=COUNTS),
         functools.partial(oracle.vector_scaling, counts=COUNTS, gamma=0.3, tau=1.0),

@@ -12,6 +12,7 @@ from longtail.losses.negative_sampling import (
 from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy, vector_scaling
 from longtail.losses.reweighting import (
     class_balanced,
+    class_balanced_focal,
     class_weighted_cross_entropy,
     effective_number_weights,
     focal,
@@ -36,6 +37,7 @@ __all__ = [
     "balanced_negative_sampling",
     "balanced_softmax",
     "class_balanced",
+    "class_balanced_focal",
     "class_mean",
     "class_weighted_cross_entropy",
     "cross_entropy",

@@ -118,9 +118,9 @@ def vector_scaling(
         \Delta_c = (n_c / n_{\max})^\gamma, \quad \iota_c = \tau \log \pi_c
 
     The term acts early in training; the factor still acts when the training set is fitted already, where it asks
-    larger logits of rare classes. ``gamma = 0`` is :func:`logit_adjusted_cross_entropy`, ``tau = 0`` class-dependent temperatures.
-    Predict with the logits as they are. Use it for networks that fit their training set perfectly. The defaults are
-    those of the authors' code; choose both on validation data.
+    larger logits of rare classes. ``gamma = 0`` is :func:`logit_adjusted_cross_entropy`, ``tau = 0`` gives
+    class-dependent temperatures. Predict with the logits as they are. Use it for networks that fit their training set
+    perfectly. The defaults are those of the authors' code; choose both on validation data.
 
     A class without training images is left out of the sum unless ``tau`` is 0; a sample of such a class has an
     infinite loss then.
