@@ -61,6 +61,9 @@ OWN_LOSSES = {
         {"per_sample": False},
     ),
     "ldam": (functools.partial(losses.ldam, counts=COUNTS), {}),
+    "class_balanced_focal": (functools.partial(losses.class_balanced_focal, counts=COUNTS, beta=0.9), {}),
+    "ldam with weights": (functools.partial(losses.ldam, counts=COUNTS, beta=0.99), {}),
+    "vector_scaling": (functools.partial(losses.vector_scaling, counts=COUNTS), {}),
     "robustness_loss": (
         functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5)),
         {"width": 7, "per_sample": False},

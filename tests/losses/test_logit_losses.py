@@ -23,8 +23,10 @@ LOSSES = [
         for loss in (
             losses.balanced_softmax,
             losses.class_balanced,
+            losses.class_balanced_focal,
             losses.ldam,
             losses.logit_adjusted_cross_entropy,
+            losses.vector_scaling,
         )
     ),
 ]
@@ -59,9 +61,12 @@ def test_gradient_is_the_numerical_one(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradient_of_a_row_sums_to_zero(loss: Loss) -> None:
-    """Adding a constant to all logits of a sample changes nothing."""
+def test_gradient_of_a_row_sums_to_zero(loss: Loss, request: pytest.FixtureRequest) -> None:
+    """Adding a constant to all logits of a sample changes nothing, except where each class has a factor of its own."""
     logits, target = batch()
+    if request.node.callspec.id == "vector_scaling":
+        assert not torch.allclose(loss(logits + 7.0, target, COUNTS), loss(logits, target, COUNTS), atol=0.1)
+        return
     logits.requires_grad_()
     assert torch.allclose(loss(logits + 7.0, target, COUNTS), loss(logits, target, COUNTS), atol=1e-4)
     (gradient,) = torch.autograd.grad(loss(logits, target, COUNTS).sum(), logits)
@@ -106,7 +111,8 @@ import torch
 from longtail import losses
 from longtail.testing import check_loss
 
-names = "balanced_softmax class_balanced class_weighted_cross_entropy ldam logit_adjusted_cross_entropy"
+names = '''balanced_softmax class_balanced class_weighted_cross_entropy class_balanced_focal
+    ldam vector_scaling logit_adjusted_cross_entropy'''
 chosen = [getattr(losses, name) for name in names.split()]
 
 def step(logits, target, counts):

@@ -97,3 +97,17 @@ def test_a_class_without_images_has_no_margin_and_no_influence() -> None:
     margins = ldam_margins(torch.tensor([500, 0, 5]))
     assert margins[1] == 0
     assert torch.equal(margins[[0, 2]], ldam_margins(torch.tensor([500, 5])))
+
+
+def test_deferred_weights_are_those_of_the_effective_number() -> None:
+    """The second stage of LDAM-DRW: the same loss, times a weight for each class; without beta nothing changes."""
+    logits, target = batch()
+    weights = torch.tensor(oracle.effective_number_weights(COUNTS.tolist(), 0.999)).double()
+    weighted = ldam(logits, target, counts=COUNTS, beta=0.999)
+    assert torch.allclose(weighted, weights[target] * ldam(logits, target, counts=COUNTS), rtol=1e-5)
+    assert not torch.allclose(weighted, ldam(logits, target, counts=COUNTS), rtol=0.1)
+    assert torch.equal(ldam(logits, target, counts=COUNTS, beta=0.0), ldam(logits, target, counts=COUNTS))
+
+
+def test_it_says_that_it_needs_cosines() -> None:
+    assert ldam.head == "cosine"

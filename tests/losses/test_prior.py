@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from longtail.losses.cross_entropy import cross_entropy
-from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy
+from longtail.losses.prior import (
+    adjust_logits,
+    balanced_softmax,
+    logit_adjusted_cross_entropy,
+    vector_scaling,
+)
 from oracles import logit_losses as oracle
 
 Loss = Callable[..., Tensor]
@@ -164,3 +169,75 @@ def test_post_hoc_adjustment_recovers_the_balanced_posterior() -> None:
     assert torch.equal(adjust_logits(natural.log(), counts=COUNTS, tau=0.0), natural.log())
     half = adjust_logits(adjust_logits(natural.log(), counts=COUNTS, tau=0.5), counts=COUNTS, tau=0.5)
     assert torch.allclose(half, adjusted)
+
+
+# --- vector scaling ---------------------------------------------------------------------------------------------------
+
+
+def check_vector_scaling(loss: Loss) -> None:
+    logits, target = batch()
+    for gamma, tau in ((0.3, 1.0), (0.15, 0.0), (1.0, 0.5)):
+        expected = oracle.vector_scaling(logits.tolist(), target.tolist(), COUNTS.tolist(), gamma, tau)
+        values = loss(logits, target, counts=COUNTS, gamma=gamma, tau=tau)
+        assert torch.allclose(values, torch.tensor(expected).double(), rtol=1e-6)
+
+
+def divided_by_the_factor(logits: Tensor, target: Tensor, *, counts: Tensor, gamma: float, tau: float) -> Tensor:
+    return vector_scaling(logits, target, counts=counts, gamma=-gamma, tau=tau)
+
+
+def scaled_by_the_prior(logits: Tensor, target: Tensor, *, counts: Tensor, gamma: float, tau: float) -> Tensor:
+    prior = counts.double() / counts.sum()
+    return cross_entropy(prior**gamma * logits + tau * prior.log(), target)
+
+
+def scaled_after_the_term(logits: Tensor, target: Tensor, *, counts: Tensor, gamma: float, tau: float) -> Tensor:
+    return cross_entropy((counts / counts.max()) ** gamma * (logits + tau * (counts / counts.sum()).log()), target)
+
+
+def without_the_term(logits: Tensor, target: Tensor, *, counts: Tensor, gamma: float, tau: float) -> Tensor:
+    return vector_scaling(logits, target, counts=counts, gamma=gamma, tau=0.0)
+
+
+def test_vector_scaling() -> None:
+    check_vector_scaling(vector_scaling)
+    for mutant in (divided_by_the_factor, scaled_by_the_prior, scaled_after_the_term, without_the_term):
+        with pytest.raises(AssertionError):
+            check_vector_scaling(mutant)
+
+
+def test_vector_scaling_is_logit_adjustment_without_factors_and_cross_entropy_at_equal_counts() -> None:
+    logits, target = batch()
+    for tau in (0.0, 0.7, 1.0):
+        values = vector_scaling(logits, target, counts=COUNTS, gamma=0.0, tau=tau)
+        assert torch.allclose(values, logit_adjusted_cross_entropy(logits, target, counts=COUNTS, tau=tau))
+        equal = vector_scaling(logits, target, counts=[7, 7, 7, 7], gamma=0.4, tau=tau)
+        assert torch.allclose(equal, cross_entropy(logits, target))
+
+
+def test_vector_scaling_asks_rare_classes_for_larger_logits() -> None:
+    """Once the term is made up for, a logit that is larger by 1 / Delta_c costs what it costs in logit adjustment.
+
+    So a class with n_c images must be fitted with logits (n_max / n_c)^gamma times as large: the margins of
+    the cost-sensitive SVM of Kini et al.
+    """
+    logits, target = batch()
+    factor = (COUNTS / COUNTS.max()).double() ** 0.3
+    values = vector_scaling(logits / factor, target, counts=COUNTS, gamma=0.3, tau=1.0)
+    assert torch.allclose(values, logit_adjusted_cross_entropy(logits, target, counts=COUNTS, tau=1.0), rtol=1e-6)
+    alone = torch.eye(4, dtype=torch.float64)
+    fitted = [
+        float(vector_scaling(50 * alone[c : c + 1], torch.tensor([c]), counts=COUNTS, gamma=0.3, tau=0.0))
+        for c in range(4)
+    ]
+    assert fitted == sorted(fitted)
+
+
+def test_vector_scaling_without_images() -> None:
+    logits, target = batch()
+    logits, target = logits.requires_grad_(), target.clamp(max=2)
+    values = vector_scaling(logits, target, counts=[500, 60, 8, 0])
+    assert torch.allclose(values, vector_scaling(logits[:, :3], target, counts=[500, 60, 8]))
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    assert bool((gradient[:, 3] == 0).all())
+    assert bool(gradient.isfinite().all())

@@ -13,6 +13,7 @@ from longtail.errors import InputError
 from longtail.losses.cross_entropy import cross_entropy
 from longtail.losses.reweighting import (
     class_balanced,
+    class_balanced_focal,
     class_weighted_cross_entropy,
     effective_number_weights,
     focal,
@@ -181,3 +182,26 @@ def test_a_class_without_images_has_weight_zero_and_no_influence(weigh: Callable
     weights = weigh(torch.tensor([500, 0, 5]))
     assert weights[1] == 0
     assert torch.allclose(weights[[0, 2]], weigh(torch.tensor([500, 5])))
+
+
+def test_class_balanced_focal_lies_between_its_two_parts() -> None:
+    logits, target = batch()
+    balanced = class_balanced_focal(logits, target, counts=COUNTS, beta=0.99, gamma=0.0)
+    assert torch.allclose(balanced, class_balanced(logits, target, counts=COUNTS, beta=0.99), rtol=1e-6)
+    assert torch.allclose(class_balanced_focal(logits, target, counts=COUNTS, beta=0.0), focal(logits, target))
+    both = class_balanced_focal(logits, target, counts=COUNTS, beta=0.99, gamma=1.5)
+    weights = torch.tensor(oracle.effective_number_weights(COUNTS.tolist(), 0.99)).double()
+    assert torch.allclose(both, weights[target] * focal(logits, target, gamma=1.5), rtol=1e-5)
+
+
+def test_powers_of_the_inverse_frequency() -> None:
+    """A class with 100 times the images weighs 100^power times less; 0 is no weighting, 1 the inverse frequency."""
+    for power in (0.0, 0.5, 1.0, 1.5):
+        weights = inverse_frequency_weights(COUNTS, power=power)
+        assert float(weights[3] / weights[0]) == pytest.approx(100**power, rel=1e-5)
+        assert float(weights.mean()) == pytest.approx(1)
+    logits, target = batch()
+    values = class_weighted_cross_entropy(logits, target, counts=COUNTS, power=0.5)
+    expected = torch.nn.functional.cross_entropy(logits, target, weight=COUNTS.double() ** -0.5)
+    assert torch.allclose(values.mean(), expected, rtol=1e-6)
+    assert inverse_frequency_weights([4, 0], power=0.5).tolist() == [1, 0]

@@ -37,6 +37,17 @@ SOFT: dict[str, tuple[Loss, Callable[[Rows, list[int]], list[float]]]] = {
         functools.partial(losses.class_balanced, counts=COUNTS, beta=0.99),
         functools.partial(oracle.cross_entropy, weights=effective),
     ),
+    "class_balanced_focal": (
+        functools.partial(losses.class_balanced_focal, counts=COUNTS, beta=0.99),
+        lambda logits, target: [
+            weight * value
+            for weight, value in zip([effective[y] for y in target], oracle.focal(logits, target, 2.0), strict=True)
+        ],
+    ),
+    "vector_scaling": (
+        functools.partial(losses.vector_scaling, counts=COUNTS),
+        functools.partial(oracle.vector_scaling, counts=COUNTS, gamma=0.3, tau=1.0),
+    ),
     "focal": (losses.focal, functools.partial(oracle.focal, gamma=2.0)),
 }
 HARD = {
@@ -148,7 +159,7 @@ def test_an_ignored_sample_costs_nothing_and_moves_nothing(name: str, number: in
 @pytest.mark.parametrize("kind", [list, tuple, np.array, lambda c: torch.tensor(c, dtype=torch.int32)])
 def test_counts_come_as_a_list_an_array_or_a_tensor(kind: Callable[[list[int]], object]) -> None:
     logits, target, _ = batch()
-    for name in ("balanced_softmax", "logit_adjusted_cross_entropy", "class_balanced", "ldam"):
+    for name in ("balanced_softmax", "logit_adjusted_cross_entropy", "class_balanced", "ldam", "vector_scaling"):
         loss = getattr(losses, name)
         assert torch.equal(loss(logits, target, counts=kind(COUNTS)), loss(logits, target, counts=torch.tensor(COUNTS)))
     for weigh in (losses.inverse_frequency_weights, losses.effective_number_weights, losses.ldam_margins):
@@ -193,7 +204,8 @@ from longtail.errors import InputError
 
 logits, target, soft = torch.zeros(3, 4), torch.tensor([0, 1, 3]), torch.full((3, 4), 0.25)
 n = [9, 3, 2, 1]
-with_counts = "balanced_softmax logit_adjusted_cross_entropy class_balanced class_weighted_cross_entropy ldam".split()
+with_counts = '''balanced_softmax logit_adjusted_cross_entropy class_balanced class_weighted_cross_entropy ldam
+vector_scaling'''.split()
 tries = [(getattr(losses, name), (logits, target), {"counts": c}) for name in with_counts for c in ([9], [9] * 5)]
 tries += [(losses.adjust_logits, (logits,), {"counts": [9]}), (losses.adjust_logits, (logits,), {"counts": [9] * 5})]
 tries += [(getattr(losses, name), (logits, target), {"counts": c}) for name in with_counts

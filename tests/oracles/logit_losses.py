@@ -34,6 +34,19 @@ def logit_adjusted(logits: list[list[float]], target: list[int], counts: list[in
     return losses
 
 
+def vector_scaling(
+    logits: list[list[float]], target: list[int], counts: list[int], gamma: float, tau: float
+) -> list[float]:
+    losses = []
+    for row, y in zip(logits, target, strict=True):
+        scores = [
+            (n / max(counts)) ** gamma * score + tau * math.log(n / sum(counts))
+            for n, score in zip(counts, row, strict=True)
+        ]
+        losses.append(-math.log(softmax(scores)[y]))
+    return losses
+
+
 def focal(logits: list[list[float]], target: list[int], gamma: float) -> list[float]:
     true = [softmax(row)[y] for row, y in zip(logits, target, strict=True)]
     return [(1 - p) ** gamma * -math.log(p) for p in true]

@@ -9,9 +9,10 @@ from longtail.losses.negative_sampling import (
     negative_sampling,
     released_balanced_negative_sampling,
 )
-from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy
+from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy, vector_scaling
 from longtail.losses.reweighting import (
     class_balanced,
+    class_balanced_focal,
     class_weighted_cross_entropy,
     effective_number_weights,
     focal,
@@ -36,6 +37,7 @@ __all__ = [
     "balanced_negative_sampling",
     "balanced_softmax",
     "class_balanced",
+    "class_balanced_focal",
     "class_mean",
     "class_weighted_cross_entropy",
     "cross_entropy",
@@ -55,4 +57,5 @@ __all__ = [
     "shared_radius",
     "standard_error_radius",
     "supervised_contrastive",
+    "vector_scaling",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor
 from longtail.counts import as_counts
 from longtail.losses.cross_entropy import cross_entropy
 from longtail.losses.labels import IGNORED, check_labels, known_classes
+from longtail.losses.reweighting import effective_number_weights
 from longtail.shapes import Counts, Float, Shaped
 
 
@@ -39,22 +40,25 @@ def ldam(
     counts: Counts,
     max_margin: float = 0.5,
     scale: float = 30.0,
+    beta: float = 0.0,
     ignore_index: int = IGNORED,
 ) -> Float[Tensor, " N"]:
     """Label-distribution-aware margin loss: the true class must win by a margin that is larger for rarer classes.
 
     ``loss = -log( exp(s (f_y - m_y)) / (exp(s (f_y - m_y)) + sum_{c != y} exp(s f_c)) )`` (Cao et al., the LDAM loss,
-    with the scale of their code), ``m`` from :func:`ldam_margins`. LDAM-DRW multiplies by class weights in its last
-    epochs. Use it with a cosine classifier, where margins of up to 0.5 mean something: **the logits are cosines in
-    [-1, 1], without a scale of the head's own**. On the logits of a plain linear head the scale of 30 ends the training
-    at chance, so the function says what it needs in its attribute ``head``, which is ``"cosine"``.
+    with the scale of their code), ``m`` from :func:`ldam_margins`. LDAM-DRW is this loss with ``beta = 0`` and, in its
+    last epochs, with ``beta = 0.9999``, which multiplies it by :func:`effective_number_weights`. Use it with a cosine
+    classifier, where margins of up to 0.5 mean something: **the logits are cosines in [-1, 1], without a scale of the
+    head's own**. On the logits of a plain linear head the scale of 30 ends the training at chance, so the function says
+    what it needs in its attribute ``head``, which is ``"cosine"``.
 
     Args:
         logits: f (N, K), cosines.
         target: (N,) class numbers; the margin belongs to one true class, so soft labels are refused.
         counts: (K,) training images per class, n.
         max_margin: the margin of the smallest class.
-        scale: s, what the cosines are multiplied by.
+        scale: factor s of the cosines.
+        beta: base of the effective number whose inverse weighs the classes, in [0, 1); 0 for equal weights.
         ignore_index: class number of samples without a label, whose loss is 0.
 
     Returns:
@@ -73,11 +77,17 @@ def ldam(
         arXiv:1906.07413.
     """
     target = check_labels(logits, target, soft=False)
-    margins = ldam_margins(as_counts(counts, num_classes=logits.shape[1], device=logits.device), max_margin=max_margin)
+    sizes = as_counts(counts, num_classes=logits.shape[1], device=logits.device)
+    margins = ldam_margins(sizes, max_margin=max_margin)
     known = known_classes(target, ignore_index)
     margin = margins.index_select(0, known)
     true = torch.arange(logits.shape[1], device=logits.device) == known[:, None]
-    return cross_entropy(scale * (logits - margin[:, None] * true), target, ignore_index=ignore_index)
+    return cross_entropy(
+        scale * (logits - margin[:, None] * true),
+        target,
+        class_weights=effective_number_weights(sizes, beta=beta) if beta else None,
+        ignore_index=ignore_index,
+    )
 
 
 ldam.head = "cosine"  # type: ignore[attr-defined]

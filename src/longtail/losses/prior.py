@@ -102,6 +102,61 @@ def logit_adjusted_cross_entropy(
     return cross_entropy(adjusted, target, label_smoothing=label_smoothing, ignore_index=ignore_index)
 
 
+def vector_scaling(
+    logits: Float[Tensor, "N K"],
+    target: Target,
+    *,
+    counts: Counts,
+    gamma: float = 0.3,
+    tau: float = 1.0,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
+) -> Float[Tensor, " N"]:
+    r"""Vector-scaling loss: logit adjustment with a factor for each class besides the term.
+
+    .. math:: \ell = -\log \frac{\exp(\Delta_y f_y + \iota_y)}{\sum_c \exp(\Delta_c f_c + \iota_c)}, \quad
+        \Delta_c = (n_c / n_{\max})^\gamma, \quad \iota_c = \tau \log \pi_c
+
+    The term acts early in training; the factor still acts when the training set is fitted already, where it asks
+    larger logits of rare classes. ``gamma = 0`` is :func:`logit_adjusted_cross_entropy`, ``tau = 0`` gives
+    class-dependent temperatures. Predict with the logits as they are. Use it for networks that fit their training set
+    perfectly. The defaults are those of the authors' code; choose both on validation data.
+
+    A class without training images is left out of the sum unless ``tau`` is 0; a sample of such a class has an
+    infinite loss then.
+
+    Args:
+        logits: f (N, K).
+        target: (N,) class numbers, or (N, K) soft labels.
+        counts: (K,) training images per class, n.
+        gamma: exponent of the factors, at least 0.
+        tau: strength of the terms.
+        label_smoothing: share of each label that is spread evenly over the classes with images, in [0, 1].
+        ignore_index: class number of samples without a label, whose loss is 0.
+
+    Returns:
+        Losses (N,) in nats.
+
+    Raises:
+        InputError: counts of another number of classes than the logits, or shapes that do not fit together.
+
+    Example:
+        >>> loss = vector_scaling(torch.tensor([[0.0, 2.0]]), torch.tensor([1]), counts=[100, 1], gamma=0.5, tau=0.0)
+        >>> round(float(loss), 4)  # softplus(-0.1 * 2)
+        0.5981
+
+    References:
+        Kini et al., *Label-Imbalanced and Group-Sensitive Classification under Overparameterization*, NeurIPS 2021,
+        arXiv:2103.01550.
+    """
+    target = check_labels(logits, target)
+    known = as_counts(counts, num_classes=logits.shape[1], device=logits.device)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    factor = (known.to(wide.dtype) / known.amax()) ** gamma
+    scaled = factor * wide + _without_empty(tau, known, wide)
+    return cross_entropy(scaled, target, label_smoothing=label_smoothing, ignore_index=ignore_index)
+
+
 def adjust_logits(logits: Float[Tensor, "N K"], *, counts: Counts, tau: float = 1.0) -> Float[Tensor, "N K"]:
     """Post-hoc logit adjustment of a network that was trained with plain cross-entropy.
 

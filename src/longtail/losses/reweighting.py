@@ -15,14 +15,15 @@ from longtail.losses.labels import IGNORED, check_labels, check_smoothing, expec
 from longtail.shapes import Counts, Float, Int, Target
 
 
-def inverse_frequency_weights(counts: Counts) -> Float[Tensor, " K"]:
-    """Weights proportional to ``1 / n_c``, with mean 1 over the classes that have images.
+def inverse_frequency_weights(counts: Counts, *, power: float = 1.0) -> Float[Tensor, " K"]:
+    """Weights proportional to ``1 / n_c^power``, with mean 1 over the classes that have images.
 
     A class without images has weight 0. Use them to make every class weigh the same in the loss of an epoch; on a long
     tail the largest weights are large, and :func:`effective_number_weights` are milder.
 
     Args:
         counts: (K,) training images per class, n.
+        power: exponent of the counts; 1/2 gives weights by the inverse square root, 0 equal ones.
 
     Returns:
         Weights (K,).
@@ -32,7 +33,7 @@ def inverse_frequency_weights(counts: Counts) -> Float[Tensor, " K"]:
         [0.5, 1.5]
     """
     known = as_counts(counts)
-    return _inverse(known, known)
+    return _inverse(known if power == 1 else known.to(torch.get_default_dtype()) ** power, known)
 
 
 def effective_number_weights(counts: Counts, *, beta: float = 0.9999) -> Float[Tensor, " K"]:
@@ -135,6 +136,7 @@ def class_weighted_cross_entropy(
     counts: Counts,
     weight: Literal["inverse", "effective", "prior"] = "inverse",
     beta: float = 0.9999,
+    power: float = 1.0,
     label_smoothing: float = 0.0,
     ignore_index: int = IGNORED,
 ) -> Float[Tensor, " N"]:
@@ -149,9 +151,10 @@ def class_weighted_cross_entropy(
         logits: (N, K).
         target: (N,) class numbers, or (N, K) soft labels, whose weight is ``sum_c t_c w_c``.
         counts: (K,) training images per class, n; a class without any has weight 0.
-        weight: ``inverse`` for 1 / n_c; ``effective`` for 1 / E_c, the effective number of samples with ``beta``;
+        weight: ``inverse`` for 1 / n_c^power; ``effective`` for 1 / E_c, the effective number of samples with ``beta``;
             ``prior`` for n_c / max n, as the released DRO-LT weighs its representation stage.
         beta: base of the effective number, in [0, 1).
+        power: exponent of the counts in the inverse frequency.
         label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
         ignore_index: class number of samples without a label, whose loss and weight are 0.
 
@@ -170,7 +173,7 @@ def class_weighted_cross_entropy(
     target = check_labels(logits, target)
     known = as_counts(counts, num_classes=logits.shape[1], device=logits.device)
     if weight == "inverse":
-        weights = inverse_frequency_weights(known)
+        weights = inverse_frequency_weights(known, power=power)
     elif weight == "effective":
         weights = effective_number_weights(known, beta=beta)
     elif weight == "prior":
@@ -231,6 +234,54 @@ def focal(
         cost = -functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
         return expected_cost(_faded(cost, gamma), target, label_smoothing=label_smoothing, ignore_index=ignore_index)
     return _faded(cross_entropy(logits, target, ignore_index=ignore_index), gamma)
+
+
+def class_balanced_focal(
+    logits: Float[Tensor, "N K"],
+    target: Target,
+    *,
+    counts: Counts,
+    beta: float = 0.9999,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    ignore_index: int = IGNORED,
+) -> Float[Tensor, " N"]:
+    """Class-balanced focal loss: focal loss with each sample weighted by the inverse effective number of its class.
+
+    ``loss = w_y * (1 - p_y)^gamma * -log p_y`` with ``w`` from :func:`effective_number_weights` and the softmax ``p``
+    (Cui et al. use sigmoids). With ``gamma = 0`` it is :func:`class_balanced`, with ``beta = 0`` :func:`focal`. Use it
+    as the re-weighted focal baseline of the field's tables.
+
+    Args:
+        logits: (N, K).
+        target: (N,) class numbers, or (N, K) soft labels.
+        counts: (K,) training images per class, n; a class without any has weight 0.
+        beta: base of the effective number, in [0, 1).
+        gamma: exponent, at least 0: how fast the loss fades as p_y grows.
+        label_smoothing: share of each label that is spread evenly over the classes, in [0, 1].
+        ignore_index: class number of samples without a label, whose loss is 0.
+
+    Returns:
+        Losses (N,) in nats.
+
+    Raises:
+        InputError: counts of another number of classes than the logits, shapes that do not fit together, or beta
+            outside [0, 1).
+
+    Example:
+        >>> loss = class_balanced_focal(torch.zeros(2, 2), torch.tensor([0, 1]), counts=[2, 1], beta=0.5)
+        >>> [round(value, 4) for value in loss.tolist()]  # log(2) / 4 times 0.8 and 1.2
+        [0.1386, 0.2079]
+
+    References:
+        Cui et al., *Class-Balanced Loss Based on Effective Number of Samples*, CVPR 2019, arXiv:1901.05555.
+    """
+    target = check_labels(logits, target)
+    check_smoothing(label_smoothing)
+    known = as_counts(counts, num_classes=logits.shape[1], device=logits.device)
+    cost = -functional.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
+    weighted = _faded(cost, gamma) * effective_number_weights(known, beta=beta)
+    return expected_cost(weighted, target, label_smoothing=label_smoothing, ignore_index=ignore_index)
 
 
 def _faded(loss: Tensor, gamma: float) -> Tensor:

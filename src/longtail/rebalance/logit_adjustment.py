@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from longtail.counts import as_counts
+from longtail.counts import as_counts, as_labels, class_counts
 from longtail.errors import InputError
 from longtail.losses import adjust_logits
-from longtail.shapes import Counts, Float, Int
+from longtail.rebalance.estimator import Estimator, as_rows, not_fitted
+from longtail.shapes import Counts, Float, Labels
 
 
-class LogitAdjustment:
+class LogitAdjustment(Estimator):
     """Subtract ``tau`` times the log-prior from the logits.
 
     ``adjusted_c = logits_c - tau * log prior_c`` (Menon et al., ICLR 2021, Eq. 9). With ``tau = 1`` and a network
@@ -35,30 +36,46 @@ class LogitAdjustment:
         self.tau = tau
         self.counts: Tensor | None = None
 
-    def fit(self, *, counts: Counts) -> LogitAdjustment:
-        """Take the log-prior from the training counts.
+    def fit(
+        self,
+        logits: Float[Tensor, "N K"] | np.ndarray | None = None,
+        target: Labels | None = None,
+        *,
+        counts: Counts | None = None,
+    ) -> LogitAdjustment:
+        """Take the log-prior from the training counts, or count the training targets.
 
         Args:
+            logits: (N, K) logits of the training set; only K is read.
+            target: (N,) classes of the training set, where ``counts`` is not given.
             counts: (K,) training images per class.
 
         Returns:
             Itself.
 
         Raises:
-            InputError: a class without training images, whose log-prior would be minus infinity.
+            InputError: neither counts nor targets, or a class without training images, whose log-prior would be minus
+                infinity.
         """
-        known = as_counts(counts)
+        if counts is None:
+            if target is None:
+                raise InputError("give fit the training images per class, counts=..., or the training targets")
+            labels = as_labels(target)
+            classes = int(labels.max()) + 1 if logits is None else as_rows(logits, "logits").shape[1]
+            known = class_counts(labels, classes)
+        else:
+            known = as_counts(counts)
         if bool((known <= 0).any()):
             empty = int((known <= 0).nonzero()[0])
             raise InputError(f"class {empty} has no training images, so its prior is 0: remove the class or add images")
-        self.counts = known
+        self.counts, self.classes_ = known, np.arange(len(known))
         return self
 
-    def adjust(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+    def decision_function(self, rows: Float[Tensor, "N K"] | np.ndarray) -> Float[Tensor, "N K"]:
         """Subtract the log-prior from logits.
 
         Args:
-            logits: (N, K).
+            rows: (N, K) logits.
 
         Returns:
             (N, K) adjusted logits.
@@ -67,27 +84,17 @@ class LogitAdjustment:
             InputError: before ``fit``, or logits of another number of classes.
         """
         if self.counts is None:
-            raise InputError("this logit adjustment knows no class counts yet: call fit(counts=...) first")
+            raise not_fitted(self, "fit(counts=...)")
+        logits = as_rows(rows, "logits")
         return adjust_logits(logits, counts=self.counts.to(logits.device), tau=self.tau)
 
-    def predict(self, logits: Float[Tensor, "N K"]) -> Int[Tensor, " N"]:
-        """Predict the most probable class after the adjustment.
+    def adjust(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
+        """Subtract the log-prior from logits: another name of ``decision_function``.
 
         Args:
             logits: (N, K).
 
         Returns:
-            (N,) class numbers.
+            (N, K) adjusted logits.
         """
-        return self.adjust(logits).argmax(dim=1)
-
-    def predict_proba(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
-        """Predict the probability of each class after the adjustment.
-
-        Args:
-            logits: (N, K).
-
-        Returns:
-            (N, K), rows that sum to 1.
-        """
-        return torch.softmax(self.adjust(logits), dim=1)
+        return self.decision_function(logits)
