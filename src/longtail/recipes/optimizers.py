@@ -1,9 +1,10 @@
 """Optimisers and learning-rate schedules.
 
-An optimiser is a function of ``modules`` (the network and an objective with parameters of its own) or of ``params`` (the
-parameters that move), so ``torch.optim:RMSprop`` is one too. Ours are PyTorch's fused ones: one call updates everything,
-and a learning rate that lives on the device is read there, so a step can be captured whole. A schedule is a function of
-``epoch`` (from 0), ``progress`` (share of the epoch that is done) and ``epochs``, and returns the factor on the rate.
+An optimiser is a function of ``modules`` (the network and an objective with parameters of its own) or of ``params``
+(the parameters that move), so ``torch.optim:RMSprop`` is one too. Ours are PyTorch's fused ones: one call updates
+everything, and a learning rate that lives on the device is read there, so a step can be captured whole. A schedule is a
+function of ``epoch`` (from 0), ``progress`` (share of the epoch that is done) and ``epochs``, and returns the factor on
+the rate.
 """
 
 from __future__ import annotations
