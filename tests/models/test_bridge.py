@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from longtail.errors import InputError
-from longtail.models import TimmModel, identity
+from longtail.models import identity, timm_model
+from longtail.recipes.part import part
 
 timm = pytest.importorskip("timm")
 
 
 def build(name: str, seed: int = 0, channels: int = 3, image_size: int = 32, **fields):
-    spec = TimmModel(name, **fields)
+    spec = part(timm_model, timm_name=name, **fields)
     generator = torch.Generator().manual_seed(seed)
     return spec.build(num_classes=5, channels=channels, image_size=image_size, generator=generator)
 
@@ -85,5 +86,15 @@ def test_without_timm_the_message_says_how_to_get_it(monkeypatch):
         build("test_vit")
 
 
-def test_pretrained_weights_are_another_model_in_a_record():
-    assert TimmModel("test_vit", pretrained=True).name == "test_vit (pretrained)"
+def test_pretrained_weights_are_another_model_in_a_record(monkeypatch):
+    create = timm.create_model
+    asked = []
+
+    def without_download(name, **settings):
+        asked.append(settings.pop("pretrained"))
+        return create(name, **settings)
+
+    monkeypatch.setattr(timm, "create_model", without_download)
+    assert build("test_vit", image_size=160, pretrained=True).name == "test_vit (pretrained)"
+    assert build("test_vit", image_size=160).name == "test_vit"
+    assert asked == [True, False]

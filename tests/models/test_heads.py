@@ -7,7 +7,7 @@ import torch
 
 from longtail.errors import InputError
 from longtail.models import CosineHead, LinearHead, Projector, initialise, materialise
-from longtail.models.heads import KAIMING_GAIN, head
+from longtail.models.heads import KAIMING_GAIN, classifier_of
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -61,7 +61,7 @@ def test_cosine_weights_start_on_the_sphere_in_all_directions():
 
 def test_unknown_heads_and_scales_are_refused():
     with pytest.raises(InputError, match="unknown head 'cosin': did you mean 'cosine'"):
-        head("cosin", 4, 2, scale=1.0)
+        classifier_of("cosin", 4, 2, scale=1.0)
     for scale in (0.0, -1.0, float("nan")):
         with pytest.raises(InputError, match="scale of a cosine head is above 0"):
             CosineHead(4, 2, scale=scale)

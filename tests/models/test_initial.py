@@ -6,9 +6,25 @@ import pytest
 import torch
 from torch import nn
 
-from longtail.models import CifarResNet, CifarStemResNet, Network, SmallConvNet, TimmModel, initialise, materialise
+from longtail.models import (
+    Network,
+    cifar_resnet,
+    cifar_stem_resnet,
+    initialise,
+    materialise,
+    small_conv_net,
+    timm_model,
+)
+from longtail.recipes.part import part
+from longtail.recipes.text import written
 
-SPECS = [CifarResNet(8), CifarResNet(8, head="cosine"), CifarStemResNet(18), SmallConvNet(), TimmModel("test_resnet")]
+SPECS = [
+    part(cifar_resnet, depth=8),
+    part(cifar_resnet, depth=8, head="cosine"),
+    part(cifar_stem_resnet, depth=18),
+    part(small_conv_net),
+    part(timm_model, timm_name="test_resnet"),
+]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -19,7 +35,7 @@ def build(spec, seed: int = 0, num_classes: int = 10) -> Network:
     return spec.build(num_classes=num_classes, channels=3, image_size=32, generator=seeded(seed))
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_equal_seeds_give_equal_networks_and_others_do_not(spec):
     torch.manual_seed(1)
     first = build(spec).state_dict()
@@ -32,7 +48,7 @@ def test_equal_seeds_give_equal_networks_and_others_do_not(spec):
     assert "head.weight" in differing
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_the_global_generator_is_left_as_it_was(spec):
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -47,7 +63,7 @@ def test_a_construction_that_draws_globally_would_be_noticed():
     assert not torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_every_weight_and_buffer_is_set(spec, monkeypatch):
     """Memory that is allocated but never written shows as NaN."""
     allocate = nn.Module.to_empty
@@ -66,23 +82,23 @@ def test_every_weight_and_buffer_is_set(spec, monkeypatch):
 
 
 def test_convolutions_are_kaiming_normal_and_norms_neutral():
-    network = build(CifarStemResNet(18))
+    network = build(part(cifar_stem_resnet, depth=18))
     checked = 0
-    for part in network.modules():
-        if isinstance(part, nn.Conv2d) and part.weight.numel() > 30_000:
-            weight = part.weight.detach()
-            deviation = math.sqrt(2 / (part.in_channels * math.prod(part.kernel_size)))
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 30_000:
+            weight = layer.weight.detach()
+            deviation = math.sqrt(2 / (layer.in_channels * math.prod(layer.kernel_size)))
             # The standard error of a standard deviation is 1 / sqrt(2 n); 5 of them.
             assert float(weight.std()) == pytest.approx(deviation, rel=5 / math.sqrt(2 * weight.numel()))
             kurtosis = float(((weight / deviation) ** 4).mean())
             assert kurtosis == pytest.approx(3, abs=5 * math.sqrt(96 / weight.numel()))  # a uniform one has 1.8
             checked += 1
-        if isinstance(part, nn.BatchNorm2d):
-            assert torch.equal(part.running_var, torch.ones_like(part.running_var))
-            assert torch.equal(part.weight, torch.ones_like(part.weight))
-            assert not part.running_mean.any()
-            assert not part.bias.any()
-            assert part.num_batches_tracked == 0
+        if isinstance(layer, nn.BatchNorm2d):
+            assert torch.equal(layer.running_var, torch.ones_like(layer.running_var))
+            assert torch.equal(layer.weight, torch.ones_like(layer.weight))
+            assert not layer.running_mean.any()
+            assert not layer.bias.any()
+            assert layer.num_batches_tracked == 0
     assert checked > 10
 
 
@@ -95,13 +111,13 @@ def test_plain_linear_layers_start_as_in_pytorch():
 
 
 def test_the_backbone_does_not_depend_on_what_follows_it():
-    narrow = build(CifarResNet(8), num_classes=3).backbone.state_dict()
-    wide = build(CifarResNet(8, head="cosine"), num_classes=100).backbone.state_dict()
+    narrow = build(part(cifar_resnet, depth=8), num_classes=3).backbone.state_dict()
+    wide = build(part(cifar_resnet, depth=8, head="cosine"), num_classes=100).backbone.state_dict()
     assert all(torch.equal(narrow[name], wide[name]) for name in narrow)
 
 
 def test_a_head_can_be_drawn_afresh():
-    network = build(CifarResNet(8))
+    network = build(part(cifar_resnet, depth=8))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     initialise(network.head, generator=seeded(9))
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
@@ -110,8 +126,8 @@ def test_a_head_can_be_drawn_afresh():
 
 def test_the_generator_may_be_on_another_device_than_the_module():
     generator, reference = seeded(), seeded()
-    initialise(build(CifarResNet(8)).to("meta"), generator=generator)
-    initialise(build(CifarResNet(8)), generator=reference)
+    initialise(build(part(cifar_resnet, depth=8)).to("meta"), generator=generator)
+    initialise(build(part(cifar_resnet, depth=8)), generator=reference)
     assert torch.equal(generator.get_state(), reference.get_state())
 
 

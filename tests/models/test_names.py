@@ -1,28 +1,34 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from longtail.errors import InputError
-from longtail.models import CifarResNet, CifarStemResNet, SmallConvNet, TimmModel, by_name, names
-from longtail.recipes.config import override, plain, revive
+from longtail.models import cifar_resnet, timm_model
+from longtail.models.names import names
+from longtail.recipes.part import address, part, plain, revive
+from longtail.recipes.text import read, written
 
-KINDS = {kind.__name__: kind for kind in (CifarResNet, CifarStemResNet, SmallConvNet, TimmModel)}
+TYPED = ("small", *(f"resnet{depth}" for depth in (20, 32, 44, 56)), "resnet18-cifar", "resnet34-cifar")
 
 
 def test_names_lead_to_models_of_that_name():
-    expected = {"small", "resnet18-cifar", "resnet34-cifar", *(f"resnet{depth}" for depth in (20, 32, 44, 56))}
-    assert set(names()) == expected
-    for name in names():
-        assert by_name(name).name == name
+    assert set(TYPED) < set(names())
+    for name in TYPED:
+        network = read(name, "model").build(
+            num_classes=2, channels=1, image_size=8, generator=torch.Generator().manual_seed(0)
+        )
+        assert network.name == name
 
 
 def test_timm_names_are_known():
     pytest.importorskip("timm")
-    assert by_name("vit_base_patch16_224") == TimmModel("vit_base_patch16_224")
+    assert read("vit_base_patch16_224", "model") == part(timm_model, timm_name="vit_base_patch16_224")
 
 
 @pytest.mark.parametrize(
@@ -37,46 +43,51 @@ def test_timm_names_are_known():
 def test_unknown_names_suggest_the_nearest(typed, meant):
     pytest.importorskip("timm")
     with pytest.raises(InputError, match=f"unknown model '{typed}': did you mean '{meant}'") as error:
-        by_name(typed)
+        read(typed, "model")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
 
 
 def test_a_name_like_nothing_gets_no_suggestion():
-    with pytest.raises(InputError, match=r"unknown model 'qqqqqqqq': \(known: small, resnet20"):
-        by_name("qqqqqqqq")
+    with pytest.raises(InputError, match=r"unknown model 'qqqqqqqq' \(known: small, resnet8"):
+        read("qqqqqqqq", "model")
 
 
 def test_without_timm_the_own_names_still_work(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert by_name("resnet32") == CifarResNet(32)
+    assert read("resnet32", "model") == part(cifar_resnet, depth=32)
     with pytest.raises(InputError, match=r"models of timm need pip install 'longtail\[vision\]'"):
-        by_name("vit_base_patch16_224")
+        read("vit_base_patch16_224", "model")
 
 
-@pytest.mark.parametrize(
-    "spec", [*(by_name(name) for name in names()), TimmModel("test_vit", pretrained=True)], ids=str
-)
-def test_descriptions_compare_hash_and_come_back_from_their_plain_form(spec):
-    again = revive(plain(spec), KINDS)
-    assert again == spec
-    assert hash(again) == hash(spec)
+@pytest.mark.parametrize("name", [*names(), "test_vit@pretrained=true,head=cosine"])
+def test_models_compare_hash_and_come_back_from_json_and_from_text(name):
+    pytest.importorskip("timm")
+    made = read(name, "model")
+    for again in (revive(json.loads(json.dumps(plain(made)))), read(written(made), "model")):
+        assert again == made
+        assert hash(again) == hash(made)
+        assert address(again) == address(made)
 
 
-def test_fields_can_be_set_by_flags():
-    assert override(CifarResNet(32), "head", "cosine") == CifarResNet(32, head="cosine")
-    assert override(CifarResNet(32), "widths", "64,128,256") == CifarResNet(32, widths=(64, 128, 256))
-    assert override(TimmModel("test_vit"), "pretrained", "true") == TimmModel("test_vit", pretrained=True)
+def test_options_are_typed_after_the_name():
+    assert read("resnet32@head=cosine", "model") == part(cifar_resnet, head="cosine")
+    assert read("resnet32@widths=64,128,256", "model") == part(cifar_resnet, widths=(64, 128, 256))
     with pytest.raises(InputError, match="'cosin' is not 'linear' or 'cosine'"):
-        override(CifarResNet(32), "head", "cosin")
+        read("resnet32@head=cosin", "model")
+    with pytest.raises(InputError, match="did you mean 'head'"):
+        read("resnet32@haed=cosine", "model")
+    with pytest.raises(InputError, match="'num_classes' is given by training"):
+        read("resnet32@num-classes=3", "model")
 
 
 def test_own_models_need_no_heavy_library():
     """A network is named and built without timm, torchvision, scikit-learn or scipy being imported."""
     program = """
 import sys, torch
-from longtail.models import by_name
-by_name("resnet20").build(num_classes=2, channels=3, image_size=8, generator=torch.Generator())
+from longtail.models.names import find
+function, options = find("resnet20")
+function(num_classes=2, channels=3, image_size=8, generator=torch.Generator(), **options)
 print([name for name in ("timm", "torchvision", "sklearn", "scipy", "matplotlib", "pydantic") if name in sys.modules])
 """
     done = subprocess.run(

@@ -14,16 +14,23 @@ from torch.nn.functional import cross_entropy
 from longtail.errors import InputError
 from longtail.models import (
     Backbone,
-    CifarResNet,
-    CifarStemResNet,
     LinearHead,
     Network,
-    SmallConvNet,
+    cifar_resnet,
+    cifar_stem_resnet,
     identity,
     materialise,
+    small_conv_net,
 )
+from longtail.recipes.part import part
+from longtail.recipes.text import written
 
-SPECS = [CifarResNet(8), CifarResNet(8, widths=(4, 9, 20), head="cosine"), CifarStemResNet(18), SmallConvNet()]
+SPECS = [
+    part(cifar_resnet, depth=8),
+    part(cifar_resnet, depth=8, widths=(4, 9, 20), head="cosine"),
+    part(cifar_stem_resnet, depth=18),
+    part(small_conv_net),
+]
 
 
 def build(spec, channels: int = 3, image_size: int = 16, num_classes: int = 5) -> Network:
@@ -35,7 +42,7 @@ def images(number: int = 4, channels: int = 3, size: int = 16) -> torch.Tensor:
     return torch.randn(number, channels, size, size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_output_head_and_pyramid_agree(spec):
     network = build(spec).eval()
     batch = images()
@@ -49,7 +56,7 @@ def test_output_head_and_pyramid_agree(spec):
 
 
 def test_pyramid_holds_the_means_of_the_maps_of_every_stage():
-    network = build(CifarResNet(8)).eval()
+    network = build(part(cifar_resnet, depth=8)).eval()
     seen = []
     for stage in network.backbone.stages:
         stage.register_forward_hook(lambda module, inputs, maps: seen.append(maps.detach().clone()))
@@ -59,14 +66,14 @@ def test_pyramid_holds_the_means_of_the_maps_of_every_stage():
         torch.testing.assert_close(features, maps.flatten(2).mean(2))
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 17), (4, 1)])
 def test_any_channels_and_sizes(spec, channels, size):
     network = build(spec, channels=channels, image_size=size)
     assert bool(torch.isfinite(network.eval()(images(2, channels, size)).logits).all())
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_gradients_reach_every_parameter(spec):
     network = build(spec)
     network(images()).logits.square().sum().backward()
@@ -75,7 +82,7 @@ def test_gradients_reach_every_parameter(spec):
         assert bool(parameter.grad.any()), name
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_runs_on_shapes_alone(spec):
     network = build(spec).to("meta")
     output = network(images().to("meta"))
@@ -84,7 +91,7 @@ def test_runs_on_shapes_alone(spec):
     assert network.pyramid(images().to("meta"))[-1].shape == output.features.shape
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_channels_last_changes_nothing_but_the_layout(spec):
     plain = build(spec)
     last = build(spec).to(memory_format=torch.channels_last)
@@ -101,7 +108,7 @@ def test_channels_last_changes_nothing_but_the_layout(spec):
     assert all(layouts)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 def test_bfloat16_autocast(spec):
     network = build(spec).eval()
     exact = network(images()).logits.detach()
@@ -113,7 +120,7 @@ def test_bfloat16_autocast(spec):
 
 def test_several_seeds_train_as_one():
     """Stacked networks under vmap get the gradients and batch statistics that each gets alone."""
-    spec = CifarResNet(8)
+    spec = part(cifar_resnet, depth=8)
     shape = {"num_classes": 5, "channels": 3, "image_size": 8}
     networks = [spec.build(**shape, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     weights, buffers = stack_module_state(networks)
@@ -135,7 +142,7 @@ def test_several_seeds_train_as_one():
 
 
 def test_identity_counts_by_hand():
-    network = build(SmallConvNet(widths=(4, 8)), channels=1, image_size=8, num_classes=3)
+    network = build(part(small_conv_net, widths=(4, 8)), channels=1, image_size=8, num_classes=3)
     multiply_adds = 1 * 9 * 4 * (4 * 4) + 4 * 9 * 8 * (2 * 2) + 8 * 3
     parameters = (1 * 9 * 4 + 2 * 4) + (4 * 9 * 8 + 2 * 8) + (8 * 3 + 3)
     assert identity(network, channels=1, image_size=8) == {
@@ -147,7 +154,7 @@ def test_identity_counts_by_hand():
 
 
 def test_identity_leaves_the_network_as_it_was():
-    network = build(CifarResNet(8))
+    network = build(part(cifar_resnet, depth=8))
     network.head.eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = identity(network, channels=3, image_size=16)
@@ -168,7 +175,7 @@ def test_a_backbone_of_ones_own():
     assert identity(network, channels=3, image_size=16)["widths"] == [6, 7]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=written)
 @pytest.mark.parametrize("wrong", ["num_classes", "channels", "image_size"])
 def test_impossible_shapes_are_refused(spec, wrong):
     with pytest.raises(InputError, match=f"{wrong} of at least 1, not 0"):
@@ -179,13 +186,14 @@ def test_whole_graph_compiles():
     """In a process of its own: run-time shape checks and a full graph do not go together."""
     program = """
 import torch
-from longtail.models import CifarResNet, CifarStemResNet, Projector, SmallConvNet
+from longtail.models import Projector, cifar_resnet, cifar_stem_resnet, small_conv_net
+from longtail.recipes.part import part
 generator = torch.Generator().manual_seed(0)
 images = torch.randn(2, 3, 8, 8, generator=generator)
 def same(call):
     torch._dynamo.reset()
     torch.testing.assert_close(torch.compile(call, backend="eager", fullgraph=True)(images), call(images))
-for spec in (SmallConvNet(), CifarStemResNet(18), CifarResNet(8, head="cosine")):
+for spec in (part(small_conv_net), part(cifar_stem_resnet, depth=18), part(cifar_resnet, depth=8, head="cosine")):
     network = spec.build(num_classes=5, channels=3, image_size=8, generator=generator).eval()
     same(lambda x: network(x).logits)
 same(lambda x: network.pyramid(x)[0])

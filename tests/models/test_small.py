@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from longtail.errors import InputError
-from longtail.models import SmallConvNet
+from longtail.models import small_conv_net
+from longtail.recipes.part import part
 
 
 def test_learns_the_digits():
@@ -20,7 +21,7 @@ def test_learns_the_digits():
     train = torch.cat([rest[target[rest] == c][: counts[c]] for c in range(10)])
 
     generator = torch.Generator().manual_seed(1)
-    network = SmallConvNet().build(num_classes=10, channels=1, image_size=8, generator=generator)
+    network = part(small_conv_net).build(num_classes=10, channels=1, image_size=8, generator=generator)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=2e-4)
     for _ in range(30):
         for batch in train[torch.randperm(len(train), generator=generator)].split(64):
@@ -37,7 +38,7 @@ def test_learns_the_digits():
 
 
 def test_every_stage_halves_the_size():
-    network = SmallConvNet(widths=(3, 4, 5)).build(
+    network = part(small_conv_net, widths=(3, 4, 5)).build(
         num_classes=2, channels=1, image_size=8, generator=torch.Generator().manual_seed(0)
     )
     sizes = []
@@ -48,12 +49,17 @@ def test_every_stage_halves_the_size():
     assert sizes == [(3, 4, 4), (4, 2, 2), (5, 1, 1)]
 
 
+def build(**options):
+    generator = torch.Generator().manual_seed(0)
+    return part(small_conv_net, **options).build(num_classes=2, channels=1, image_size=8, generator=generator)
+
+
 @pytest.mark.parametrize("widths", [(), (16, 0)])
 def test_impossible_widths_are_refused(widths):
     with pytest.raises(InputError, match="at least one width"):
-        SmallConvNet(widths=widths)
+        build(widths=widths)
 
 
 def test_other_widths_have_another_name():
-    assert SmallConvNet().name == "small"
-    assert SmallConvNet(widths=(4,)).name == "small-4"
+    assert build().name == "small"
+    assert build(widths=(4,)).name == "small-4"

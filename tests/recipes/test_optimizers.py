@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from longtail.recipes.optimizers import SGD, AdamW, Cosine, Steps
+from longtail.recipes.optimizers import adamw, cosine, sgd, steps
 
 
 def ldam_schedule(epoch: int) -> float:
@@ -20,14 +20,13 @@ def ldam_schedule(epoch: int) -> float:
 
 
 def test_plain_200_is_the_published_schedule() -> None:
-    steps = Steps(warmup=0.025, at=(0.8, 0.9), factor=0.01)
-    assert [steps.multiplier(epoch, 0.0, 200) for epoch in range(200)] == pytest.approx(
+    assert [steps(epoch, 0.0, 200, warmup=0.025, at=(0.8, 0.9), factor=0.01) for epoch in range(200)] == pytest.approx(
         [ldam_schedule(epoch) for epoch in range(200)]
     )
 
 
 def test_steps_scale_with_the_number_of_epochs() -> None:
-    factors = [Steps().multiplier(epoch, 0.0, 30) for epoch in range(30)]
+    factors = [steps(epoch, 0.0, 30) for epoch in range(30)]
     assert factors[0] == 1.0  # a warm-up of one epoch ends at the full rate
     assert factors.count(pytest.approx(0.01)) == 3
     assert factors.count(pytest.approx(0.0001)) == 3
@@ -35,12 +34,11 @@ def test_steps_scale_with_the_number_of_epochs() -> None:
 
 
 def test_cosine_warms_up_and_ends_at_zero() -> None:
-    cosine = Cosine(warmup=0.1)
-    assert cosine.multiplier(0, 0.0, 100) == 0.0
-    assert cosine.multiplier(5, 0.0, 100) == pytest.approx(0.5)
-    assert cosine.multiplier(10, 0.0, 100) == pytest.approx(1.0)
-    assert cosine.multiplier(55, 0.0, 100) == pytest.approx(0.5)
-    assert cosine.multiplier(99, 1.0, 100) == pytest.approx(0.0, abs=1e-12)
+    assert cosine(0, 0.0, 100, warmup=0.1) == 0.0
+    assert cosine(5, 0.0, 100, warmup=0.1) == pytest.approx(0.5)
+    assert cosine(10, 0.0, 100, warmup=0.1) == pytest.approx(1.0)
+    assert cosine(55, 0.0, 100, warmup=0.1) == pytest.approx(0.5)
+    assert cosine(99, 1.0, 100, warmup=0.1) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_what_is_decayed() -> None:
@@ -48,7 +46,7 @@ def test_what_is_decayed() -> None:
     radii = nn.Module()
     radii.raw = nn.Parameter(torch.zeros(5, 5))
     radii.raw.no_decay = True  # type: ignore[attr-defined]
-    for optimizer, exempt in ((SGD().build([network, radii]), 25), (AdamW().build([network, radii]), 25 + 4 + 8)):
+    for optimizer, exempt in ((sgd([network, radii]), 25), (adamw([network, radii]), 25 + 4 + 8)):
         free = sum(
             parameter.numel()
             for group in optimizer.param_groups
@@ -61,5 +59,5 @@ def test_what_is_decayed() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     network = nn.Linear(3, 4)
     network.weight.requires_grad_(False)
-    groups = SGD().build([network]).param_groups
+    groups = sgd([network]).param_groups
     assert [parameter.shape for group in groups for parameter in group["params"]] == [network.bias.shape]

@@ -12,10 +12,13 @@ from longtail.models.network import Network
 from longtail.models.residual import cifar_resnet, cifar_stem_resnet
 from longtail.models.small import small_conv_net
 
-_OWN: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
+_SHORT: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
     "small": (small_conv_net, {}),
     **{f"resnet{depth}": (cifar_resnet, {"depth": depth}) for depth in (8, 20, 32, 44, 56)},
     **{f"resnet{depth}-cifar": (cifar_stem_resnet, {"depth": depth}) for depth in (18, 34)},
+}
+_OWN: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
+    **_SHORT,
     "small-conv-net": (small_conv_net, {}),
     "cifar-resnet": (cifar_resnet, {}),
     "cifar-stem-resnet": (cifar_stem_resnet, {}),
@@ -50,13 +53,13 @@ def find(name: str) -> tuple[Callable[..., Network], dict[str, Any]]:
     if name in _OWN:
         return _OWN[name]
     near = difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8)
-    known = f"known: {', '.join(_OWN)}, and the models of timm"
+    known = f"known: {', '.join(_SHORT)}, and the models of timm"
     try:
         if known_to_timm(name):
             return timm_model, {"timm_name": name}
         nearest = near[0] if near else nearest_in_timm(name)
     except InputError:
         nearest = near[0] if near else None
-        known = f"known: {', '.join(_OWN)}; the models of timm need pip install 'longtail[vision]'"
+        known = f"known: {', '.join(_SHORT)}; the models of timm need pip install 'longtail[vision]'"
     hint = f": did you mean {nearest!r}?" if nearest else ""
     raise InputError(f"unknown model {name!r}{hint} ({known})")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from longtail.errors import InputError, unknown
 from longtail.recipes.part import Part, hints_of, options_of
+from longtail.recipes.text import Augmentation
 from longtail.recipes.text import value as parse
 
 T = TypeVar("T")
@@ -41,7 +42,11 @@ def _changed(held: Any, steps: list[str], text: str, path: str, hint: Any) -> An
             raise InputError(f"{where}: {head!r} is no position in a list of {len(held)}{last}")
         position = int(head)
         item = held[position]
-        new = _changed(item, rest, text, path, Part if isinstance(item, Part) else type(item))
+        listed = "augmentation" in typing.get_args(hint)[1:]
+        inner = Augmentation if listed and not rest else Part if isinstance(item, Part) else type(item)
+        new = _changed(item, rest, text, path, inner)
+        if listed and not rest:  # one operation replaced by those that the text names, perhaps several or none
+            return (*held[:position], *new, *held[position + 1 :])
         return (*held[:position], new, *held[position + 1 :])
     if isinstance(held, Part):
         known = options_of(held.function)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from longtail import losses
 from longtail.errors import InputError, failure
 from longtail.models import Projector
+from longtail.recipes import text
 from longtail.recipes.contract import Batch, Context, Forward, Objective
 from longtail.recipes.part import Part, part
-from longtail.recipes.text import PairLoss
 from longtail.samplers import ClassBalanced
 
 RadiusKind = Literal["none", "shared", "standard-error", "learned", "wasserstein", "gaussian-kl"]
@@ -112,7 +112,9 @@ class Total(nn.Module):
         weights: one for each.
     """
 
-    def __init__(self, *, terms: tuple[Any, ...] = (), weights: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self, *, terms: tuple[text.Objective | Callable[..., Any], ...] = (), weights: tuple[float, ...] = ()
+    ) -> None:
         super().__init__()
         if not terms or len(terms) != len(weights):
             raise InputError(f"a total needs as many weights as terms, at least one: {len(terms)} and {len(weights)}")
@@ -305,7 +307,7 @@ class Contrastive(nn.Module):
         widths: tuple[int, ...],
         device: torch.device,
         projector_generator: torch.Generator,
-        loss: PairLoss = BNS,
+        loss: text.PairLoss | Callable[..., Tensor] = BNS,
         hidden: int = 2048,
         out: int = 128,
     ) -> None:

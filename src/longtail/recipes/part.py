@@ -202,6 +202,8 @@ def _made(function: Callable[..., Any], name: str, source: str, arguments: Mappi
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters_of(function).values())
     allowed = set(known) | set(parameters_of(function))
     for option in arguments:
+        if option in GIVEN and not source:
+            raise InputError(f"{name}: {option!r} is given by training and cannot be set")
         if option not in allowed and not open_ended:
             if not known:
                 raise InputError(f"{name} has no options; got {option!r}")

@@ -13,9 +13,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import linecache
 import pathlib
 import re
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -337,19 +339,20 @@ def _text(function: Any, name: str, seen: set[int]) -> str:
         return ""
     seen.add(id(function))
     try:
-        lines = [inspect.getsource(function)]
+        text = _written(function)
     except (OSError, TypeError):
         raise InputError(
             f"{name}: its source cannot be read (a cell or file is needed), so its runs could not be told apart"
         ) from None
-    codes = [held.__code__ for held in _functions(function)]
-    space: dict[str, Any] = getattr(_functions(function)[0], "__globals__", {}) if _functions(function) else {}
-    used: dict[str, Any] = {}
+    lines, functions = [text], _functions(function)
+    space = vars(sys.modules[function.__module__]) | (functions[0].__globals__ if functions else {})
+    used = {key: space[key] for key in _names_at_definition(text) if key in space}
+    codes = [held.__code__ for held in functions]
     while codes:
         code = codes.pop()
         used |= {key: space[key] for key in code.co_names if key in space}
         codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    for held in _functions(function):
+    for held in functions:
         for key, cell in zip(held.__code__.co_freevars, held.__closure__ or (), strict=True):
             if key != "__class__":
                 used[key] = cell.cell_contents
@@ -368,7 +371,49 @@ def _text(function: Any, name: str, seen: set[int]) -> str:
     return "\n".join(lines)
 
 
+def _written(function: Any) -> str:
+    """The text of a function or class; a class of a notebook cell has no file, so its methods tell where it stands."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        if not isinstance(function, type):
+            raise
+    for held in _functions(function):
+        lines = linecache.getlines(held.__code__.co_filename)
+        try:
+            tree = ast.parse("".join(lines))
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and node.name == function.__name__:
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                if first <= held.__code__.co_firstlineno <= (node.end_lineno or 0):
+                    return "".join(lines[first - 1 : node.end_lineno])
+    raise OSError
+
+
+def _names_at_definition(text: str) -> set[str]:
+    """Names that a definition uses when it is executed: decorators, base classes and values in a class's body."""
+    try:
+        tree = ast.parse(textwrap.dedent(text))
+    except SyntaxError:  # a lambda within a line
+        return set()
+    used: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            used += node.decorator_list
+        if isinstance(node, ast.ClassDef):
+            used += [*node.bases, *(keyword.value for keyword in node.keywords)]
+            used += [held.value for held in node.body if isinstance(held, (ast.Assign, ast.AnnAssign)) and held.value]
+    return {found.id for root in used for found in ast.walk(root) if isinstance(found, ast.Name)}
+
+
 def _functions(function: Any) -> list[types.FunctionType]:
-    if isinstance(function, types.FunctionType):
-        return [function]
-    return [held for held in vars(function).values() if isinstance(held, types.FunctionType)]
+    """The functions whose code a callable runs: itself without its decorators, or the methods of a class."""
+    if not isinstance(function, type):
+        found = inspect.unwrap(function)
+        return [found] if isinstance(found, types.FunctionType) else []
+    methods = (
+        getattr(held, "__func__", None) or getattr(held, "fget", None) or held for held in vars(function).values()
+    )
+    return [inspect.unwrap(held) for held in methods if isinstance(held, types.FunctionType)]

@@ -14,12 +14,12 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from longtail.errors import InputError, unknown
 from longtail.recipes import sources
-from longtail.recipes.part import Part, hints_of, named, options_of, parameters_of, part
+from longtail.recipes.part import GIVEN, Part, hints_of, named, options_of, parameters_of, part
 
 OPTION = re.compile(r"[^\W\d][\w-]*=")
 
@@ -59,22 +59,29 @@ def _name_and_tail(text: str) -> tuple[str, str]:
     return name, tail
 
 
+def _outside_quotes(text: str) -> Iterator[tuple[int, str, int]]:
+    """Yield place, letter and depth of parentheses after it, of what is not in double quotes; at the end the depth."""
+    depth, quoted, escaped = 0, False, False
+    for place, letter in enumerate(text):
+        if quoted:
+            quoted = escaped or letter != '"'
+            escaped = letter == "\\" and not escaped
+            continue
+        quoted = letter == '"'
+        depth += (letter == "(") - (letter == ")")
+        yield place, letter, depth
+    yield len(text), "", -1 if quoted else depth
+
+
 def _items(tail: str, text: str) -> Iterable[str]:
     """The options of a list, split at the commas that begin one."""
-    depth, start, quoted = 0, 0, False
-    for place, letter in enumerate(tail):
-        if letter == '"' and (place == 0 or tail[place - 1] != "\\"):
-            quoted = not quoted
-        if quoted:
-            continue
-        depth += (letter == "(") - (letter == ")")
-        if depth < 0:
-            break
+    start = 0
+    for place, letter, depth in _outside_quotes(tail):
+        if depth < 0 or (not letter and depth):
+            raise InputError(f"{text!r}: its parentheses or quotes do not match")
         if letter == "," and depth == 0 and OPTION.match(tail[place + 1 :].lstrip()):
             yield tail[start:place]
             start = place + 1
-    if depth or quoted:
-        raise InputError(f"{text!r}: its parentheses or quotes do not match")
     yield tail[start:]
 
 
@@ -86,12 +93,18 @@ def _unwrapped(value: str, text: str) -> str:
             raise InputError(f"{text!r}: {value} is no text in double quotes as JSON writes it") from None
     if not (value.startswith("(") and value.endswith(")")):
         return value
-    depth = 0
-    for place, letter in enumerate(value):
-        depth += (letter == "(") - (letter == ")")
-        if depth == 0 and place < len(value) - 1:  # "(a)+(b)" is no single pair
-            return value
-    return value[1:-1]
+    closes = next((place for place, _, depth in _outside_quotes(value) if depth == 0), len(value))
+    return value[1:-1] if closes == len(value) - 1 else value  # "(a)+(b)" is no single pair
+
+
+def _joined(text: str) -> list[str]:
+    """The parts of a list, which stand between plus signs."""
+    pieces, start = [], 0
+    for place, letter, depth in _outside_quotes(text):
+        if (letter == "+" and depth == 0) or not letter:
+            pieces.append(_unwrapped(text[start:place].strip(), text))
+            start = place + 1
+    return pieces
 
 
 # Names.
@@ -173,7 +186,7 @@ def read(text: str, kind: str) -> Part:
         >>> read("adamw@lr=0.003", "optimizer")["lr"]
         0.003
     """
-    name, options = split(text)
+    name, options = split(_unwrapped(text, text))
     fixed: dict[str, Any] = {}
     if ":" in name:
         made = named(name)
@@ -201,6 +214,8 @@ def values(function: Callable[..., Any], options: Mapping[str, str], name: str) 
     given = {key: parameter for key, parameter in parameters_of(function).items() if key in options}
     found = {}
     for key, text in options.items():
+        if key in GIVEN and function.__module__.startswith("longtail."):
+            raise InputError(f"{name}: {key.replace('_', '-')!r} is given by training and cannot be set")
         if key not in known and key not in given:
             if not known:
                 raise InputError(f"{name} has no options; got {key.replace('_', '-')!r}")
@@ -246,9 +261,13 @@ def value(hint: Any, text: str, where: str) -> Any:
         elif choice is Any:
             return _guess(text)
         elif isinstance(choice, _PartOf):
+            if text.lower() == "none" and type(None) in choices:
+                return None
             return augmentation(text) if choice.kind == "augmentation" else read(text, choice.kind)
         elif typing.get_origin(choice) is tuple:
             item = typing.get_args(choice)[0]
+            if isinstance(_choices(item)[0], _PartOf):
+                return tuple(value(item, one, where) for one in _joined(text))
             return tuple(value(item, one.strip(), where) for one in text.split(",") if one.strip())
     raise InputError(f"{where}: {text!r} is not {' or '.join(_describe(choice) for choice in choices)}")
 
@@ -259,15 +278,8 @@ def augmentation(text: str) -> tuple[Part, ...]:
 
     if text in PRESETS:
         return PRESETS[text]
-    pieces, depth, start = [], 0, 0
-    for place, letter in enumerate(f"{text}+"):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "+" and depth == 0:
-            pieces.append(text[start:place])
-            start = place + 1
     found: list[Part] = []
-    for piece in pieces:
-        inner = _unwrapped(piece.strip(), text)
+    for inner in _joined(text):
         known = {**names("augmentation"), **dict.fromkeys(PRESETS)}
         if inner in PRESETS:
             found += PRESETS[inner]
@@ -315,6 +327,8 @@ def _choices(hint: Any) -> list[Any]:
         return [choice for one in typing.get_args(hint) for choice in _choices(one)]
     if origin is typing.Literal:
         return [_Literal(one) for one in typing.get_args(hint)]
+    if origin is tuple and hasattr(typing.get_args(hint)[0], "apply"):
+        return [_PartOf("augmentation")]
     return [_PartOf("objective")] if hint is Part else [hint]
 
 
@@ -370,13 +384,17 @@ def written(made: Part, *, every: bool = False) -> str:
 def _value_text(item: Any, every: bool) -> str:
     if isinstance(item, Part):
         text = written(item, every=every)
-        return f"({text})" if "@" in text else text
+        if re.search(r'[()"]', short(item)):  # a file's own name, which is not to be taken for syntax
+            return json.dumps(text, ensure_ascii=False)
+        return f"({text})" if re.search(r"[@,=+]", text) else text
     if isinstance(item, tuple):
         if any(isinstance(one, Part) for one in item):
             return "+".join(_value_text(one, every) for one in item)
         return ",".join(_value_text(one, every) for one in item)
     if item is None or isinstance(item, bool):
         return str(item).lower()
+    if isinstance(item, (int, float)):
+        return str(item).replace("e+", "e")
     text = str(item)
-    plain = isinstance(item, (int, float)) or not (re.search(r'[,()"]', text) or text != text.strip() or not text)
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    odd = re.search(r'[,()"+]', text) or text != text.strip() or not text
+    return json.dumps(text, ensure_ascii=False) if odd else text
