@@ -67,6 +67,12 @@ def data_verify(
     root: Root = None,
     imbalance: Annotated[float | None, typer.Option(help="Largest over smallest class")] = None,
     image_size: ImageSize = None,
+    leave_out_classes_below: Annotated[
+        int | None, typer.Option(min=1, help="Leave out classes with fewer training images than this")
+    ] = None,
+    drop_duplicates: Annotated[
+        pathlib.Path | None, typer.Option(help="Leave out copies of images; which ones is kept in this list")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check files, checksums and counts; say what is damaged. Exit status 1 if anything is.
@@ -76,12 +82,20 @@ def data_verify(
     from longtail.data.verify import verify
 
     with counting("reading pictures") as notify:
-        findings = verify(name, root=root, imbalance=imbalance, image_size=image_size, notify=notify)
+        findings = verify(
+            name,
+            root=root,
+            imbalance=imbalance,
+            image_size=image_size,
+            leave_out_classes_below=leave_out_classes_below,
+            drop_duplicates=drop_duplicates,
+            notify=notify,
+        )
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:
         for finding in findings:
-            typer.echo(f"{'ok     ' if finding.ok else 'DAMAGED'} {finding.what}: {finding.detail}")
+            typer.echo(f"{'ok     ' if finding.ok else 'NOT OK '} {finding.what}: {finding.detail}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from longtail.data import Data, Split
 from longtail.errors import InputError, failure
-from longtail.models import Network, as_network, drawing_from, identity, initialise
+from longtail.models import CosineHead, Network, as_network, drawing_from, identity, initialise
 from longtail.recipes.contract import Chunk, Context, Objective
 from longtail.recipes.objectives import check_built, looks_at_training_set, objective_of
 from longtail.recipes.part import Part, built, parts_in
@@ -153,6 +153,7 @@ def prepare(
         "subset_generator": streams["subset"],
         "projector_generator": seeds.generator(seed, "stage", position, "projector"),
     }
+    _check_head(stage, network)
     with drawing_from(seeds.generator(seed, "stage", position, "objective")):
         made = _built(stage, "objective", generator=streams["pairs"], **given)
         objective = objective_of(made)
@@ -194,6 +195,17 @@ def prepare(
         return Context(epoch, stage.epochs, data.train.target, counts, streams["epoch"], stream, trained)
 
     return Prepared(stage, position, objective, sampler, optimizer, stage.schedule.build(), step, streams, context)
+
+
+def _check_head(stage: Stage, network: Network) -> None:
+    """Refuse a loss that trains only on another head: LDAM on an ordinary linear one stays at chance."""
+    for held in parts_in(stage.objective):
+        wanted = None if held.foreign else getattr(held.function, "head", None)
+        if wanted == "cosine" and not (isinstance(network.head, CosineHead) and network.head.scale == 1.0):
+            raise InputError(
+                f"{short(held)} needs a cosine head of scale 1, since it scales by itself: add head=cosine,scale=1 to the "
+                "model, as in --model resnet32@head=cosine,scale=1"
+            )
 
 
 def _built(stage: Stage, field: str, **given: Any) -> Any:
