@@ -132,13 +132,13 @@ def test_bad_input_is_named(generator: torch.Generator) -> None:
 def test_a_selection_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
     path, target = tmp_path / "chosen.txt", torch.tensor([1, 0, 1, 2])
     names = ["a b/1.png", "x.png", "é.png", "y.png"]
-    mark = samplers.write_selection(path, torch.tensor([0, 2, 3]), target, names=names, about={"by": "diverse"})
-    found, classes, head = samplers.read_selection(path)
+    mark = selection.write_selection(path, torch.tensor([0, 2, 3]), target, names=names, about={"by": "diverse"})
+    found, classes, head = selection.read_selection(path)
     assert found == ["a b/1.png", "é.png", "y.png"]
     assert classes.tolist() == [1, 1, 2]
     assert head == {"fingerprint": mark, "by": "diverse"}
-    assert mark == samplers.write_selection(tmp_path / "same.txt", [0, 2, 3], target.tolist(), names=names)
-    assert mark != samplers.write_selection(tmp_path / "other.txt", [0, 3, 2], target, names=names)
+    assert mark == selection.write_selection(tmp_path / "same.txt", [0, 2, 3], target.tolist(), names=names)
+    assert mark != selection.write_selection(tmp_path / "other.txt", [0, 3, 2], target, names=names)
     # Changed, cut short, or something else.
     text = path.read_text(encoding="utf-8")
     for broken, message in (
@@ -148,12 +148,12 @@ def test_a_selection_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
     ):
         path.write_text(broken, encoding="utf-8")
         with pytest.raises(InputError, match=message):
-            samplers.read_selection(path)
+            selection.read_selection(path)
     with pytest.raises(InputError, match="cannot read"):
-        samplers.read_selection(tmp_path / "nothing.txt")
+        selection.read_selection(tmp_path / "nothing.txt")
     for name in ("#1.png", "a\nb.png"):
         with pytest.raises(InputError, match="cannot stand in a list"):
-            samplers.write_selection(path, [0], [0], names=[name])
+            selection.write_selection(path, [0], [0], names=[name])
 
 
 def test_every_way_is_known() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, ImageSize, Json, Root, grouped
+from longtail.cli.options import Drawing, ImageSize, Json, OwnModel, Root, grouped
 from longtail.cli.progress import counting, print_json
 
 app = typer.Typer(
@@ -112,3 +113,39 @@ def fingerprint(name: Name, drawing: Drawing, as_json: Json = False) -> None:
         print_json({"name": loaded.name, "fingerprint": loaded.fingerprint})
     else:
         typer.echo(f"{loaded.fingerprint}  {loaded.name}")
+
+
+@app.command("select")
+@grouped
+def select(
+    name: Name,
+    drawing: Drawing,
+    per_class: Annotated[int, typer.Option(min=1, help="Images of each class; smaller classes are taken whole")] = 50,
+    by: Annotated[str, typer.Option(help="ip-dpp, diverse, greedy or uniform")] = "diverse",
+    run: Annotated[
+        pathlib.Path | None,
+        typer.Option("--from", help="A finished run on this data: its features, and its probabilities for ip-dpp"),
+    ] = None,
+    model: OwnModel = None,
+    seed: Annotated[str, typer.Option(help="A whole number from 0")] = "0",
+    out: Annotated[pathlib.Path, typer.Option(help="Where to write the list")] = pathlib.Path("selection.txt"),
+    as_json: Json = False,
+) -> None:
+    """Choose training images of each class, as many, and write them as a list that --data list:PATH reads.
+
+    Without --from, features are the pixels, brought to at most 8 by 8; ip-dpp needs a run.
+
+    Example: longtail data select digits-lt --per-class 5 --by diverse --out chosen.txt
+    """
+    from longtail.cli.options import seed as read_seed
+
+    number = read_seed(seed)
+    from longtail.analysis.select import write
+
+    facts = write(
+        name, dataclasses.asdict(drawing), drawing.load(name, quiet=as_json), by, per_class, number, out, run, model
+    )
+    if as_json:
+        print_json(facts)
+    else:
+        typer.echo(f"{facts['images']} images of {facts['classes']} classes by {by}: {out}\nUse it: --data list:{out}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-from longtail.data import arrays, cifar, digits, folders, hygiene
+from longtail.data import arrays, cifar, digits, folders, hygiene, selection
 from longtail.data.dataset import Data, Source, draw, leave_out_small
 from longtail.data.folders import Notify
 from longtail.data.pictures import printable
@@ -20,6 +20,7 @@ ENTRIES = (
         "--root, or --root and --download",
     ),
     ("folder:PATH", "your pictures, one folder per class, with or without train/ and test/", "the folder"),
+    ("list:PATH", "the images that longtail data select chose from a data set", "the list, and that data set"),
     ("npz:PATH", "your arrays: train_images, train_target, test_images, test_target, class_names", "the file"),
 )
 
@@ -76,6 +77,14 @@ def load(
         >>> len(data.test), data.train.images.shape[1:]
         (740, torch.Size([1, 8, 8]))
     """
+    kind, _, path = name.partition(":")
+    if kind == "list" and path:
+        base, options = selection.options_of(path_of(path))
+        if base.startswith("list:"):
+            raise InputError(f"{name} is a selection of a selection; select from the whole data set")
+        if imbalance is not None:
+            raise InputError(f"{name} is a selection of {base}, which says its own imbalance")
+        return selection.kept_only(load(base, **{"root": root, "download": download, **options}), path_of(path))
     wanted = 100 if imbalance is None else imbalance
     standard = profile == "exponential" and split_seed == 0 and wanted in cifar.SUBSETS
     source = read(

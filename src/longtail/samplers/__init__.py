@@ -12,7 +12,7 @@ from longtail.samplers.frequency import (
 )
 from longtail.samplers.informative import information_preserving
 from longtail.samplers.quota import ClassQuota, MinimumPerClass
-from longtail.samplers.selection import read_selection, select, write_selection
+from longtail.samplers.selection import select
 from longtail.samplers.subset import InformativeSubset
 
 __all__ = [
@@ -29,7 +29,5 @@ __all__ = [
     "diverse",
     "greedy",
     "information_preserving",
-    "read_selection",
     "select",
-    "write_selection",
 ]

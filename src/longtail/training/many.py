@@ -89,7 +89,7 @@ def compare_folders(folders: dict[str, list[pathlib.Path]], *, against: str | No
 
 
 def loaded_rows(folders: Sequence[pathlib.Path]) -> dict[str, list[results.Loaded]]:
-    """Return the finished runs among and below some folders, by recipe and in the order of their seeds; ce comes first."""
+    """Return the finished runs among and below some folders, by recipe and in the order of their seeds; ce first."""
     rows: dict[str, list[results.Loaded]] = {}
     for folder in runs_below(folders):
         held = results.read(folder)

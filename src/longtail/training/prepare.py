@@ -203,8 +203,8 @@ def _check_head(stage: Stage, network: Network) -> None:
         wanted = None if held.foreign else getattr(held.function, "head", None)
         if wanted == "cosine" and not (isinstance(network.head, CosineHead) and network.head.scale == 1.0):
             raise InputError(
-                f"{short(held)} needs a cosine head of scale 1, since it scales by itself: add head=cosine,scale=1 to the "
-                "model, as in --model resnet32@head=cosine,scale=1"
+                f"{short(held)} needs a cosine head of scale 1, since it scales by itself: add head=cosine,scale=1 to "
+                "the model, as in --model resnet32@head=cosine,scale=1"
             )
 
 

@@ -1,0 +1,62 @@
+"""A selection is a data set: the images chosen, and nothing else changed."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import torch
+
+from longtail.data import load
+from longtail.data.selection import write_selection
+from longtail.errors import InputError
+
+
+def written(path: pathlib.Path, index: list[int], **about: str) -> str:
+    data = load("digits-lt", imbalance=50)
+    head = {"data": "digits-lt", "options": '{"imbalance": 50}', "of": data.fingerprint, "by": "uniform"} | about
+    write_selection(path, index, data.train.target, about=head)
+    return f"list:{path}"
+
+
+def one_of_each() -> list[int]:
+    target = load("digits-lt", imbalance=50).train.target
+    return [int((target == c).nonzero()[-1]) for c in range(10)]
+
+
+def test_a_selection_holds_the_images_chosen(tmp_path: pathlib.Path) -> None:
+    whole, chosen = load("digits-lt", imbalance=50), one_of_each()
+    data = load(written(tmp_path / "a.txt", chosen))
+    assert torch.equal(data.train.images, whole.train.images[chosen])
+    assert torch.equal(data.train.index, whole.train.index[chosen])
+    assert torch.equal(data.test.images, whole.test.images)
+    assert data.counts.tolist() == [1] * 10
+    assert (data.mean, data.std) == (whole.mean, whole.std)
+    assert data.fingerprint != whole.fingerprint
+    assert "10 of" in data.notes[-1]
+
+
+def test_another_selection_is_another_data_set(tmp_path: pathlib.Path) -> None:
+    chosen = one_of_each()
+    first, again = (load(written(tmp_path / f"{name}.txt", chosen)) for name in "ab")
+    other = load(written(tmp_path / "c.txt", [0, *chosen]))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("index", "about", "said"),
+    [
+        ([0, 1], {}, "no image of"),
+        (None, {"of": "0" * 64}, "selected from other data"),
+        (None, {"options": "{"}, "does not say of which data set"),
+        (None, {"data": "list:x"}, "selection of a selection"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    tmp_path: pathlib.Path, index: list[int] | None, about: dict[str, str], said: str
+) -> None:
+    name = written(tmp_path / "a.txt", one_of_each() if index is None else index, **about)
+    with pytest.raises(InputError, match=said):
+        load(name)
+    with pytest.raises(InputError, match="says its own imbalance"):
+        load(written(tmp_path / "b.txt", one_of_each()), imbalance=10)
