@@ -84,6 +84,8 @@ class Paper:
     methods: tuple[str, ...] = ()
     facets: tuple[Facet, ...] = ()
     controls: tuple[str, ...] = ()
+    abstract: str | None = None
+    named_methods: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
     source: str | None = None
     kind: str = "content"
@@ -103,6 +105,7 @@ class Method:
     year: int | None = None
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,7 @@ def exponential_counts(largest: int, imbalance: int | float, num_classes: int) -
 
 
 def _paper(entry: Mapping[str, Any], where: str) -> Paper:
-    _only(entry, {*_fields(Paper), "facet"} - {"facets", "kind"}, where)
+    _only(entry, {*_fields(Paper), "facet"} - {"facets", "kind", "abstract", "named_methods"}, where)
     facets = []
     for facet in entry.get("facet", ()):
         _only(facet, _fields(Facet), where)

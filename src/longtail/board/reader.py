@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from longtail.board.content import Dataset, Method, Paper
 from longtail.board.model import Answers, Board, Entry, parse
+from longtail.board.search import find
 from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
@@ -245,24 +246,12 @@ class Index(AbstractContextManager["Index"]):
         return [dict(zip(("date", "title", "path", "results"), row, strict=True)) for row in found]
 
     def search(self, words: str, limit: int = 40) -> list[dict[str, str]]:
-        """Full-text search; the words are taken as words, whatever characters they hold."""
-        terms = [term.replace('"', '""') for term in words.replace("\x00", " ").split()[:12]]
-        if not terms:
-            return []
-        query = " ".join(f'"{term}"*' for term in terms)
-        # Excerpts are cut for what is shown alone, not for everything that matches.
-        found = self.connection.execute(
-            "SELECT title, kind, path, snippet(search, 1, '', '', ' … ', 18) FROM search WHERE search MATCH ?1"
-            " AND rowid IN (SELECT rowid FROM search WHERE search MATCH ?1"
-            " ORDER BY bm25(search, 8.0, 1.0), rowid LIMIT ?2)"
-            " ORDER BY bm25(search, 8.0, 1.0), rowid",
-            (query, limit),
-        )
-        return [dict(zip(("title", "kind", "path", "excerpt"), row, strict=True)) for row in found]
+        """What a search finds; see :mod:`longtail.board.search`."""
+        return find(self.connection, words, limit)
 
-    def search_documents(self, limit: int = 1500) -> list[tuple[str, str, str]]:
-        """Title, kind and path of what can be searched, for the static page."""
-        found = self.connection.execute("SELECT title, kind, path FROM search ORDER BY rowid LIMIT ?", (limit,))
+    def search_documents(self, limit: int = 1500) -> list[tuple[str, str, str, str]]:
+        """Title, kind, path and other names of what can be searched, for the static page."""
+        found = self.connection.execute("SELECT title, kind, path, names FROM search ORDER BY rowid LIMIT ?", (limit,))
         return found.fetchall()
 
     def related(self, paper: Paper, limit: int = 8) -> list[Paper]:

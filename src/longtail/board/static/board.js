@@ -50,11 +50,33 @@
     const words = (new URLSearchParams(location.search).get("q") || "").slice(0, 200);
     const box = document.getElementById("q");
     if (box) box.value = words;
-    const terms = words.toLowerCase().split(/\s+/).filter(Boolean);
+    const plain = (text) => text.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
+    const bare = (text) => text.replace(/[^\p{L}\p{N}]+/gu, "");
+    const pieces = (text) => new Set([...text].map((_, i) => text.slice(i, i + 3)).filter((piece) => piece.length === 3));
+    const alike = (a, b) => {
+      const one = pieces(a), other = pieces(b);
+      let both = 0;
+      for (const piece of one) both += other.has(piece);
+      return one.size + other.size ? (2 * both) / (one.size + other.size) : 0;
+    };
+    const terms = plain(words).split(/\s+/).map((term) => [term, bare(term)]).filter(([, short]) => short);
     if (!terms.length) return;
-    const found = (window.LONGTAIL_SEARCH || []).filter(([title]) => terms.every((term) => title.toLowerCase().includes(term))).slice(0, 60);
+    const documents = (window.LONGTAIL_SEARCH || []).map(([title, kind, path, names]) => {
+      const text = plain(`${title} ${names}`);
+      return {title, kind, path, text, head: plain(title), short: bare(text), parts: text.split(/[^\p{L}\p{N}]+/u)};
+    });
+    const score = (each, fuzzy) => terms.reduce((sum, [term, short]) => {
+      const hit = each.head.includes(term) ? 3 : each.text.includes(term) || each.short.includes(short) ? 2
+        : fuzzy && short.length > 3 && each.parts.some((part) => part.length > 3 && alike(part, short) >= 0.45) ? 1 : 0;
+      return sum && hit ? sum + hit : 0;
+    }, 1);
+    const ranked = (fuzzy) => documents.map((each) => [score(each, fuzzy), each]).filter(([points]) => points)
+      .sort((a, b) => b[0] - a[0]).map(([, each]) => each);
+    let all = ranked(false);
+    if (!all.length) all = ranked(true);
+    const found = all.slice(0, 60);
     document.getElementById("found").textContent = `${found.length} found for “${words}”.`;
-    for (const [title, kind, path] of found) {
+    for (const {title, kind, path} of found) {
       const item = document.createElement("li"), anchor = document.createElement("a"), tag = document.createElement("span");
       anchor.href = path; anchor.textContent = title; tag.className = "tag"; tag.textContent = kind;
       item.append(anchor, " ", tag); results.append(item);
