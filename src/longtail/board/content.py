@@ -462,6 +462,11 @@ def _withdrawals(table: Mapping[str, Any], name: str) -> dict[str, str]:
     return out
 
 
+def shipped_root() -> Path:
+    """The folder of submissions that come with the package, laid out as a board's own."""
+    return Path(str(files("longtail.board").joinpath("content/board")))
+
+
 @cache
 def shipped() -> Content:
     """The content that comes with the package."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from longtail.board.content import Dataset, Method, Paper
+from longtail.board.content import Dataset, Method, Paper, shipped_root
 from longtail.board.model import Answers, Board, Entry, parse
 from longtail.board.search import find
 from longtail.board.values import slug
@@ -225,11 +225,13 @@ class Index(AbstractContextManager["Index"]):
         from longtail.results.record import MAX_PREDICTIONS_BYTES, read_predictions
 
         submission = self.submission(name)
-        if submission is None or self.root is None:
+        if submission is None:
             return None
+        folders = [base / "submissions" / name for base in (self.root, shipped_root()) if base is not None]
+        folder = next((each for each in folders if each.is_dir()), folders[-1])
         runs, seeds = [], sorted(run["seed"] for run in submission["score"]["runs"])
         for seed in seeds:
-            file = self.root / "submissions" / name / f"predictions-seed-{seed}.npz"
+            file = folder / f"predictions-seed-{seed}.npz"
             if not file.is_file() or file.stat().st_size > MAX_PREDICTIONS_BYTES:
                 return None
             runs.append(Scored(**read_predictions(file.read_bytes(), file.name)))
