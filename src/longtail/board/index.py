@@ -62,7 +62,7 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
     if root is not None:
         documents += write_imported(connection, root, content, found)
     _write_boards(connection, found.drafts, documents)
-    _write_tasks(connection, root, found.papers, documents)
+    _write_tasks(connection, root, content, found.papers, documents)
     _write_things(connection, content, found, documents)
     connection.executemany(
         "INSERT INTO changes VALUES (?, ?, ?, ?, ?)",
@@ -150,6 +150,7 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
 def _write_tasks(
     connection: sqlite3.Connection,
     root: Path | None,
+    content: Content,
     papers: dict[str, Paper],
     documents: list[Document],
 ) -> None:
@@ -160,15 +161,17 @@ def _write_tasks(
         for child in task["subtasks"]:
             add(child)
 
+    for task in content.tasks.values():
+        tasks[slug(task.name)] = (task.name, task.description, [*task.categories, *filter(None, [task.parent])])
     if root is not None:
         for table in tables(root):
             add(table)
     for (payload,) in connection.execute("SELECT payload FROM boards").fetchall():
-        for task in parse(Board, payload).tasks:
-            tasks.setdefault(slug(task), (task, "", []))
+        for name in parse(Board, payload).tasks:
+            tasks.setdefault(slug(name), (name, "", []))
     for paper in papers.values():
-        for task in paper.tasks:
-            tasks.setdefault(slug(task), (task, "", []))
+        for name in paper.tasks:
+            tasks.setdefault(slug(name), (name, "", []))
     for address, (name, description, categories) in sorted(tasks.items()):
         connection.execute(
             "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)",

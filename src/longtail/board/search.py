@@ -16,6 +16,8 @@ CREATE VIRTUAL TABLE search USING fts5 (title, names, body, kind UNINDEXED, path
 CREATE VIRTUAL TABLE words USING fts5 (word, tokenize = 'trigram');
 """
 _TERMS = 12
+_RANK = "bm25(search, 8.0, 6.0, 1.0) + (kind = 'submission') * 6"
+"""Smaller is better; single submissions come after what they belong to."""
 _NEAR = 0.7
 """Words as alike as this stand for each other where nothing else is found; 1 would be the same word."""
 
@@ -106,8 +108,7 @@ def _match(connection: sqlite3.Connection, query: str, limit: int) -> list[dict[
     rows = connection.execute(
         "SELECT title, kind, path, snippet(search, 2, '', '', ' … ', 18) FROM search WHERE search MATCH ?1"
         " AND rowid IN (SELECT rowid FROM search WHERE search MATCH ?1"
-        " ORDER BY bm25(search, 8.0, 6.0, 1.0), rowid LIMIT ?2)"
-        " ORDER BY bm25(search, 8.0, 6.0, 1.0), rowid",
+        f" ORDER BY {_RANK}, rowid LIMIT ?2) ORDER BY {_RANK}, rowid",
         (query, limit),
     )
     return [dict(zip(("title", "kind", "path", "excerpt"), row, strict=True)) for row in rows]

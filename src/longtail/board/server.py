@@ -40,6 +40,7 @@ from longtail.board.submissions import (
     parse_json,
     write_submission,
 )
+from longtail.board.verification import KEPT
 from longtail.errors import InputError
 from longtail.results.record import MAX_PREDICTIONS_BYTES
 
@@ -77,9 +78,10 @@ class Current:
         if self.root is None:
             return ("shipped",)
         found = []
-        for name in ("claims", "submissions", "scores", "archive"):
-            folder = self.root / name
-            found.append((name, folder.stat().st_mtime_ns, len(list(folder.iterdir()))) if folder.is_dir() else name)
+        for name in KEPT:
+            path = self.root / name
+            files = list(path.iterdir()) if path.is_dir() else []
+            found.append((name, path.stat().st_mtime_ns, len(files)) if path.exists() else name)
         return tuple(found)
 
     def _refresh(self) -> None:
@@ -352,8 +354,9 @@ def create_app(root: Path | None = None) -> FastAPI:
 
     @app.get("/compare", include_in_schema=False)
     def compare(a: str = Query("", max_length=200), b: str = Query("", max_length=200)) -> Response:
-        first, second = sorted((a, b))
         with current.reading() as index:
+            names = {name.casefold(): each.id for each in index.methods() for name in (each.id, each.name)}
+            first, second = sorted(names.get(name.strip().casefold(), name) for name in (a, b))
             found = pair(index, True, f"{first}--{second}")
         # Its links are relative to compare/, one level down.
         target = f"/compare/{first}--{second}.html" if found else "/compare.html"

@@ -33,11 +33,55 @@
     filters.querySelector("button").hidden = true;
   }
 
+  const tables = [...document.querySelectorAll("table[data-sortable]")];
+  for (const table of tables) {
+    const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") !== (head.classList.contains("num") ? "descending" : "ascending");
+        const sign = head.classList.contains("num") === down ? -1 : 1;
+        for (const each of heads) each.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
+        const key = (row) => {
+          const cell = row.cells[column], text = (cell.dataset.value ?? cell.textContent).trim();
+          const number = parseFloat(text.replace(/^[^\d.+-]+/, ""));
+          return head.classList.contains("num") ? (Number.isNaN(number) ? null : number) : text === "–" ? null : text.toLowerCase();
+        };
+        const rows = [...body.rows].map((row) => [key(row), row]);
+        rows.sort(([a], [b]) => a === b ? 0 : a === null ? 1 : b === null ? -1 : (a < b ? -sign : sign));
+        body.append(...rows.map(([, row]) => row));
+      });
+    });
+  }
+  const choice = document.querySelector(".columns-choice");
+  if (choice && tables.length) {
+    choice.hidden = false;
+    [...tables[0].tHead.rows[0].cells].forEach((head, column) => {
+      if (column < 3) return;
+      const label = document.createElement("label"), box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = true;
+      const small = head.querySelector("small");
+      label.append(box, head.textContent.replace(small ? small.textContent : "", ""));
+      box.addEventListener("change", () => {
+        for (const table of tables) for (const row of table.rows) if (row.cells[column]) row.cells[column].hidden = !box.checked;
+      });
+      choice.append(label);
+    });
+  }
+
   const compare = document.querySelector("form.compare");
   if (compare) {
     compare.addEventListener("submit", (event) => {
       event.preventDefault();
-      const pair = [compare.elements.a.value, compare.elements.b.value].sort();
+      const ids = new Map([...document.querySelectorAll("#methods option")].map((each) => [each.value.toLowerCase(), each.dataset.id]));
+      const [a, b] = [compare.elements.a, compare.elements.b].map((each) => ids.get(each.value.trim().toLowerCase()) || each.value.trim());
+      const pair = [a, b].sort();
       const target = `${compare.dataset.compare}${pair.join("--")}.html`;
       const known = document.querySelector(`a[href="${CSS.escape ? target.replace(/"/g, "") : target}"]`);
       if (known) location.href = known.href;
