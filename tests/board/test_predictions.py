@@ -79,17 +79,17 @@ SMALL = Variant(id="small", dataset="small", name="Small", num_classes=3, counts
 
 
 def score(content: bytes) -> object:
-    return score_predictions(content, 0, SMALL, "upload")
+    return score_predictions(content, 0, SMALL, None, "upload")
 
 
 def test_the_order_in_the_file_does_not_matter() -> None:
-    numbers, run = score_predictions(npz(**good()), 0, SMALL, "x")
-    turned, again = score_predictions(npz(**{name: array[::-1] for name, array in good().items()}), 0, SMALL, "x")
+    numbers, run = score_predictions(npz(**good()), 0, SMALL, None, "x")
+    turned, again = score_predictions(npz(**{name: array[::-1] for name, array in good().items()}), 0, SMALL, None, "x")
     assert numbers | {"sha256": ""} == turned | {"sha256": ""}
     first, second = answers([run], [0]), answers([again], [0])
     assert torch.equal(first.correct, second.correct)
     assert torch.equal(first.target, second.target)
-    other = score_predictions(npz(**{**good(), "index": np.arange(1, 7)}), 0, SMALL, "x")[1]
+    other = score_predictions(npz(**{**good(), "index": np.arange(1, 7)}), 0, SMALL, None, "x")[1]
     with pytest.raises(InputError, match="not tested on the same images"):
         answers([run, other], [0, 1])
 

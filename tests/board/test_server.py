@@ -207,7 +207,7 @@ def test_tampered_uploads_are_refused(client: TestClient, root: pathlib.Path, tm
     files = [("submission", ("record.json", json.dumps(record).encode())), parts(folder)[1]]
     answer = client.post("/submit", files=files)
     assert answer.status_code == 422
-    assert "claims accuracy 99.0000 %, its own predictions give 80.0000 %" in answer.text
+    assert "claims accuracy 0.99, its own predictions give 0.8" in answer.text
 
 
 def test_a_body_without_a_length_is_cut_off(client: TestClient, tmp_path: pathlib.Path) -> None:
@@ -303,3 +303,109 @@ def test_many_clients_at_once_without_an_error_or_a_leak(root: pathlib.Path, tmp
         thread.join(20)
     assert not thread.is_alive()
     shutil.rmtree(root)
+
+
+def test_answers_are_packed_tagged_and_readable_from_anywhere(client: TestClient) -> None:
+    answer = client.get("/boards/cifar-100-lt-if-100.html", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    again = client.get("/boards/cifar-100-lt-if-100.html", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/boards/cifar-100-lt-if-100.html", headers={"If-None-Match": 'W/"x"'}).status_code == 200
+
+
+def test_errors_are_json_to_programs_and_pages_to_people(client: TestClient) -> None:
+    for path in ("/api/v1/boards/none", "/api/v1/nothing", "/api/v1/boards?limit=0", "/api/v1/boards/x?sort=colour"):
+        answer = client.get(path)
+        assert answer.status_code in (404, 422)
+        assert answer.json()["error"], path
+    answer = client.get("/nothing.html")
+    assert answer.status_code == 404
+    assert "<h1>Not found</h1>" in answer.text
+
+
+def test_rows_can_be_chosen_and_sorted(client: TestClient) -> None:
+    address = "/api/v1/boards/cifar-100-lt-if-100"
+    rows = client.get(f"{address}?track=scratch&badge=re-scored&sort=value").json()["rows"]
+    assert rows
+    assert {(row["track"], row["badge"]) for row in rows} == {("scratch", "re-scored")}
+    assert [row["value"] for row in rows] == sorted((row["value"] for row in rows), reverse=True)
+    page = client.get(f"{address}?track=scratch&limit=3").json()
+    assert page["next"] == f"{address}?limit=3&offset=3&track=scratch"
+    dates = [row["date"] or "" for row in client.get(f"{address}?sort=date").json()["rows"]]
+    assert dates == sorted(dates, reverse=True)
+    chosen = client.get("/api/v1/boards?dataset=cifar-100-lt-if-100").json()["items"]
+    assert {board["variant"] for board in chosen} == {"cifar-100-lt-if-100"}
+    assert client.get("/api/v1/statement.schema.json").json()["required"] == ["method", "data", "selection"]
+
+
+def test_no_visitor_builds_the_index(
+    root: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
+    builders = []
+    build = server.build_index
+    monkeypatch.setattr(
+        server, "build_index", lambda *given: builders.append(threading.current_thread().name) or build(*given)
+    )
+    with TestClient(server.create_app(root)) as client:
+        assert client.get("/index.html").status_code == 200
+        folder = root / "claims"
+        folder.mkdir(parents=True)
+        (folder / "x.toml").write_text("claim = []")
+        for _ in range(200):
+            if len(builders) > 1:
+                break
+            time.sleep(0.05)
+            assert client.get("/index.html").status_code == 200
+    assert len(builders) >= 2
+    assert set(builders) == {"longtail-board-index"}
+
+
+def test_what_the_server_built_is_removed_when_it_stops(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(server.tempfile, "tempdir", str(tmp_path))
+    with TestClient(server.create_app(None)) as client:
+        assert client.get("/index.html").status_code == 200
+        assert list(tmp_path.glob("longtail-board-*"))
+    assert not list(tmp_path.glob("longtail-board-*"))
+
+
+def test_silent_connections_block_nobody_and_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 1.0)
+    config = uvicorn.Config(
+        server.create_app(None), host="127.0.0.1", port=0, log_level="error", http=server.Patient,
+        limit_concurrency=server.CONNECTIONS,
+    )  # fmt: skip
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.02)
+    port = running.servers[0].sockets[0].getsockname()[1]
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(500)]
+    try:
+        start = time.perf_counter()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as own:
+            own.request("GET", "/about.html")
+            assert own.getresponse().status == 200
+        assert time.perf_counter() - start < 10
+        silent[0].settimeout(20)
+        assert silent[0].recv(1) == b""
+    finally:
+        for each in silent:
+            each.close()
+        running.should_exit = True
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Real-IP", "Forwarded"])
+def test_a_header_does_not_evade_the_limit(root: pathlib.Path, name: str) -> None:
+    with TestClient(server.create_app(root)) as client:
+        statuses = [
+            client.post("/submit", files=[("submission", ("r", b"{"))], headers={name: f"10.0.0.{i}"}).status_code
+            for i in range(8)
+        ]
+    assert statuses[-1] == 429

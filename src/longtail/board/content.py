@@ -19,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from longtail.board.keys import Key, keys
 from longtail.board.measures import canonical, find_measure
 from longtail.board.values import parse_value, safe_url, slug
 from longtail.errors import InputError
@@ -64,6 +65,8 @@ class Facet:
     written_by: str
     quick: str | None = None
     here: str | None = None
+    checked_by: str | None = None
+    by_program: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Paper:
     methods: tuple[str, ...] = ()
     facets: tuple[Facet, ...] = ()
     controls: tuple[str, ...] = ()
+    abstract: str | None = None
+    named_methods: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
     source: str | None = None
     kind: str = "content"
@@ -103,6 +108,7 @@ class Method:
     year: int | None = None
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,16 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Task:
+    """A task by its name: what it is, the areas that it belongs to, and the task that it is a part of."""
+
+    name: str
+    description: str = ""
+    categories: tuple[str, ...] = ()
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything that the shipped files and a board's own files say."""
 
@@ -198,11 +214,17 @@ class Content:
     variants: dict[str, Variant]
     claims: list[Claim]
     withdrawn: dict[str, str] = dataclasses.field(default_factory=dict)
+    tasks: dict[str, Task] = dataclasses.field(default_factory=dict)
+    keys: dict[str, Key] = dataclasses.field(default_factory=dict)
 
     @property
     def superseded(self) -> dict[str, str]:
         """Which claim stands for which earlier one."""
         return {claim.supersedes: claim.id for claim in self.claims if claim.supersedes}
+
+    def key(self, variant: Variant | None) -> Key | None:
+        """The test set of a data set, if the scorer knows it."""
+        return self.keys.get(variant.key) if variant is not None and variant.key else None
 
 
 def _fields(kind: type) -> set[str]:
@@ -259,20 +281,24 @@ def exponential_counts(largest: int, imbalance: int | float, num_classes: int) -
 
 
 def _paper(entry: Mapping[str, Any], where: str) -> Paper:
-    _only(entry, {*_fields(Paper), "facet"} - {"facets", "kind"}, where)
+    _only(entry, {*_fields(Paper), "facet"} - {"facets", "kind", "abstract", "named_methods"}, where)
     facets = []
     for facet in entry.get("facet", ()):
         _only(facet, _fields(Facet), where)
         if facet.get("name") not in FACETS:
             raise InputError(f"{where}: unknown facet {facet.get('name')!r}; known are {', '.join(FACETS)}")
+        if not facet.get("points") and not facet.get("quick"):
+            continue
         facets.append(
             Facet(
                 name=facet["name"],
                 points=tuple(facet["points"]),
                 where=_text(facet, "where", where),
                 written_by=_text(facet, "written_by", where),
-                quick=facet.get("quick"),
+                quick=facet.get("quick") or None,
                 here=facet.get("here"),
+                checked_by=facet.get("checked_by") or None,
+                by_program=facet.get("by_program", False) is True,
             )
         )
     return Paper(
@@ -459,6 +485,11 @@ def _withdrawals(table: Mapping[str, Any], name: str) -> dict[str, str]:
     return out
 
 
+def shipped_root() -> Path:
+    """The folder of submissions that come with the package, laid out as a board's own."""
+    return Path(str(files("longtail.board").joinpath("content/board")))
+
+
 @cache
 def shipped() -> Content:
     """The content that comes with the package."""
@@ -473,7 +504,7 @@ def shipped() -> Content:
     methods = [_method(entry, name) for name, text in texts("methods") for entry in _parse(text, name)["method"]]
     datasets = [_dataset(_parse(text, name), name) for name, text in texts("datasets")]
     claims = [claim for name, text in texts("claims") for claim in claims_in(text, name)]
-    return _content(papers, methods, datasets, claims, {})
+    return dataclasses.replace(_content(papers, methods, datasets, claims, {}), keys=keys())
 
 
 def _content(
@@ -514,7 +545,10 @@ def _content(
 
 
 def load(root: Path | None, warnings: list[str] | None = None) -> Content:
-    """The shipped content, and the claims and withdrawals that a board's own folder adds to it.
+    """The shipped content, and what a board's own folder adds to it.
+
+    ``papers/``, ``methods/`` and ``datasets/`` hold TOML files as the shipped ones, ``claims/`` claims and withdrawals,
+    ``tasks.toml`` and ``keys.toml`` tasks and test sets.
 
     Args:
         root: the board's folder.
@@ -524,33 +558,46 @@ def load(root: Path | None, warnings: list[str] | None = None) -> Content:
         InputError: naming the file and the place.
     """
     content = shipped()
-    folder = root / "claims" if root is not None else None
     problems: dict[str, InputError] = {}
-    waiting: list[tuple[str, list[Claim], dict[str, str]]] = []
-    for file in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
-        if file.suffix in (".toml", ".json") and not file.name.startswith("."):
-            try:
-                table = _claims_table(_read(file), file.name)
-                waiting.append((file.name, _claims(table, file.name), _withdrawals(table, file.name)))
-            except InputError as error:
-                problems[file.name] = error
-    # A file may supersede what stands in another, so each is tried until none of the rest fits any more.
+    waiting: list[tuple[str, Content]] = []
+    for name, file in _own_files(root) if root is not None else ():
+        try:
+            waiting.append((name, _part(name, _read(file))))
+        except InputError as error:
+            problems[name] = error
+    # A file may build on what stands in another, so each is tried until none of the rest fits any more.
     tried = 0
     while waiting and tried < len(waiting):
-        name, claims, withdrawn = waiting.pop(0)
+        name, part = waiting.pop(0)
         try:
-            content = _with(content, claims, withdrawn)
+            content = _united(content, part)
             problems.pop(name, None)
             tried = 0
         except InputError as error:
             problems[name] = error
-            waiting.append((name, claims, withdrawn))
+            waiting.append((name, part))
             tried += 1
     for name, problem in sorted(problems.items()):
         if warnings is None:
             raise problem
-        warnings.append(f"claims/{name}: skipped, {problem}")
+        warnings.append(f"{name}: skipped, {problem}")
     return content
+
+
+OWN = ("papers", "methods", "datasets", "claims")
+OWN_FILES = ("tasks.toml", "keys.toml")
+
+
+def _own_files(root: Path) -> list[tuple[str, Path]]:
+    found = [root / name for name in OWN_FILES if (root / name).is_file()]
+    for kind in OWN:
+        folder = root / kind
+        found += sorted(folder.iterdir()) if folder.is_dir() else []
+    return [
+        (file.relative_to(root).as_posix(), file)
+        for file in found
+        if file.suffix in (".toml", ".json") and not file.name.startswith(".")
+    ]
 
 
 def _read(file: Path) -> str:
@@ -560,14 +607,56 @@ def _read(file: Path) -> str:
         raise InputError(f"{file}: cannot be read: {error}") from None
 
 
-def _with(content: Content, claims: Sequence[Claim], withdrawn: dict[str, str]) -> Content:
-    return _content(
-        list(content.papers.values()),
-        list(content.methods.values()),
-        list(content.datasets.values()),
-        [*content.claims, *claims],
-        content.withdrawn | withdrawn,
+def _part(name: str, text: str) -> Content:
+    """What one file of a board's own says."""
+    papers: list[Paper] = []
+    methods: list[Method] = []
+    datasets: list[Dataset] = []
+    claims: list[Claim] = []
+    withdrawn: dict[str, str] = {}
+    tasks: list[Task] = []
+    known: dict[str, Key] = {}
+    kind = name.split("/")[0]
+    table = _claims_table(text, name) if kind == "claims" else _parse(text, name)
+    if not isinstance(table, dict):
+        raise InputError(f"{name}: expected a table")
+    try:
+        match kind:
+            case "papers":
+                papers = [_paper(entry, name) for entry in table.get("paper", [table])]
+            case "methods":
+                methods = [_method(entry, name) for entry in table.get("method", [table])]
+            case "datasets":
+                datasets = [_dataset(table, name)]
+            case "tasks.toml":
+                tasks = [_task(entry, name) for entry in table.get("task", ())]
+            case "keys.toml":
+                known = {entry["id"]: Key(**entry) for entry in table.get("key", ())}
+            case _:
+                claims, withdrawn = _claims(table, name), _withdrawals(table, name)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise (
+            error if isinstance(error, InputError) else InputError(f"{name}: a field has the wrong form: {error}")
+        ) from None
+    made = _content(papers, methods, datasets, [], withdrawn)
+    return dataclasses.replace(made, claims=claims, tasks={slug(task.name): task for task in tasks}, keys=known)
+
+
+def _task(entry: Mapping[str, Any], where: str) -> Task:
+    _only(entry, _fields(Task), where)
+    return Task(_text(entry, "name", where), entry.get("description", ""), tuple(entry.get("categories", ())),
+                entry.get("parent"))  # fmt: skip
+
+
+def _united(content: Content, part: Content) -> Content:
+    made = _content(
+        [*content.papers.values(), *part.papers.values()],
+        [*content.methods.values(), *part.methods.values()],
+        [*content.datasets.values(), *part.datasets.values()],
+        [*content.claims, *part.claims],
+        content.withdrawn | part.withdrawn,
     )
+    return dataclasses.replace(made, tasks=content.tasks | part.tasks, keys=content.keys | part.keys)
 
 
 def find_variant(content: Content, name: str) -> Variant | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.archive.claims import SOURCE, arxiv_number, claims_of
-from longtail.board.content import Claim, Content, Link, Method, Paper, Variant
+from longtail.board.content import Claim, Content, Link, Method, Paper, Variant, shipped_root
 from longtail.board.evidence import BADGES, submission_badge
 from longtail.board.measures import Measure, find_measure
 from longtail.board.model import Draft, Entry, board_slug
@@ -49,7 +49,9 @@ def gather(root: Path | None, content: Content) -> Gathered:
     printed = _add_claims(out, content, method_of)
     if root is not None:
         _add_archive(out, root, content, method_of, printed)
-        _add_submissions(out, root, content)
+    for base in (root, shipped_root()):
+        if base is not None:
+            _add_submissions(out, base, content)
     for draft in out.drafts.values():
         draft.entries = on_one_scale(draft.entries, draft.measure)
     return out
@@ -186,7 +188,8 @@ def _add_archive(
 def _add_submissions(out: Gathered, root: Path, content: Content) -> None:
     from longtail.board.submissions import scored_submissions
 
-    found = list(scored_submissions(root, content))
+    known = {each["id"] for each in out.submissions}
+    found = [each for each in scored_submissions(root, content) if each.id not in known]
     replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}
     for each in found:
         submission, score = each.view, each.score

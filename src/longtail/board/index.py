@@ -10,9 +10,11 @@ from typing import Any
 from longtail.board.archive.claims import tables
 from longtail.board.content import Content, Paper, load
 from longtail.board.entries import Gathered, gather
+from longtail.board.imported import paper_document, write_imported
 from longtail.board.model import Board, Draft, dump, parse
 from longtail.board.ranking import ranked, resolution
 from longtail.board.reader import Index
+from longtail.board.search import SCHEMA, Document, add_documents, finish
 from longtail.board.values import clean, slug
 
 _SCHEMA = """
@@ -27,7 +29,6 @@ CREATE TABLE tasks (slug TEXT PRIMARY KEY, name TEXT, description TEXT, categori
 CREATE TABLE things (kind TEXT, id TEXT, title TEXT, date TEXT, payload TEXT, PRIMARY KEY (kind, id));
 CREATE TABLE paper_tasks (paper TEXT, task TEXT);
 CREATE TABLE changes (date TEXT, title TEXT, path TEXT, board TEXT, results INTEGER);
-CREATE VIRTUAL TABLE search USING fts5 (title, body, kind UNINDEXED, path UNINDEXED, tokenize = 'unicode61');
 """
 _INDICES = """
 CREATE INDEX entries_board ON entries (board, place);
@@ -56,9 +57,12 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
     found = gather(root, content)
     connection = sqlite3.connect(database, check_same_thread=False)
     connection.executescript(_SCHEMA)
-    documents: list[tuple[str, str, str, str]] = []
+    connection.executescript(SCHEMA)
+    documents: list[Document] = []
+    if root is not None:
+        documents += write_imported(connection, root, content, found)
     _write_boards(connection, found.drafts, documents)
-    _write_tasks(connection, root, found.papers, documents)
+    _write_tasks(connection, root, content, found.papers, documents)
     _write_things(connection, content, found, documents)
     connection.executemany(
         "INSERT INTO changes VALUES (?, ?, ?, ?, ?)",
@@ -67,7 +71,8 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
             for (date, title, path, board), count in sorted(found.changes.items())
         ],
     )
-    connection.executemany("INSERT INTO search (title, body, kind, path) VALUES (?, ?, ?, ?)", documents)
+    add_documents(connection, documents)
+    finish(connection)
     connection.executescript(_INDICES)
     connection.commit()
     index = Index(connection, root)
@@ -75,9 +80,7 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
     return index
 
 
-def _write_boards(
-    connection: sqlite3.Connection, drafts: dict[str, Draft], documents: list[tuple[str, str, str, str]]
-) -> None:
+def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], documents: list[Document]) -> None:
     for address, at in sorted(drafts.items()):
         entries, best_of_tracks = ranked(at)
         tasks = sorted({task for entry in entries for task in entry.tasks})
@@ -141,14 +144,15 @@ def _write_boards(
             "INSERT INTO listings VALUES (?, ?)", [(entry.id, slug(task)) for entry in entries for task in entry.tasks]
         )
         names = sorted({entry.method for entry in entries})
-        documents.append((clean(name), clean(" ".join(names), 60_000), "board", f"boards/{address}.html"))
+        documents.append(Document(name, at.variant.id, " ".join(names), "board", f"boards/{address}.html"))
 
 
 def _write_tasks(
     connection: sqlite3.Connection,
     root: Path | None,
+    content: Content,
     papers: dict[str, Paper],
-    documents: list[tuple[str, str, str, str]],
+    documents: list[Document],
 ) -> None:
     tasks: dict[str, tuple[str, str, list[str]]] = {}
 
@@ -157,21 +161,23 @@ def _write_tasks(
         for child in task["subtasks"]:
             add(child)
 
+    for task in content.tasks.values():
+        tasks[slug(task.name)] = (task.name, task.description, [*task.categories, *filter(None, [task.parent])])
     if root is not None:
         for table in tables(root):
             add(table)
     for (payload,) in connection.execute("SELECT payload FROM boards").fetchall():
-        for task in parse(Board, payload).tasks:
-            tasks.setdefault(slug(task), (task, "", []))
+        for name in parse(Board, payload).tasks:
+            tasks.setdefault(slug(name), (name, "", []))
     for paper in papers.values():
-        for task in paper.tasks:
-            tasks.setdefault(slug(task), (task, "", []))
+        for name in paper.tasks:
+            tasks.setdefault(slug(name), (name, "", []))
     for address, (name, description, categories) in sorted(tasks.items()):
         connection.execute(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)",
             (address, clean(name, 300), clean(description), json.dumps(categories)),
         )
-        documents.append((clean(name, 300), clean(description), "task", f"tasks/{address}.html"))
+        documents.append(Document(clean(name, 300), "", description, "task", f"tasks/{address}.html"))
     connection.executemany(
         "INSERT INTO paper_tasks VALUES (?, ?)",
         [(paper.id, slug(task)) for paper in papers.values() for task in paper.tasks],
@@ -182,24 +188,26 @@ def _write_things(
     connection: sqlite3.Connection,
     content: Content,
     found: Gathered,
-    documents: list[tuple[str, str, str, str]],
+    documents: list[Document],
 ) -> None:
     things: list[tuple[str, str, str, str | None, str]] = []
     for paper in found.papers.values():
-        things.append(("paper", paper.id, paper.title, paper.date, dump(paper)))
-        body = " ".join([*paper.authors, paper.summary or "", *(p for facet in paper.facets for p in facet.points)])
-        documents.append((clean(paper.title), clean(body, 20_000), "paper", f"papers/{paper.id}.html"))
+        things.append(("paper", paper.id, clean(paper.title, 600), paper.date, dump(paper)))
+        methods = tuple(content.methods[name] for name in paper.methods if name in content.methods)
+        documents.append(paper_document(paper, methods))
     for method in content.methods.values():
         things.append(("method", method.id, method.name, None, dump(method)))
-        body = " ".join([method.summary, *method.aliases, method.family])
-        documents.append((method.name, clean(body), "method", f"methods/{method.id}.html"))
+        names = " ".join([method.id, *method.aliases, method.family, method.recipe or "", method.venue or ""])
+        documents.append(Document(method.name, names, method.summary, "method", f"methods/{method.id}.html"))
     for dataset in content.datasets.values():
         things.append(("dataset", dataset.id, dataset.name, None, dump(dataset)))
-        documents.append((dataset.name, dataset.summary, "data set", f"datasets/{dataset.id}.html"))
+        names = " ".join([dataset.full_name, *(variant.name for variant in dataset.variants)])
+        documents.append(Document(dataset.name, names, dataset.summary, "data set", f"datasets/{dataset.id}.html"))
     for submission in found.submissions:
         things.append(
             ("submission", submission["id"], submission["name"], submission["created"], json.dumps(submission))
         )
         title = f"{submission['name']}, {submission['data']['name']}"
-        documents.append((clean(title, 300), "", "submission", f"submissions/{submission['id']}.html"))
-    connection.executemany("INSERT INTO things VALUES (?, ?, ?, ?, ?)", things)
+        names = " ".join([*submission["options"], submission["submitter"] or ""])
+        documents.append(Document(clean(title, 300), names, "", "submission", f"submissions/{submission['id']}.html"))
+    connection.executemany("INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?, ?)", things)

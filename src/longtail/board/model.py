@@ -175,7 +175,8 @@ def dump(thing: Any) -> str:
     left = {each.name: each.default for each in dataclasses.fields(thing)}
     given = {name: getattr(thing, name) for name in left}
     kept = {name: value for name, value in given.items() if value is not left[name]}
-    return json.dumps(kept, default=dataclasses.asdict, ensure_ascii=False)
+    # ASCII alone, so that half a surrogate pair in a stranger's text cannot stop the database.
+    return json.dumps(kept, default=dataclasses.asdict)
 
 
 def parse(kind: type[Kind], text: str) -> Kind:

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from longtail.board.content import Dataset, Method, Paper
+from longtail.board.content import Dataset, Method, Paper, shipped_root
 from longtail.board.model import Answers, Board, Entry, parse
+from longtail.board.search import find
 from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
@@ -224,11 +225,13 @@ class Index(AbstractContextManager["Index"]):
         from longtail.results.record import MAX_PREDICTIONS_BYTES, read_predictions
 
         submission = self.submission(name)
-        if submission is None or self.root is None:
+        if submission is None:
             return None
+        folders = [base / "submissions" / name for base in (self.root, shipped_root()) if base is not None]
+        folder = next((each for each in folders if each.is_dir()), folders[-1])
         runs, seeds = [], sorted(run["seed"] for run in submission["score"]["runs"])
         for seed in seeds:
-            file = self.root / "submissions" / name / f"predictions-seed-{seed}.npz"
+            file = folder / f"predictions-seed-{seed}.npz"
             if not file.is_file() or file.stat().st_size > MAX_PREDICTIONS_BYTES:
                 return None
             runs.append(Scored(**read_predictions(file.read_bytes(), file.name)))
@@ -245,24 +248,12 @@ class Index(AbstractContextManager["Index"]):
         return [dict(zip(("date", "title", "path", "results"), row, strict=True)) for row in found]
 
     def search(self, words: str, limit: int = 40) -> list[dict[str, str]]:
-        """Full-text search; the words are taken as words, whatever characters they hold."""
-        terms = [term.replace('"', '""') for term in words.replace("\x00", " ").split()[:12]]
-        if not terms:
-            return []
-        query = " ".join(f'"{term}"*' for term in terms)
-        # Excerpts are cut for what is shown alone, not for everything that matches.
-        found = self.connection.execute(
-            "SELECT title, kind, path, snippet(search, 1, '', '', ' … ', 18) FROM search WHERE search MATCH ?1"
-            " AND rowid IN (SELECT rowid FROM search WHERE search MATCH ?1"
-            " ORDER BY bm25(search, 8.0, 1.0), rowid LIMIT ?2)"
-            " ORDER BY bm25(search, 8.0, 1.0), rowid",
-            (query, limit),
-        )
-        return [dict(zip(("title", "kind", "path", "excerpt"), row, strict=True)) for row in found]
+        """What a search finds; see :mod:`longtail.board.search`."""
+        return find(self.connection, words, limit)
 
-    def search_documents(self, limit: int = 1500) -> list[tuple[str, str, str]]:
-        """Title, kind and path of what can be searched, for the static page."""
-        found = self.connection.execute("SELECT title, kind, path FROM search ORDER BY rowid LIMIT ?", (limit,))
+    def search_documents(self, limit: int = 1500) -> list[tuple[str, str, str, str]]:
+        """Title, kind, path and other names of what can be searched, for the static page."""
+        found = self.connection.execute("SELECT title, kind, path, names FROM search ORDER BY rowid LIMIT ?", (limit,))
         return found.fetchall()
 
     def related(self, paper: Paper, limit: int = 8) -> list[Paper]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from longtail.board.content import Variant
-from longtail.board.keys import is_trusted, keys
+from longtail.board.keys import Key, is_trusted
 from longtail.board.model import Answers
 from longtail.errors import InputError
 from longtail.metrics import evaluate
@@ -52,7 +52,7 @@ _KEPT = (
 
 
 def score_run(
-    record: Mapping[str, Any], content: bytes, variant: Variant | None, where: str
+    record: Mapping[str, Any], content: bytes, variant: Variant | None, key: Key | None, where: str
 ) -> tuple[dict[str, Any], Scored]:
     """Recompute one run's numbers from its predictions.
 
@@ -60,6 +60,7 @@ def score_run(
         record: the run's record in its JSON form.
         content: its ``predictions.npz``.
         variant: the board's data set, if the board knows it.
+        key: its test set, if the scorer knows it.
         where: what to call the run in an error.
 
     Returns:
@@ -72,7 +73,7 @@ def score_run(
     counts = record.get("data", {}).get("counts", ()) if isinstance(record.get("data"), dict) else ()
     check_classes(len(counts) if isinstance(counts, list) else 0, variant, where)
     loaded = parse(json.dumps(record).encode(), content, where, folder=Path(where))
-    trusted = is_trusted(loaded.index, loaded.target, _key(variant), where)
+    trusted = is_trusted(loaded.index, loaded.target, key, where)
     report = rescore(loaded)
     if variant is not None and variant.counts is not None:
         same_counts(counts, variant, where)
@@ -83,13 +84,16 @@ def score_run(
     return numbers, Scored(loaded.index, loaded.target, loaded.prediction)
 
 
-def score_predictions(content: bytes, seed: int, variant: Variant, where: str) -> tuple[dict[str, Any], Scored]:
+def score_predictions(
+    content: bytes, seed: int, variant: Variant, key: Key | None, where: str
+) -> tuple[dict[str, Any], Scored]:
     """Score predictions that come without a record, on a data set that the board knows.
 
     Args:
         content: an ``.npz`` of index, target and prediction.
         seed: what the run is called.
         variant: the board's data set.
+        key: its test set, if the scorer knows it.
         where: what to call the run in an error.
 
     Returns:
@@ -105,7 +109,7 @@ def score_predictions(content: bytes, seed: int, variant: Variant, where: str) -
             raise InputError(f"{where}: {name} must hold classes from 0 to {num_classes - 1}")
     if len(set(found["index"].tolist())) != len(found["index"]):
         raise InputError(f"{where}: an index occurs more than once")
-    trusted = is_trusted(found["index"], found["target"], _key(variant), where)
+    trusted = is_trusted(found["index"], found["target"], key, where)
     report = evaluate(
         found["target"],
         found["prediction"],
@@ -119,10 +123,6 @@ def score_predictions(content: bytes, seed: int, variant: Variant, where: str) -
     numbers = {name: values[name] for name in _KEPT}
     digest = hashlib.sha256(content).hexdigest()
     return {"seed": seed, "trusted": trusted, "sha256": digest, **numbers}, Scored(**found)
-
-
-def _key(variant: Variant | None) -> Any:
-    return keys().get(variant.key) if variant is not None and variant.key else None
 
 
 def check_classes(count: int, variant: Variant | None, where: str) -> None:

@@ -5,21 +5,28 @@ Nothing that arrives here is shown before somebody has run ``longtail board subm
 
 from __future__ import annotations
 
+import asyncio
 import collections
+import hashlib
 import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from longtail.board.content import load
 from longtail.board.feeds import board_json, entry_json
@@ -31,6 +38,7 @@ from longtail.board.pages.search import search as search_page
 from longtail.board.pages.submissions import UPLOAD_MIB
 from longtail.board.pages.submissions import submit as submit_page
 from longtail.board.reader import Index
+from longtail.board.statement import json_schema
 from longtail.board.submissions import (
     FILE_NAME,
     MAX_JSON,
@@ -40,6 +48,7 @@ from longtail.board.submissions import (
     parse_json,
     write_submission,
 )
+from longtail.board.verification import KEPT
 from longtail.errors import InputError
 from longtail.results.record import MAX_PREDICTIONS_BYTES
 
@@ -51,6 +60,11 @@ UPLOAD_SECONDS = 60.0
 """An address may upload this often in this time."""
 LOOK_SECONDS = 2.0
 """How often the server looks whether the board's files have changed."""
+BODY_SECONDS = 30.0
+"""How long it waits for the next piece of an upload."""
+HEAD_SECONDS = 10.0
+"""How long a new connection may stay silent."""
+CONNECTIONS = 4000
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action"
     " 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -62,64 +76,88 @@ HEADERS = {
 
 @dataclass
 class Current:
-    """The index that requests read; it is built anew, beside the old one, when the board's files change."""
+    """The index that requests read; a thread builds it anew, beside the old one, when the board's files change."""
 
     root: Path | None
     lock: threading.Lock = field(default_factory=threading.Lock)
-    building: threading.Lock = field(default_factory=threading.Lock)
-    looked: float = 0.0
+    ready: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
     state: tuple[Any, ...] = ()
     folder: tempfile.TemporaryDirectory[str] | None = None
+    failed: InputError | None = None
     idle: list[Index] = field(default_factory=list)
+    thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Build the first index, and look for changes from then on; no request does either."""
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._watch, name="longtail-board-index", daemon=True)
+            self.thread.start()
+
+    def stop(self) -> None:
+        """Build no more, and remove what was built."""
+        self.stopped.set()
+        if self.thread is not None:
+            self.thread.join(60)
+        with self.lock:
+            for index in self.idle:
+                index.close()
+            self.idle.clear()
+            if self.folder is not None:
+                self.folder.cleanup()
+
+    def _watch(self) -> None:
+        while not self.stopped.is_set():
+            seen = self._seen()
+            if self.folder is None or seen != self.state:
+                try:
+                    self._build()
+                    self.failed = None
+                except InputError as error:
+                    # A file that somebody is still editing must not take the board down: the last good state stays up.
+                    self.failed = error
+                self.state = seen
+            self.ready.set()
+            self.stopped.wait(LOOK_SECONDS)
 
     def _seen(self) -> tuple[Any, ...]:
         """What tells of a change: the board only ever gains files, and each comes by a rename in its folder."""
         if self.root is None:
             return ("shipped",)
         found = []
-        for name in ("claims", "submissions", "scores", "archive"):
-            folder = self.root / name
-            found.append((name, folder.stat().st_mtime_ns, len(list(folder.iterdir()))) if folder.is_dir() else name)
+        for name in KEPT:
+            path = self.root / name
+            try:
+                found.append((name, path.stat().st_mtime_ns, len(list(path.iterdir())) if path.is_dir() else 0))
+            except OSError:
+                found.append((name, 0, 0))
         return tuple(found)
 
-    def _refresh(self) -> None:
-        if self.folder is not None and time.monotonic() - self.looked < LOOK_SECONDS:
-            return
-        # One request builds; the others go on with the old index meanwhile, if there is one.
-        if not self.building.acquire(blocking=self.folder is None):
-            return
+    def _build(self) -> None:
+        folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
         try:
-            seen = self._seen()
-            if self.folder is None or seen != self.state:
-                folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
-                try:
-                    build_index(self.root, str(Path(folder.name) / "index.sqlite")).close()
-                except BaseException:
-                    folder.cleanup()
-                    raise
-                with self.lock:
-                    old, self.folder, self.state = self.folder, folder, seen
-                    for index in self.idle:
-                        index.close()
-                    self.idle.clear()
-                # Connections that are still reading keep the old file alive until they are closed.
-                if old is not None:
-                    old.cleanup()
-        except InputError:
-            # A file that somebody is still editing must not take the board down: the last good state stays up.
-            if self.folder is None:
-                raise
-        finally:
-            self.looked = time.monotonic()
-            self.building.release()
+            build_index(self.root, str(Path(folder.name) / "index.sqlite")).close()
+        except BaseException:
+            folder.cleanup()
+            raise
+        with self.lock:
+            old, self.folder = self.folder, folder
+            for index in self.idle:
+                index.close()
+            self.idle.clear()
+        # Connections that are still reading keep the old file alive until they are closed.
+        if old is not None:
+            old.cleanup()
 
     @contextmanager
     def reading(self) -> Iterator[Index]:
         """A connection of its own to the index, for one request."""
-        self._refresh()
+        self.start()
+        self.ready.wait()
         with self.lock:
             made = self.folder
-            assert made is not None
+            if made is None:
+                raise self.failed or InputError("the board has been stopped")
             if self.idle:
                 index = self.idle.pop()
             else:
@@ -131,7 +169,7 @@ class Current:
             yield index
         finally:
             with self.lock:
-                if made is self.folder and len(self.idle) < 16:
+                if made is self.folder and len(self.idle) < 16 and not self.stopped.is_set():
                     self.idle.append(index)
                 else:
                     index.close()
@@ -162,7 +200,7 @@ class Limited:
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal taken
-            message = await receive()
+            message = await asyncio.wait_for(receive(), BODY_SECONDS)
             taken += len(message.get("body", b""))
             if taken > self.most:
                 raise _TooLargeError
@@ -178,6 +216,9 @@ class Limited:
         except _TooLargeError:
             if not answered:
                 await Response("the upload is too large\n", 413)(scope, receive, send)
+        except TimeoutError:
+            if not answered:
+                await Response("the upload came too slowly\n", 408)(scope, receive, send)
 
 
 class _TooLargeError(Exception):
@@ -271,9 +312,23 @@ def create_app(root: Path | None = None) -> FastAPI:
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
     current, rate = Current(root), Rate()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        current.start()
+        await run_in_threadpool(current.ready.wait)
+        yield
+        await run_in_threadpool(current.stop)
+
     app = FastAPI(
-        title="longtail board", version="1", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+        title="longtail board",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        lifespan=lifespan,
     )
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
     app.add_middleware(Limited, most=MAX_BODY)
 
     @app.middleware("http")
@@ -281,36 +336,79 @@ def create_app(root: Path | None = None) -> FastAPI:
         response = await answer(request)
         for name, value in HEADERS.items():
             response.headers[name] = value
+        if request.method in ("GET", "HEAD"):
+            # Everything that can be read here is public.
+            response.headers["Access-Control-Allow-Origin"] = "*"
         return response
+
+    def wrong(request: Request, message: str, status: int) -> Response:
+        """An error as JSON to a program, as a page to a person."""
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": message}, status)
+        kept = request.url.path.lstrip("/")
+        page = missing_page(True, kept if kept.count("/") < 8 else "", message)
+        return Response(page, status, media_type="text/html")
 
     @app.exception_handler(InputError)
     async def refused(request: Request, error: InputError) -> Response:
-        return JSONResponse({"error": str(error)}, 422)
+        return wrong(request, str(error), 422)
+
+    @app.exception_handler(HTTPException)
+    async def failed(request: Request, error: HTTPException) -> Response:
+        return wrong(request, str(error.detail), error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def misasked(request: Request, error: RequestValidationError) -> Response:
+        found = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        return wrong(request, found[:500], 422)
 
     def missing(what: str) -> JSONResponse:
         return JSONResponse({"error": f"no such {what}"}, 404)
 
     @app.get("/api/v1/boards")
-    def boards(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
-        """All boards."""
+    def boards(
+        limit: int = Query(100, ge=1, le=1000),
+        offset: int = Query(0, ge=0, le=10**9),
+        dataset: str | None = Query(None, max_length=200),
+        task: str | None = Query(None, max_length=200),
+    ) -> dict[str, Any]:
+        """All boards, those of one data set's variant, or those that a task lists."""
         with current.reading() as index:
-            return _paged([board_json(each) for each in index.boards()], "/api/v1/boards", limit, offset)
+            found = index.boards(dataset=dataset) if task is None else index.task_boards(task)
+            if dataset is not None:
+                found = [each for each in found if each.variant.id == dataset]
+            asked = {"dataset": dataset, "task": task}
+            return _paged([board_json(each) for each in found], "/api/v1/boards", limit, offset, asked)
 
     @app.get("/api/v1/boards/{name}")
-    def board(name: str, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> Any:
+    def board(
+        name: str,
+        limit: int = Query(100, ge=1, le=1000),
+        offset: int = Query(0, ge=0, le=10**9),
+        track: str | None = Query(None, max_length=40),
+        badge: str | None = Query(None, max_length=40),
+        sort: Literal["rank", "value", "date"] = "rank",
+    ) -> Any:
         """One board with its rows, a page at a time; ``next`` is null on the last."""
         with current.reading() as index:
             found = index.board(name)
             if found is None:
                 return missing("board")
-            rows = [entry_json(entry) for entry in index.entries(name, limit=limit, offset=offset)]
-        following = f"/api/v1/boards/{name}?limit={limit}&offset={offset + limit}"
-        return {
-            **board_json(found),
-            "total": found.entries,
-            "next": following if offset + limit < found.entries else None,
-            "rows": rows,
-        }
+            rows = index.entries(name, track=track)
+        rows = [entry for entry in rows if badge in (None, entry.badge)]
+        if sort == "value":
+            sign = -1.0 if found.measure.higher_is_better is not False else 1.0
+            rows.sort(key=lambda entry: (entry.value is None, sign * (entry.value or 0.0), entry.id))
+        elif sort == "date":
+            rows.sort(key=lambda entry: (entry.date or "", entry.id), reverse=True)
+        asked = {"track": track, "badge": badge, "sort": None if sort == "rank" else sort}
+        page = _paged([entry_json(entry) for entry in rows], f"/api/v1/boards/{name}", limit, offset, asked)
+        return {**board_json(found), "total": page["total"], "next": page["next"], "rows": page["items"]}
+
+    @app.get("/api/v1/statement.schema.json")
+    def statement_schema() -> dict[str, Any]:
+        """The JSON schema of what a submission of any framework states."""
+        return json_schema()
 
     @app.get("/api/v1/papers")
     def papers(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
@@ -352,8 +450,9 @@ def create_app(root: Path | None = None) -> FastAPI:
 
     @app.get("/compare", include_in_schema=False)
     def compare(a: str = Query("", max_length=200), b: str = Query("", max_length=200)) -> Response:
-        first, second = sorted((a, b))
         with current.reading() as index:
+            names = {name.casefold(): each.id for each in index.methods() for name in (each.id, each.name)}
+            first, second = sorted(names.get(name.strip().casefold(), name) for name in (a, b))
             found = pair(index, True, f"{first}--{second}")
         # Its links are relative to compare/, one level down.
         target = f"/compare/{first}--{second}.html" if found else "/compare.html"
@@ -393,15 +492,35 @@ def create_app(root: Path | None = None) -> FastAPI:
         with current.reading() as index:
             found = render(index, path or "index.html", live=True, query=dict(request.query_params))
             if found is None:
-                kept = path if path.count("/") < 8 else ""
-                return Response(missing_page(True, kept), 404, media_type="text/html")
-        return Response(found[1].encode("utf-8", "replace"), media_type=found[0])
+                return wrong(request, "There is no such page.", 404)
+        content = found[1].encode("utf-8", "replace")
+        tag = f'W/"{hashlib.sha256(content).hexdigest()[:24]}"'
+        kept = {"ETag": tag, "Cache-Control": "no-cache"}
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=kept)
+        return Response(content, media_type=found[0], headers=kept)
 
     return app
 
 
-def _paged(found: list[dict[str, Any]], path: str, limit: int, offset: int) -> dict[str, Any]:
-    following = f"{path}?limit={limit}&offset={offset + limit}" if offset + limit < len(found) else None
+class Patient(H11Protocol):
+    """Closes a connection on which nothing was asked for a while, so that silent ones cannot fill the server."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if getattr(self, "cycle", None) is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def _paged(
+    found: list[dict[str, Any]], path: str, limit: int, offset: int, asked: dict[str, str | None] | None = None
+) -> dict[str, Any]:
+    rest = "".join(f"&{name}={quote(value, safe='')}" for name, value in (asked or {}).items() if value is not None)
+    following = f"{path}?limit={limit}&offset={offset + limit}{rest}" if offset + limit < len(found) else None
     return {"total": len(found), "next": following, "items": found[offset : offset + limit]}
 
 
@@ -426,6 +545,14 @@ def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000
             probe.bind((host, port))
     except (OSError, OverflowError) as error:
         raise InputError(f"cannot listen at {host}:{port}: {error}; choose another port") from None
+    # An address in a header is whatever its sender writes, so none is believed.
     uvicorn.run(
-        create_app(root), host=host, port=port, log_level="warning", timeout_keep_alive=10, limit_concurrency=500
+        create_app(root),
+        host=host,
+        port=port,
+        http=Patient,
+        log_level="warning",
+        timeout_keep_alive=10,
+        limit_concurrency=CONNECTIONS,
+        proxy_headers=False,
     )

@@ -101,16 +101,16 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
     for name in sorted(set(files) ^ expected) if seeds else ():
         problems.append(f"{name!r} is {'missing' if name in expected else 'not expected'}")
     _raise(problems, where)
-    runs, loaded = [], []
+    runs, loaded, key = [], [], content.key(variant)
     by_seed = {record["seed"]: record for record in records}
     for seed in seeds:
         name = f"predictions-seed-{seed}.npz"
         try:
             if stated:
                 assert variant is not None
-                numbers, run = scorer.score_predictions(files[name], seed, variant, f"{where}: {name}")
+                numbers, run = scorer.score_predictions(files[name], seed, variant, key, f"{where}: {name}")
             else:
-                numbers, run = scorer.score_run(by_seed[seed], files[name], variant, f"{where}: {name}")
+                numbers, run = scorer.score_run(by_seed[seed], files[name], variant, key, f"{where}: {name}")
             runs.append(numbers)
             loaded.append(run)
         except InputError as error:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.archive.files import archive_findings
-from longtail.board.content import Content, load, shipped
+from longtail.board.content import OWN, OWN_FILES, Content, load, shipped
 from longtail.board.intake import locked
 from longtail.board.submissions import encode, parse_json, read_submission
 from longtail.errors import InputError
 
-KEPT = ("claims", "submissions", "scores", "archive")
+KEPT = (*OWN, *OWN_FILES, "submissions", "scores", "archive")
 """The folders that make a board; the queue and the locks do not."""
 
 
@@ -30,7 +30,7 @@ def fingerprint(root: Path) -> str:
     """
     digest = hashlib.sha256()
     for name in KEPT:
-        for file in sorted((root / name).rglob("*")) if (root / name).is_dir() else ():
+        for file in sorted((root / name).rglob("*")) if (root / name).is_dir() else [root / name]:
             inner = file.relative_to(root)
             if file.is_file() and not any(part.startswith(".") for part in inner.parts):
                 digest.update(f"{inner.as_posix()}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from longtail.board.archive.files import refused_rows
+from longtail.board.imported import imports
 from longtail.board.pages.template import fill
 from longtail.board.reader import Index
 from longtail.board.verdicts import best_of_inflation, paired_half_width, reproduction, test_interval
@@ -21,5 +23,7 @@ def about(index: Index, live: bool) -> str:
         example=example,
         paired_half=paired_half_width(10_000),
         single_half=(high - low) / 2,
+        imports=imports(index.root) if index.root else [],
+        refused=refused_rows(index.root) if index.root else [],
         inflation=[best_of_inflation(n) for n in (3, 5, 10)],
     )

@@ -144,7 +144,7 @@ def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[
             for entry in index.entries(other.slug, limit=5 * ROWS)
             if (key := (entry.method, entry.url, entry.paper_title, entry.date)) in places and entry.kind != "scored"
         }
-        if values:
+        if 10 * len(values) >= len(shown):
             out.append({"name": other.measure.name, "shown": values})
     return out[:OTHERS]
 

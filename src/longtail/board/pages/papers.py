@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 
-from longtail.board.content import QUESTIONS
+from longtail.board.content import QUESTIONS, Paper
 from longtail.board.measures import find_measure
 from longtail.board.model import Entry
 from longtail.board.pages.methods import against_method
@@ -13,6 +14,21 @@ from longtail.board.reader import Index
 from longtail.board.values import slug
 
 PAPERS = 400
+
+
+def bibtex(paper: Paper) -> str:
+    """An entry for a bibliography, of what is known."""
+    fields = {
+        "title": paper.title,
+        "author": " and ".join(paper.authors),
+        "booktitle": paper.venue,
+        "year": (paper.date or "")[:4],
+        "eprint": paper.arxiv,
+        "archiveprefix": "arXiv" if paper.arxiv else None,
+        "url": paper.links[0].url if paper.links else None,
+    }
+    lines = [f"  {name} = {{{re.sub('[{}]', '', value)}}}," for name, value in fields.items() if value]
+    return "\n".join([f"@{'inproceedings' if paper.venue else 'misc'}{{{paper.id},", *lines, "}"])
 
 
 def papers_path(page: int) -> str:
@@ -79,4 +95,6 @@ def paper(index: Index, live: bool, name: str) -> str | None:
         recipes=[method.recipe for method in methods if method.recipe],
         against=against,
         related=index.related(found),
+        named=[(each if index.method(each) else None, name) for name in found.named_methods for each in [slug(name)]],
+        bibtex=bibtex(found),
     )  # fmt: skip

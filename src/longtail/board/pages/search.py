@@ -22,7 +22,10 @@ def missing(live: bool, path: str, message: str | None = None) -> str:
 
 def search_script(index: Index) -> str:
     """Titles for the search of the static site, as a script, because a page from a file may not fetch."""
-    text = json.dumps([[title[:140], kind, path] for title, kind, path in index.search_documents()], ensure_ascii=False)
+    text = json.dumps(
+        [[title[:140], kind, path, names[:200]] for title, kind, path, names in index.search_documents()],
+        ensure_ascii=False,
+    )
     # A closing tag or a line separator inside a string must not end the script.
     for sign, code in (("<", "\\u003c"), (">", "\\u003e"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
         text = text.replace(sign, code)

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from longtail.board.archive.claims import FLAGS
 from longtail.board.content import TRACKS
 from longtail.board.evidence import BADGES
+from longtail.board.measures import find_measure
 from longtail.board.model import TRACK_ORDER
 from longtail.board.values import clean, safe_url, slug
 
@@ -54,6 +55,7 @@ def environment() -> Environment:
         "probability": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}",
         "href": safe_url,
         "slug": slug,
+        "measure": lambda name: find_measure(name).id,
         "code": _code,
         "tojson_pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)[:60_000],
     }

@@ -33,11 +33,55 @@
     filters.querySelector("button").hidden = true;
   }
 
+  const tables = [...document.querySelectorAll("table[data-sortable]")];
+  for (const table of tables) {
+    const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") !== (head.classList.contains("num") ? "descending" : "ascending");
+        const sign = head.classList.contains("num") === down ? -1 : 1;
+        for (const each of heads) each.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
+        const key = (row) => {
+          const cell = row.cells[column], text = (cell.dataset.value ?? cell.textContent).trim();
+          const number = parseFloat(text.replace(/^[^\d.+-]+/, ""));
+          return head.classList.contains("num") ? (Number.isNaN(number) ? null : number) : text === "–" ? null : text.toLowerCase();
+        };
+        const rows = [...body.rows].map((row) => [key(row), row]);
+        rows.sort(([a], [b]) => a === b ? 0 : a === null ? 1 : b === null ? -1 : (a < b ? -sign : sign));
+        body.append(...rows.map(([, row]) => row));
+      });
+    });
+  }
+  const choice = document.querySelector(".columns-choice");
+  if (choice && tables.length) {
+    choice.hidden = false;
+    [...tables[0].tHead.rows[0].cells].forEach((head, column) => {
+      if (column < 3) return;
+      const label = document.createElement("label"), box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = true;
+      const small = head.querySelector("small");
+      label.append(box, head.textContent.replace(small ? small.textContent : "", ""));
+      box.addEventListener("change", () => {
+        for (const table of tables) for (const row of table.rows) if (row.cells[column]) row.cells[column].hidden = !box.checked;
+      });
+      choice.append(label);
+    });
+  }
+
   const compare = document.querySelector("form.compare");
   if (compare) {
     compare.addEventListener("submit", (event) => {
       event.preventDefault();
-      const pair = [compare.elements.a.value, compare.elements.b.value].sort();
+      const ids = new Map([...document.querySelectorAll("#methods option")].map((each) => [each.value.toLowerCase(), each.dataset.id]));
+      const [a, b] = [compare.elements.a, compare.elements.b].map((each) => ids.get(each.value.trim().toLowerCase()) || each.value.trim());
+      const pair = [a, b].sort();
       const target = `${compare.dataset.compare}${pair.join("--")}.html`;
       const known = document.querySelector(`a[href="${CSS.escape ? target.replace(/"/g, "") : target}"]`);
       if (known) location.href = known.href;
@@ -50,11 +94,33 @@
     const words = (new URLSearchParams(location.search).get("q") || "").slice(0, 200);
     const box = document.getElementById("q");
     if (box) box.value = words;
-    const terms = words.toLowerCase().split(/\s+/).filter(Boolean);
+    const plain = (text) => text.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
+    const bare = (text) => text.replace(/[^\p{L}\p{N}]+/gu, "");
+    const pieces = (text) => new Set([...text].map((_, i) => text.slice(i, i + 3)).filter((piece) => piece.length === 3));
+    const alike = (a, b) => {
+      const one = pieces(a), other = pieces(b);
+      let both = 0;
+      for (const piece of one) both += other.has(piece);
+      return one.size + other.size ? (2 * both) / (one.size + other.size) : 0;
+    };
+    const terms = plain(words).split(/\s+/).map((term) => [term, bare(term)]).filter(([, short]) => short);
     if (!terms.length) return;
-    const found = (window.LONGTAIL_SEARCH || []).filter(([title]) => terms.every((term) => title.toLowerCase().includes(term))).slice(0, 60);
+    const documents = (window.LONGTAIL_SEARCH || []).map(([title, kind, path, names]) => {
+      const text = plain(`${title} ${names}`);
+      return {title, kind, path, text, head: plain(title), short: bare(text), parts: text.split(/[^\p{L}\p{N}]+/u)};
+    });
+    const score = (each, fuzzy) => terms.reduce((sum, [term, short]) => {
+      const hit = each.head.includes(term) ? 3 : each.text.includes(term) || each.short.includes(short) ? 2
+        : fuzzy && short.length > 3 && each.parts.some((part) => part.length > 3 && alike(part, short) >= 0.45) ? 1 : 0;
+      return sum && hit ? sum + hit : 0;
+    }, 1);
+    const ranked = (fuzzy) => documents.map((each) => [score(each, fuzzy), each]).filter(([points]) => points)
+      .sort((a, b) => b[0] - a[0]).map(([, each]) => each);
+    let all = ranked(false);
+    if (!all.length) all = ranked(true);
+    const found = all.slice(0, 60);
     document.getElementById("found").textContent = `${found.length} found for “${words}”.`;
-    for (const [title, kind, path] of found) {
+    for (const {title, kind, path} of found) {
       const item = document.createElement("li"), anchor = document.createElement("a"), tag = document.createElement("span");
       anchor.href = path; anchor.textContent = title; tag.className = "tag"; tag.textContent = kind;
       item.append(anchor, " ", tag); results.append(item);
