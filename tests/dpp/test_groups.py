@@ -20,7 +20,7 @@ def normal(*shape: int) -> torch.Tensor:
 
 SHAPES = {
     "tall": normal(7, 3),
-    "wide": normal(5, 8),
+    "wide": normal(5, 8) + 1.0,
     "square": normal(5, 5),
     "twins, wide": torch.cat([normal(3, 8), normal(3, 8)]),
     "a dead feature": normal(7, 4) * torch.tensor([1.0, 0.0, 1.0, 1.0]),

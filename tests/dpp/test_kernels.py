@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -162,3 +164,65 @@ for make in (
 
 def test_sums_that_overflow_are_not_mistaken_for_infinities() -> None:
     assert len(dpp.LowRank(torch.full((3, 1), 1e308, dtype=torch.float64))) == 3
+
+
+def test_arrays_and_lists_are_read_as_tensors_are(generator: torch.Generator) -> None:
+    features = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    d, u = torch.rand(6, generator=generator).double(), torch.randn(6, generator=generator).double()
+    gram = (features @ features.T).numpy()
+    for wanted, made in (
+        (dpp.LowRank(features), [dpp.LowRank(features.tolist()), dpp.LowRank(features.numpy())]),
+        (dpp.LowRank(features), [dpp.LowRank(np.asfortranarray(features.numpy())), dpp.LowRank(features.T.numpy().T)]),
+        (dpp.LowRank(features), [dpp.LowRank(features.numpy().astype(">f8")), dpp.LowRank(features.clone()[:, :])]),
+        (dpp.DiagonalPlusRankOne(d, u), [dpp.DiagonalPlusRankOne(d.tolist(), u.numpy())]),
+        (dpp.Dense(gram), [dpp.Dense(gram.tolist()), dpp.Dense(torch.from_numpy(gram))]),
+        (dpp.information_kernel(d), [dpp.information_kernel(d.tolist()), dpp.information_kernel(d.numpy())]),
+    ):
+        items = dpp.sample(wanted, k=2, generator=torch.Generator().manual_seed(1))
+        for kernel in made:
+            torch.testing.assert_close(law.matrix(kernel), law.matrix(wanted))
+            assert torch.equal(dpp.sample(kernel, k=2, generator=torch.Generator().manual_seed(1)), items)
+    assert law.matrix(dpp.LowRank([[1, 2], [3, 4]])).tolist() == [[5.0, 11.0], [11.0, 25.0]]  # integers are numbers
+    assert dpp.LowRank(torch.ones(2, 2, dtype=torch.float16)).features.dtype == torch.float32
+    assert dpp.LowRank(torch.ones(2, 2)).features.dtype == torch.float32
+
+
+def test_a_view_of_every_second_feature_is_drawn_from_as_its_copy(generator: torch.Generator) -> None:
+    """Strides are no obstacle."""
+    wide = torch.randn(3000, 12, generator=generator)
+    for view in (wide[:, ::2], wide[::2], wide.T.contiguous().T):
+        draws = [
+            dpp.sample(dpp.LowRank(features), k=4, generator=torch.Generator().manual_seed(2)).tolist()
+            for features in (view, view.clone())
+        ]
+        assert draws[0] == draws[1]
+
+
+def test_k_is_any_whole_number(generator: torch.Generator) -> None:
+    kernel = dpp.LowRank(torch.randn(9, 4, generator=generator))
+    for k in (np.int64(3), np.uint8(3), torch.tensor(3), np.array(3)):
+        assert len(dpp.sample(kernel, k=k, generator=generator)) == 3
+        assert dpp.sample_masks(kernel, 2, k=k, generator=generator).sum(1).tolist() == [3, 3]
+        assert len(dpp.greedy(kernel, k=k)) == 3
+        assert float(dpp.inclusion_probabilities(kernel, k=k).sum()) == pytest.approx(3.0)
+        assert float(dpp.log_prob(kernel, [0, 1, 2], k=k)) == float(dpp.log_prob(kernel, np.arange(3), k=k))
+    for function in (dpp.sample, dpp.inclusion_probabilities, dpp.greedy):
+        with pytest.raises(InputError, match="give a whole number of items"):
+            function(kernel, k=torch.tensor(2.5))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dpp.LowRank([1.0, 2.0]), r"features has shape \(2,\): give real numbers of shape \(N, D\)"),
+        (lambda: dpp.LowRank([[1.0, 2.0], [3.0]]), r"features is not an array of real numbers: give one of shape"),
+        (lambda: dpp.LowRank([["a", "b"]]), "features is not an array of real numbers"),
+        (lambda: dpp.LowRank(torch.ones(2, 2, dtype=torch.complex64)), "give real numbers"),
+        (lambda: dpp.DiagonalPlusRankOne([[1.0]], [1.0]), "diagonal has shape"),
+        (lambda: dpp.Dense(np.ones(3)), r"matrix has shape \(3,\)"),
+        (lambda: dpp.log_prob(dpp.LowRank([[1.0], [2.0]]), [0.5]), "give whole numbers"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()

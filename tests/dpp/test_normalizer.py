@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -57,6 +58,19 @@ def test_the_derivative_of_the_normaliser_is_the_inclusion(generator: torch.Gene
     total = normalizer.log_normalizer(kernel.diagonal * log_g.exp(), kernel.factor * (0.5 * log_g).exp(), 9)
     (gradient,) = torch.autograd.grad(total, log_g)
     torch.testing.assert_close(gradient, dpp.inclusion_probabilities(kernel, k=9), rtol=1e-10, atol=1e-13)
+
+
+def test_the_derivative_against_the_table_of_one_item_more(generator: torch.Generator) -> None:
+    """By d_i: the sum over sets of k - 1 of the other items, plain and special, over the sum over sets of k."""
+    kernel = dpp.information_kernel(SHAPES["uniform"](12, generator))
+    d = [Fraction(v) for v in kernel.diagonal.tolist()]
+    u = [Fraction(v) for v in kernel.factor.tolist()]
+    given = kernel.diagonal.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(normalizer.log_normalizer(given, kernel.factor, 5), given)
+    whole = exact_log_normalizer(d, u, 5)
+    for i in (0, 7):
+        rest = exact_log_normalizer(d[:i] + d[i + 1 :], u[:i] + u[i + 1 :], 4)
+        assert float(gradient[i]) == pytest.approx(math.exp(rest - whole), rel=1e-10)
 
 
 def test_nothing_overflows_where_linear_space_would() -> None:

@@ -69,9 +69,9 @@ def blocks(spectrum: Spectrum) -> Blocks:
 def rejection_is_cheaper(count: int, width: int, k: int, draws: int) -> bool:
     """Whether ``rejection`` is expected to be the quicker, for ``draws`` sets of k out of ``count`` items.
 
-    ``chain`` takes k steps, all draws together, and in each touches N k numbers a draw. ``rejection`` proposes
-    in about three pools, all draws together, reading 16 rows of ``width`` numbers for each, and takes k steps for each
-    draw, in which it touches the numbers of some 2 k proposals.
+    ``chain`` takes k steps, all draws together, and in each touches N k numbers a draw. ``rejection`` makes its
+    proposals in about three pools, all draws together, reading 16 rows of ``width`` numbers for each, and takes k steps
+    for each draw, in which it touches the numbers of some 2 k proposals.
     """
     proposals = k * (math.log(max(k, 1)) + 0.6)
     by_chain = k * (CHAIN_STEP + draws * count * k * CHAIN_NUMBER)
