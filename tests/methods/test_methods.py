@@ -17,7 +17,7 @@ import typer.testing
 import longtail
 from longtail.augment import AutoAugment, Cutout, HorizontalFlip, RandomCrop
 from longtail.cli.app import app
-from longtail.data import Data, load
+from longtail.data import Data, exponential_profile, load
 from longtail.errors import InputError
 from longtail.losses import (
     balanced_negative_sampling,
@@ -257,6 +257,18 @@ def test_dro_lt_is_the_setting_of_the_facts() -> None:
     assert rebalance.sampler == represent.sampler
     assert rebalance.objective == part(cross_entropy)
     assert by_name("dro-lt", STRONG).stages[1].augmentation == STRONG.augmentation
+
+
+def test_an_epoch_of_class_aware_batches_on_cifar100_lt_has_391_of_128() -> None:
+    quota = by_name("dro-lt", PLAIN).stages[1].sampler
+    for imbalance in (100, 10):  # the largest class is as large, and so is the epoch
+        counts = exponential_profile(100, 500, imbalance)
+        target = torch.repeat_interleave(counts)
+        sampler = quota.build(target=target, generator=torch.Generator().manual_seed(0))
+        assert (len(sampler), sampler.batch_size) == (391 * 128, 128)
+        drawn = target[sampler.draw()].view(391, 32, 4)
+        assert bool((drawn == drawn[:, :, :1]).all())
+        assert all(len(set(batch)) == 32 for batch in drawn[:, :, 0].tolist())
 
 
 def term(text: str) -> Part:
