@@ -52,5 +52,5 @@ def test_shell_on_a_page_runs(page: str, tmp_path: pathlib.Path, monkeypatch: py
 
 def test_every_file_of_the_page_on_extending_is_used() -> None:
     files = [re.match(r"# (\w+\.py)", text)[1] for text in blocks("extending", "python") if text[0] == "#"]  # type: ignore[index]
-    assert len(files) >= 5
+    assert len(files) >= 4
     assert all(any(f"{name}:" in text for text in blocks("extending", "sh")) for name in files)
