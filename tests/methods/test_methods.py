@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import pathlib
 import re
 from typing import Any
 
@@ -17,7 +18,7 @@ import typer.testing
 import longtail
 from longtail.augment import AutoAugment, Cutout, HorizontalFlip, RandomCrop
 from longtail.cli.app import app
-from longtail.data import Data, load
+from longtail.data import Data, exponential_profile, load
 from longtail.errors import InputError
 from longtail.losses import (
     balanced_negative_sampling,
@@ -259,6 +260,18 @@ def test_dro_lt_is_the_setting_of_the_facts() -> None:
     assert by_name("dro-lt", STRONG).stages[1].augmentation == STRONG.augmentation
 
 
+def test_an_epoch_of_class_aware_batches_on_cifar100_lt_has_391_of_128() -> None:
+    quota = by_name("dro-lt", PLAIN).stages[1].sampler
+    for imbalance in (100, 10):  # the largest class is as large, and so is the epoch
+        counts = exponential_profile(100, 500, imbalance)
+        target = torch.repeat_interleave(counts)
+        sampler = quota.build(target=target, generator=torch.Generator().manual_seed(0))
+        assert (len(sampler), sampler.batch_size) == (391 * 128, 128)
+        drawn = target[sampler.draw()].view(391, 32, 4)
+        assert bool((drawn == drawn[:, :, :1]).all())
+        assert all(len(set(batch)) == 32 for batch in drawn[:, :, 0].tolist())
+
+
 def term(text: str) -> Part:
     """The robust term of a recipe."""
     objective = by_name(text, PLAIN).stages[1].objective
@@ -412,6 +425,11 @@ def test_options_are_shown_in_the_name() -> None:
         ("dro-lt@balancing=focall", "did you mean 'focal'?"),
         ("ip-dpp@arm=unifrom", "'unifrom' is not 'ip-dpp' or 'uniform'"),
         ("ip-dpp@scorer=trainde", "'trainde' is not 'fresh' or 'trained'"),
+        ("ip-dpp@arm=uniform,strength=2", "options of the arm ip-dpp, not of uniform"),
+        ("ip-dpp@k=0", "k must be at least 1"),
+        ("bns-probe@partners=3", "512"),
+        ("dro-lt@steps=0", "an epoch needs at least 1 batch, not 0"),
+        ("dro-lt@refresh-steps=-1", "refresh_steps"),
         ("ce@tau=1", "has no options"),
         ("own.py:recipe", "no Python file"),
         ("dro-lt@steps=(5", "parentheses"),
@@ -422,3 +440,61 @@ def test_a_wrong_name_or_option_is_one_line_that_suggests_the_right_one(text: st
     with pytest.raises(InputError, match=re.escape(words)) as caught:
         by_name(text, PLAIN)
     assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------ what longtail.recipe takes
+
+
+def test_a_recipe_is_named_in_many_ways(digits: Data, tmp_path: pathlib.Path) -> None:
+    def loss(logits: torch.Tensor, target: torch.Tensor, *, gamma: float = 1.0) -> torch.Tensor:
+        return logits[:, 0] * gamma
+
+    path = tmp_path / "own.py"
+    path.write_text("def loss(logits, target, *, gamma: float = 1.0):\n    return logits[:, 0] * gamma\n")
+    ce = longtail.recipe("ce", digits)
+    typed = longtail.recipe(f"mine={path}:loss@gamma=0.5", digits)
+    assert typed.name == "mine"
+    assert typed.stages == (dataclasses.replace(ce.stages[0], objective=typed.stages[0].objective),)
+    assert typed.stages[0].objective["gamma"] == 0.5
+    assert longtail.recipe(f"{path}:loss@gamma=0.5", digits).stages == typed.stages
+    handed = longtail.recipe(loss, digits)
+    assert handed.stages[0].objective.foreign
+    assert handed.stages[0].objective["gamma"] == 1.0
+    assert longtail.recipe(longtail.part(loss, gamma=0.5), digits).stages[0].objective["gamma"] == 0.5
+    assert longtail.recipe(longtail.losses.focal, digits).name == "focal"
+    assert longtail.recipe(ce, digits) == ce
+    assert longtail.recipe("short=dro-lt@radius=shared", digits).name == "short"
+    assert longtail.recipe("ce", digits, select="validation").selection == "best on validation"
+    assert longtail.recipe("ce", digits, epochs=7).stated == 60  # a run below its budget can be told
+
+
+def test_a_file_gives_a_loss_a_method_or_a_recipe(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from longtail.methods import recipe\nfrom longtail.methods.logit_adjustment import recipe as base\n\n"
+        "def method(protocol, *, tau: float = 1.0):\n    return base(protocol, tau=tau)\n\n"
+        "fixed = recipe('ce', None, protocol='strong-400')\nnumber = 3\n"
+    )
+    assert by_name(f"{path}:fixed", PLAIN) == by_name("ce", STRONG)
+    assert by_name(f"{path}:method@tau=0.5", PLAIN).stages == by_name("logit-adjustment@tau=0.5", PLAIN).stages
+    for text, words in (
+        ("number", "is a int; a recipe, method or loss is needed"),
+        ("metho", "did you mean 'method'"),
+        ("fixed@tau=1", "takes no options"),
+        ("method@taw=1", "did you mean 'tau'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            by_name(f"{path}:{text}", PLAIN)
+
+
+def test_a_finished_runs_folder_is_its_recipe(digits: Data, tmp_path: pathlib.Path) -> None:
+    asked = longtail.recipe("logit-adjustment@tau=0.5", digits, epochs=1, changes=["stages.0.optimizer.lr=0.02"])
+    longtail.train(asked, digits, seed=0, out=tmp_path / "run")
+    again = longtail.recipe(str(tmp_path / "run"), digits)
+    assert again == asked
+    assert longtail.recipe(str(tmp_path / "run"), digits, changes=["stages.0.epochs=3"]).epochs == 3
+    with pytest.raises(InputError, match="a finished run takes no options"):
+        longtail.recipe(f"{tmp_path}/run@tau=1", digits)
+    (tmp_path / "run" / "record.json").write_text("[]")
+    with pytest.raises(InputError, match="damaged or no record"):
+        longtail.recipe(str(tmp_path / "run"), digits)

@@ -18,25 +18,19 @@ from longtail import losses
 from longtail.data import Data, load
 from longtail.errors import InputError
 from longtail.losses import robustness_loss
-from longtail.methods import by_name, protocol_for
-from longtail.models import Network, SmallConvNet
-from longtail.recipes.contract import Batch, Chunk, Context, Forward, Setting
-from longtail.recipes.objectives import (
-    BalancedSoftmax,
-    Contrastive,
-    CrossEntropy,
-    LogitAdjusted,
-    OwnLoss,
-    Radius,
-    Robust,
-    Sum,
-    Supervised,
-)
-from longtail.recipes.optimizers import SGD, parameter_groups
+from longtail.methods import recipe as recipe_of
+from longtail.models import Network, small_conv_net
+from longtail.recipes import Contrastive, Part, Recipe, Robust, Total, part, sgd
+from longtail.recipes.contract import Batch, Chunk, Context, Forward
+from longtail.recipes.objectives import Supervised, check_built, objective_of
+from longtail.recipes.optimizers import parameter_groups
+from longtail.recipes.part import named
+from longtail.recipes.text import written
 from longtail.results import Record
 from longtail.samplers import ClassBalanced
 from longtail.training import checkpoint, loop
 from longtail.training.compute import Compute
+from longtail.training.run import train
 
 CPU = Compute(device="cpu", precision="float32", compiled=False)
 COUNTS = torch.tensor([8, 5, 2])
@@ -47,7 +41,7 @@ class World:
 
     def __init__(self) -> None:
         self.generator = torch.Generator().manual_seed(0)
-        model = SmallConvNet(widths=(4, 6))
+        model = part(small_conv_net, widths=(4, 6))
         self.network: Network = model.build(num_classes=3, channels=1, image_size=8, generator=self.generator)
         self.target = torch.repeat_interleave(COUNTS)
         self.images = torch.randn(15, 1, 8, 8, generator=self.generator)
@@ -58,15 +52,28 @@ class World:
         )
         self.passes: list[tuple[Tensor, bool, bool]] = []
 
-    def setting(self) -> Setting:
-        return Setting(COUNTS, (4, 6), torch.device("cpu"), torch.Generator().manual_seed(5))
+    def build(self, made: Part, **changes: Any) -> Any:
+        """The objective of a part, from what training hands over."""
+        given: dict[str, Any] = {
+            "target": self.target,
+            "counts": COUNTS,
+            "num_classes": 3,
+            "widths": (4, 6),
+            "device": torch.device("cpu"),
+            "generator": torch.Generator().manual_seed(5),
+            "projector_generator": torch.Generator().manual_seed(4),
+        }
+        return objective_of(made.build(**{**given, **changes}))
 
     def outputs(self, index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
         self.passes.append((index, augmented, levels))
-        for part in torch.split(index, 4):
-            images = self.images[part].flip(3) if augmented else self.images[part]
+        for some in torch.split(index, 4):
+            images = self.images[some].flip(3) if augmented else self.images[some]
             pyramid = self.clean(images)
-            yield Chunk(pyramid if levels else pyramid[-1:], self.network.head(pyramid[-1]), self.target[part])
+            yield Chunk(pyramid if levels else pyramid[-1:], self.network.head(pyramid[-1]), self.target[some])
+
+    def trained(self, features: Tensor) -> Tensor:
+        return self.network.head(features)
 
     def clean(self, images: Tensor) -> tuple[Tensor, ...]:
         """Levels in eval mode, without touching the network."""
@@ -74,7 +81,7 @@ class World:
             return copy.deepcopy(self.network).eval().pyramid(images)
 
     def context(self) -> Context:
-        return Context(0, 1, self.target, COUNTS, torch.Generator().manual_seed(6), self.outputs)
+        return Context(0, 1, self.target, COUNTS, torch.Generator().manual_seed(6), self.outputs, self.trained)
 
     def centroids(self, level: int = -1) -> Tensor:
         """By hand: class by class, in eval mode."""
@@ -88,10 +95,10 @@ class World:
     def logits(self) -> Tensor:
         return copy.deepcopy(self.network)(self.batch.images).logits
 
-    def run(self, description: Any) -> Tensor:
+    def run(self, made: Part) -> Tensor:
         """The losses of the batch, without touching the network."""
         held = copy.deepcopy(self.network.state_dict())
-        objective = description.build(self.setting())
+        objective = self.build(made)
         if hasattr(objective, "start_epoch"):
             objective.start_epoch(self.context())
         values: Tensor = objective(self.forward(objective), self.batch)
@@ -122,40 +129,48 @@ def mean_over_classes(values: Tensor, target: Tensor, weights: list[float]) -> T
 # ---------------------------------------------------------------------------------------------------- on the logits
 
 PLAIN_LOSSES: list[tuple[Any, Callable[[Tensor, Tensor], Tensor]]] = [
-    (CrossEntropy(), losses.cross_entropy),
-    (BalancedSoftmax(), lambda logits, target: losses.balanced_softmax(logits, target, counts=COUNTS)),
+    (part(losses.cross_entropy), losses.cross_entropy),
+    (part(losses.balanced_softmax), lambda logits, target: losses.balanced_softmax(logits, target, counts=COUNTS)),
     (
-        LogitAdjusted(tau=0.5),
+        part(losses.logit_adjusted_cross_entropy, tau=0.5),
         lambda logits, target: losses.logit_adjusted_cross_entropy(logits, target, counts=COUNTS, tau=0.5),
     ),
 ]
 
 
-@pytest.mark.parametrize(("description", "plain"), PLAIN_LOSSES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("description", "plain"), PLAIN_LOSSES, ids=lambda value: value.name if isinstance(value, Part) else ""
+)
 def test_supervised_is_the_plain_loss_on_the_logits(
     world: World, description: Any, plain: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
     expected = plain(world.logits(), world.batch.target)
-    torch.testing.assert_close(world.run(Supervised(description)), expected)
-    torch.testing.assert_close(world.run(Supervised(description, weight=0.25)), 0.25 * expected)
+    torch.testing.assert_close(world.run(description), expected)
+    torch.testing.assert_close(world.run(part(Total, terms=(description,), weights=(0.25,))), 0.25 * expected)
     others = [other for other, _ in PLAIN_LOSSES if other != description]
-    assert not any(torch.allclose(world.run(Supervised(other)), expected) for other in others)
+    assert not any(torch.allclose(world.run(other), expected) for other in others)
+
+
+EFFECTIVE = [0.1 / (1 - 0.9**n) for n in (8, 5, 2)]
 
 
 @pytest.mark.parametrize(
     ("description", "weights"),
     [
-        (CrossEntropy(weight="prior"), [1.0, 5 / 8, 2 / 8]),
-        (CrossEntropy(weight="inverse"), [1 / 8, 1 / 5, 1 / 2]),
-        (CrossEntropy(weight="effective", beta=0.9), [0.1 / (1 - 0.9**n) for n in (8, 5, 2)]),
+        (part(losses.class_weighted_cross_entropy, weight="prior"), [1.0, 5 / 8, 2 / 8]),
+        (part(losses.class_weighted_cross_entropy, weight="inverse"), [1 / 8, 1 / 5, 1 / 2]),
+        (
+            part(losses.class_weighted_cross_entropy, weight="effective", beta=0.9),
+            [0.1 / (1 - 0.9**n) for n in (8, 5, 2)],
+        ),
     ],
-    ids=lambda value: getattr(value, "weight", ""),
+    ids=lambda value: value["weight"] if isinstance(value, Part) else "",
 )
 def test_the_mean_of_a_weighted_cross_entropy_is_pytorchs(
-    world: World, description: CrossEntropy, weights: list[float]
+    world: World, description: Part, weights: list[float]
 ) -> None:
     logits, target, weight = world.logits(), world.batch.target, torch.tensor(weights)
-    mean = world.run(Supervised(description)).mean()
+    mean = world.run(description).mean()
     torch.testing.assert_close(mean, functional.cross_entropy(logits, target, weight=weight))
     # Dividing by the number of images instead, as many code bases do, is another loss.
     undivided = functional.cross_entropy(logits, target, weight=weight / weight.max(), reduction="none").mean()
@@ -164,24 +179,35 @@ def test_the_mean_of_a_weighted_cross_entropy_is_pytorchs(
 
 # ------------------------------------------------------------------------------------------- on the representations
 
-RADII = {
-    Radius("none"): [0.0, 0.0, 0.0],
-    Radius("shared", 0.5): [0.5, 0.5, 0.5],
-    Radius("standard-error", 0.5): [0.5 / 8**0.5, 0.5 / 5**0.5, 0.5 / 2**0.5],
-    Radius("learned", 0.5): [0.5, 0.5, 0.5],
-    Radius("wasserstein", 0.3): [0.3, 0.3, 0.3],
-    Radius("gaussian-kl", 0.5, sigma=0.7): [0.7, 0.7, 0.7],
+RADII: dict[tuple[Any, ...], list[float]] = {
+    ("none", 1.0, 1.0): [0.0, 0.0, 0.0],
+    ("shared", 0.5, 1.0): [0.5, 0.5, 0.5],
+    ("standard-error", 0.5, 1.0): [0.5 / 8**0.5, 0.5 / 5**0.5, 0.5 / 2**0.5],
+    ("learned", 0.5, 1.0): [0.5, 0.5, 0.5],
+    ("wasserstein", 0.3, 1.0): [0.3, 0.3, 0.3],
+    ("gaussian-kl", 0.5, 0.7): [0.7, 0.7, 0.7],
 }
 
 
-@pytest.mark.parametrize("radius", RADII, ids=lambda radius: radius.kind)
+def robust(kind: str = "learned", epsilon: float = 1.0, sigma: float = 1.0, **options: Any) -> Part:
+    return part(Robust, radius=kind, epsilon=epsilon, sigma=sigma, **options)
+
+
+def total(*terms: Part, weights: tuple[float, ...] | None = None) -> Part:
+    return part(Total, terms=terms, weights=weights or (1.0,) * len(terms))
+
+
+@pytest.mark.parametrize("radius", RADII, ids=lambda radius: radius[0])
 @pytest.mark.parametrize(
     "changes",
     [{}, {"strict": True}, {"shift": 2.0}, {"temperature": 0.3}, {"class_weights": "prior"}, {"weight": 0.5}],
     ids=str,
 )
-def test_robust_is_the_class_mean_of_the_robustness_loss(world: World, radius: Radius, changes: dict[str, Any]) -> None:
-    description = Robust(radius=radius, **changes)
+def test_robust_is_the_class_mean_of_the_robustness_loss(
+    world: World, radius: tuple[Any, ...], changes: dict[str, Any]
+) -> None:
+    options = {key: value for key, value in changes.items() if key != "weight"}
+    description = total(robust(*radius, **options), weights=(changes.get("weight", 1.0),))
     arguments = {key: changes[key] for key in ("strict", "shift", "temperature") if key in changes}
     target = world.batch.target
     values = robustness_loss(
@@ -210,21 +236,20 @@ def test_robust_gives_the_values_of_the_facts(world: World) -> None:
     counts, generator = torch.ones(3, dtype=torch.int64), torch.Generator()
     batch = Batch(torch.zeros(4, 1, 1, 1), torch.tensor([0, 1, 2, 0]), torch.arange(4))
     for description, expected in (
-        (Robust(radius=Radius("none")), 0.571501),
-        (Robust(radius=Radius("none"), strict=True), 0.571501),
-        (Robust(radius=Radius("shared", 1.0)), 0.953960),
-        (Robust(radius=Radius("learned", 1.0)), 0.953960),
-        (Robust(radius=Radius("shared", 1.0), shift=2.0), 1.564385),
-        (Robust(radius=Radius("shared", 1.0), strict=True), 1.847387),
+        (robust("none"), 0.571501),
+        (robust("none", strict=True), 0.571501),
+        (robust("shared", 1.0), 0.953960),
+        (robust("learned", 1.0), 0.953960),
+        (robust("shared", 1.0, shift=2.0), 1.564385),
+        (robust("shared", 1.0, strict=True), 1.847387),
     ):
-        objective: Any = description.build(Setting(counts, (2,), torch.device("cpu"), generator))
-        objective.start_epoch(Context(0, 1, torch.arange(3), counts, generator, outputs))
+        objective: Any = description.build(counts=counts, widths=(2,), device=torch.device("cpu"))
+        objective.start_epoch(Context(0, 1, torch.arange(3), counts, generator, outputs, lambda features: features))
         assert float(objective(Model(world.network), batch).detach().mean()) == pytest.approx(expected, abs=2e-6)
 
 
 def test_several_layers_are_the_weighted_sum_of_single_ones(world: World) -> None:
-    radius = Radius("shared", 0.5)
-    shared = Robust(radius=radius, layers=(0.3, 0.7))
+    shared = robust("shared", 0.5, layers=(0.3, 0.7))
     target, radii = world.batch.target, torch.full((3,), 0.5)
     single = [
         mean_over_classes(
@@ -235,23 +260,22 @@ def test_several_layers_are_the_weighted_sum_of_single_ones(world: World) -> Non
         for level in (-2, -1)
     ]
     torch.testing.assert_close(world.run(shared).mean(), 0.3 * single[0] + 0.7 * single[1])
-    torch.testing.assert_close(world.run(Robust(radius=radius, layers=(0.7,))).mean(), 0.7 * single[1])
+    torch.testing.assert_close(world.run(robust("shared", 0.5, layers=(0.7,))).mean(), 0.7 * single[1])
     assert not torch.allclose(0.3 * single[0] + 0.7 * single[1], 0.7 * single[0] + 0.3 * single[1])  # the order counts
     assert [levels for _, _, levels in world.passes] == [True, False]  # lower levels are computed where they are used
     with pytest.raises(InputError, match="3 weights, but the network has 2 levels"):
-        Robust(layers=(1.0, 1.0, 1.0)).build(world.setting())
+        world.build(robust(layers=(1.0, 1.0, 1.0)))
 
 
 def test_each_layer_has_its_own_learned_radii(world: World) -> None:
-    objective: Any = Robust(layers=(0.5, 0.5)).build(world.setting())
+    objective: Any = world.build(robust(layers=(0.5, 0.5)))
     assert [tuple(parameter.shape) for parameter in objective.parameters()] == [(3,), (3,)]
 
 
 def test_centroids_are_computed_once_an_epoch_or_every_so_many_steps(world: World) -> None:
-    radius = Radius("none")
     for every, passes in ((0, [1, 1, 1, 1, 1]), (2, [1, 1, 2, 2, 3]), (1, [1, 2, 3, 4, 5])):
         world.passes.clear()
-        objective: Any = Robust(radius=radius, refresh_steps=every).build(world.setting())
+        objective: Any = world.build(robust("none", refresh_steps=every))
         objective.start_epoch(world.context())
         counted = []
         for _ in range(5):
@@ -261,7 +285,7 @@ def test_centroids_are_computed_once_an_epoch_or_every_so_many_steps(world: Worl
         objective.start_epoch(world.context())
         assert len(world.passes) == passes[-1] + 1
     with pytest.raises(InputError, match="refresh_steps"):
-        Robust(refresh_steps=-1)
+        world.build(robust(refresh_steps=-1))
 
 
 def test_refreshed_centroids_are_those_of_the_network_as_it_then_is(world: World) -> None:
@@ -276,7 +300,7 @@ def test_refreshed_centroids_are_those_of_the_network_as_it_then_is(world: World
         return mean_over_classes(each, target, [1.0, 1.0, 1.0])
 
     for every in (0, 1):
-        objective: Any = Robust(radius=Radius("none"), refresh_steps=every).build(world.setting())
+        objective: Any = world.build(robust("none", refresh_steps=every))
         objective.start_epoch(world.context())
         before = world.centroids()
         objective(world.forward(), world.batch)
@@ -293,12 +317,12 @@ def test_the_pass_may_be_augmented_or_balanced(world: World) -> None:
         each = robustness_loss(world.features(), target, centroids=centroids, radii=torch.zeros(3))
         return mean_over_classes(each, target, [1.0, 1.0, 1.0])
 
-    none, everything = Radius("none"), torch.arange(15)
-    plain = world.run(Robust(radius=none)).mean()
-    augmented = world.run(Robust(radius=none, augmented=True)).mean()
+    everything = torch.arange(15)
+    plain = world.run(robust("none")).mean()
+    augmented = world.run(robust("none", augmented=True)).mean()
     torch.testing.assert_close(augmented, value(everything, world.images.flip(3)))
     drawn = ClassBalanced(world.target, generator=torch.Generator().manual_seed(6)).draw()
-    balanced = world.run(Robust(radius=none, centroid_pass="balanced")).mean()
+    balanced = world.run(robust("none", centroid_pass="balanced")).mean()
     torch.testing.assert_close(balanced, value(drawn, world.images[drawn]))
     assert [(len(index), flag) for index, flag, _ in world.passes] == [(15, False), (15, True), (15, False)]
     assert len({round(float(number.detach()), 5) for number in (plain, augmented, balanced)}) == 3
@@ -307,27 +331,27 @@ def test_the_pass_may_be_augmented_or_balanced(world: World) -> None:
 def test_a_natural_pass_draws_nothing_from_the_generator(world: World) -> None:
     context = world.context()
     before = context.generator.get_state()
-    for description, unchanged in ((Robust(), True), (Robust(centroid_pass="balanced"), False)):
-        objective: Any = description.build(world.setting())
+    for description, unchanged in ((robust(), True), (robust(centroid_pass="balanced"), False)):
+        objective: Any = world.build(description)
         objective.start_epoch(context)
         assert torch.equal(before, context.generator.get_state()) is unchanged
 
 
 def test_centroids_have_no_gradient(world: World) -> None:
-    objective: Any = Robust().build(world.setting())
+    objective: Any = world.build(robust())
     objective.start_epoch(world.context())
     assert not any(centroids.requires_grad for centroids in objective._centroids)
 
 
 def test_learned_radii_are_parameters_without_decay_that_only_shrink(world: World) -> None:
-    objective: Any = (Supervised(CrossEntropy()) + Robust(radius=Radius("learned", 0.8))).build(world.setting())
+    objective: Any = world.build(total(part(losses.cross_entropy), robust("learned", 0.8)))
     (radii,) = objective.parameters()
     decayed, free = parameter_groups([world.network, objective], 0.1, decay_bias_and_norm=True)
     assert [id(radii)] == [id(parameter) for parameter in free["params"]]
     assert free["weight_decay"] == 0.0
     assert len(decayed["params"]) == len(list(world.network.parameters()))
 
-    optimizer = SGD(lr=0.1, momentum=0.0, weight_decay=0.1).build([world.network, objective])
+    optimizer = sgd([world.network, objective], lr=0.1, momentum=0.0, weight_decay=0.1)
     objective.start_epoch(world.context())
     before = objective.history()["radii"]
     assert before == [0.8, 0.8, 0.8]
@@ -341,15 +365,15 @@ def test_learned_radii_are_parameters_without_decay_that_only_shrink(world: Worl
 
 def test_fixed_radii_are_no_parameters_and_no_history(world: World) -> None:
     for radius in RADII:
-        objective: Any = Robust(radius=radius).build(world.setting())
-        learned = radius.kind == "learned"
+        objective: Any = world.build(robust(*radius))
+        learned = radius[0] == "learned"
         assert (list(objective.parameters()) != []) is learned
         assert ("radii" in objective.history()) is learned
 
 
 def test_without_weight_nothing_moves_the_radii(world: World) -> None:
-    objective: Any = (Supervised(CrossEntropy()) + Robust(weight=0.0)).build(world.setting())
-    optimizer = SGD(lr=0.1, momentum=0.9, weight_decay=0.1).build([world.network, objective])
+    objective: Any = world.build(total(part(losses.cross_entropy), robust(), weights=(1.0, 0.0)))
+    optimizer = sgd([world.network, objective], lr=0.1, momentum=0.9, weight_decay=0.1)
     objective.start_epoch(world.context())
     objective(world.forward(), world.batch).mean().backward()
     optimizer.step()
@@ -367,10 +391,10 @@ def test_learned_radii_are_in_the_history_and_survive_an_interruption(
     digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    recipe = by_name("dro-lt@steps=5", protocol_for(digits, epochs=8))
+    recipe = recipe_of("dro-lt@steps=5", digits, epochs=8)
     assert [stage.epochs for stage in recipe.stages] == [8, 3, 1]
     recipe = dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], epochs=1), *recipe.stages[1:]))
-    whole = loop.train(recipe, digits, seed=1, out=tmp_path / "whole", compute=CPU)
+    whole = train(recipe, digits, seed=1, out=tmp_path / "whole", compute=CPU)
     rows = [row["radii"] for row in whole.history if "radii" in row]
     assert [row["stage"] for row in whole.history if "radii" in row] == ["represent"] * 3
     for before, after in zip([[1.0] * 10, *rows], rows, strict=False):
@@ -381,28 +405,28 @@ def test_learned_radii_are_in_the_history_and_survive_an_interruption(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        loop.train(recipe, digits, seed=1, out=tmp_path / "cut", compute=CPU, notify=stop)
+        train(recipe, digits, seed=1, out=tmp_path / "cut", compute=CPU, notify=stop)
     held, _ = checkpoint.load(next((tmp_path / "cut").rglob("progress.safetensors")))
     radii = next(tensor for name, tensor in held.items() if name.startswith("objective") and tensor.shape == (10,))
     assert functional.softplus(radii).tolist() == pytest.approx(rows[0], abs=1e-6)
-    cut = loop.train(recipe, digits, seed=1, out=tmp_path / "cut", compute=CPU)
+    cut = train(recipe, digits, seed=1, out=tmp_path / "cut", compute=CPU)
     assert untimed(cut) == untimed(whole)
     assert cut.report == whole.report
 
 
 def test_a_robust_term_of_weight_0_leaves_the_stage_as_it_is(digits: Data, tmp_path: pathlib.Path) -> None:
-    control = by_name("dro-lt@robust=0,steps=4", protocol_for(digits, epochs=2))
+    control = recipe_of("dro-lt@robust=0,steps=4", digits, epochs=2)
     supervised = control.stages[1].objective
-    assert isinstance(supervised, Supervised)
+    assert supervised.function is losses.class_weighted_cross_entropy
 
     def with_term(weight: float) -> Any:
-        objective = Sum((supervised, Robust(weight=weight, layers=(0.5, 0.5))))
+        objective = total(supervised, robust(layers=(0.5, 0.5)), weights=(1.0, weight))
         stages = (control.stages[0], dataclasses.replace(control.stages[1], objective=objective), control.stages[2])
         return dataclasses.replace(control, stages=stages)
 
     states, store = [], tmp_path / "stages"
     for name, recipe in (("control", control), ("zero", with_term(0.0)), ("one", with_term(1.0))):
-        loop.train(recipe, digits, seed=1, out=tmp_path / name, store=store, compute=CPU)
+        train(recipe, digits, seed=1, out=tmp_path / name, store=store, compute=CPU)
         tensors, _ = checkpoint.load(tmp_path / name / "model.safetensors")
         states.append({key: value for key, value in tensors.items() if key.startswith("network.")})
     same = [[torch.equal(states[0][key], state[key]) for key in states[0]] for state in states]
@@ -417,9 +441,9 @@ def test_each_forward_pass_is_computed_once_a_step(world: World) -> None:
     first: Any = world.network.backbone.stages[0]
     norm, calls = first[1], []
     first.register_forward_hook(lambda *_: calls.append(1))
-    once = Supervised(CrossEntropy()) + Robust() + Supervised(BalancedSoftmax())
-    for description in (once, once + Robust(layers=(0.5, 0.5))):
-        objective: Any = description.build(world.setting())
+    once = (part(losses.cross_entropy), robust(), part(losses.balanced_softmax))
+    for description in (total(*once), total(*once, robust(layers=(0.5, 0.5)))):
+        objective: Any = world.build(description)
         objective.start_epoch(world.context())
         calls.clear()
         tracked = int(norm.num_batches_tracked)
@@ -434,7 +458,7 @@ def test_each_forward_pass_is_computed_once_a_step(world: World) -> None:
             self._images = None
             return super().levels(images)
 
-    objective = once.build(world.setting())
+    objective = world.build(total(*once))
     objective.start_epoch(world.context())
     calls.clear()
     objective(Repeating(world.network), world.batch)
@@ -452,7 +476,7 @@ def test_other_images_are_another_pass(world: World) -> None:
 
 
 def test_a_frozen_backbone_gets_no_gradient(world: World) -> None:
-    objective: Any = Supervised(CrossEntropy()).build(world.setting())
+    objective: Any = world.build(part(losses.cross_entropy))
     objective(world.forward(frozen_backbone=True), world.batch).mean().backward()
     assert all(parameter.grad is None for parameter in world.network.backbone.parameters())
     assert all(parameter.grad is not None for parameter in world.network.head.parameters())
@@ -463,12 +487,12 @@ def test_a_frozen_backbone_gets_no_gradient(world: World) -> None:
 def test_a_stage_of_the_classifier_leaves_the_backbone_and_its_statistics_alone(
     digits: Data, tmp_path: pathlib.Path
 ) -> None:
-    protocol, store = protocol_for(digits, epochs=2), tmp_path / "stages"
-    crt = by_name("crt", protocol)
+    store = tmp_path / "stages"
+    crt, ce = (recipe_of(name, digits, epochs=2) for name in ("crt", "ce"))
     everything = dataclasses.replace(crt, stages=(crt.stages[0], dataclasses.replace(crt.stages[1], trains="all")))
     states = []
-    for name, recipe in (("ce", by_name("ce", protocol)), ("crt", crt), ("mutant", everything)):
-        loop.train(recipe, digits, seed=1, out=tmp_path / name, store=store, compute=CPU)
+    for name, recipe in (("ce", ce), ("crt", crt), ("mutant", everything)):
+        train(recipe, digits, seed=1, out=tmp_path / name, store=store, compute=CPU)
         states.append(checkpoint.load(tmp_path / name / "model.safetensors")[0])
     backbone = [key for key in states[0] if key.startswith("network.backbone.")]
     assert any(key.endswith("running_mean") for key in backbone)
@@ -486,36 +510,40 @@ def two_views(world: World) -> Batch:
     return Batch(views, torch.tensor([0, 2, 0, 1, 0, 0]), torch.arange(6))
 
 
-CONTRASTIVE: dict[Contrastive, Callable[..., Tensor]] = {
-    Contrastive(loss="bns", temperature=0.4): losses.balanced_negative_sampling,
-    Contrastive(loss="ns", temperature=0.4): losses.negative_sampling,
-    Contrastive(loss="released-bns", temperature=0.4): losses.released_balanced_negative_sampling,
-    Contrastive(loss="supcon", temperature=0.4): losses.supervised_contrastive,
-}
+PAIR_LOSSES: tuple[Callable[..., Tensor], ...] = (
+    losses.balanced_negative_sampling,
+    losses.negative_sampling,
+    losses.released_balanced_negative_sampling,
+    losses.supervised_contrastive,
+)
 
 
-@pytest.mark.parametrize("description", CONTRASTIVE, ids=lambda description: description.loss)
-def test_contrastive_is_the_plain_loss_on_the_projections(world: World, description: Contrastive) -> None:
+def contrastive(loss: Callable[..., Tensor] = losses.balanced_negative_sampling, **options: Any) -> Part:
+    return part(Contrastive, loss=part(loss, **{"temperature": 0.5, **options}))
+
+
+@pytest.mark.parametrize("loss", PAIR_LOSSES, ids=lambda loss: loss.__name__)
+def test_contrastive_is_the_plain_loss_on_the_projections(world: World, loss: Callable[..., Tensor]) -> None:
     batch = two_views(world)
-    objective: Any = description.build(world.setting())
+    objective: Any = world.build(contrastive(loss, temperature=0.4))
     # Both views in one pass, so that batch norm sees them together; the first view asks, the second answers.
     features = copy.deepcopy(world.network).backbone(torch.cat([batch.images[0], batch.images[1]]))
     hidden, _, out = objective.projector.layers
     embeddings = functional.relu(features @ hidden.weight.T + hidden.bias) @ out.weight.T + out.bias
-    expected = CONTRASTIVE[description](embeddings[:6], embeddings[6:], batch.target, temperature=0.4)
+    expected = loss(embeddings[:6], embeddings[6:], batch.target, temperature=0.4)
     model = world.forward()
     found = objective(model, batch)
     torch.testing.assert_close(found, expected)
     assert model.logits is None  # so that no training accuracy is made up
-    if description.loss in ("bns", "ns"):  # where queries and keys are not interchangeable
-        swapped = CONTRASTIVE[description](embeddings[6:], embeddings[:6], batch.target, temperature=0.4)
+    if loss in PAIR_LOSSES[:2]:  # where queries and keys are not interchangeable
+        swapped = loss(embeddings[6:], embeddings[:6], batch.target, temperature=0.4)
         assert not torch.allclose(found, swapped)
 
 
 def test_the_partners_of_bns_come_from_the_stages_generator(world: World) -> None:
     batch = two_views(world)
-    description = Contrastive(positives=1, negatives=2)
-    objective: Any = description.build(world.setting())
+    description = contrastive(positives=1, negatives=2)
+    objective: Any = world.build(description)
     embeddings = objective.projector(copy.deepcopy(world.network).backbone(batch.images.flatten(0, 1)))
 
     def expected(seed: int) -> Tensor:
@@ -533,7 +561,7 @@ def test_the_partners_of_bns_come_from_the_stages_generator(world: World) -> Non
 
 
 def test_a_contrastive_stage_needs_two_views(world: World) -> None:
-    objective: Any = Contrastive().build(world.setting())
+    objective: Any = world.build(contrastive())
     views = two_views(world)
     with pytest.raises(InputError, match="two views"):
         objective(world.forward(), world.batch)
@@ -543,7 +571,7 @@ def test_a_contrastive_stage_needs_two_views(world: World) -> None:
 
 def test_the_projector_starts_alike_for_a_seed_and_is_trained(world: World) -> None:
     def built(seed: int) -> Any:
-        return Contrastive().build(dataclasses.replace(world.setting(), generator=torch.Generator().manual_seed(seed)))
+        return world.build(contrastive(), projector_generator=torch.Generator().manual_seed(seed))
 
     one, again, other = (built(seed).projector.layers[0].weight for seed in (1, 1, 2))
     assert torch.equal(one, again)
@@ -557,23 +585,27 @@ def test_the_projector_starts_alike_for_a_seed_and_is_trained(world: World) -> N
 # ------------------------------------------------------------------------------------------------------------ sums
 
 
-def test_a_sum_is_written_with_plus(world: World) -> None:
-    a, b, c = Supervised(CrossEntropy()), Supervised(BalancedSoftmax(), weight=0.5), Robust(radius=Radius("none"))
-    assert a + b + c == Sum((a, b, c))
-    assert a + (b + c) == Sum((a, b, c))
-    torch.testing.assert_close(world.run(a + b + c), world.run(a) + world.run(b) + world.run(c))
+def test_a_total_is_the_weighted_sum_of_its_terms(world: World) -> None:
+    a, b, c = part(losses.cross_entropy), part(losses.balanced_softmax), robust("none")
+    expected = world.run(a) + 0.5 * world.run(b) - 2.0 * world.run(c)
+    torch.testing.assert_close(world.run(total(a, b, c, weights=(1.0, 0.5, -2.0))), expected)
+    nested = total(total(a, b, weights=(1.0, 0.5)), c, weights=(1.0, -2.0))
+    torch.testing.assert_close(world.run(nested), expected)
+    for terms, weights in (((), ()), ((a, b), (1.0,)), ((a,), (1.0, 1.0))):
+        with pytest.raises(InputError, match="as many weights as terms"):
+            world.build(part(Total, terms=terms, weights=weights))
 
 
 def test_a_sum_passes_on_what_its_parts_need(world: World) -> None:
-    a, b = Supervised(CrossEntropy()), Robust(layers=(0.5, 0.5))
-    objective: Any = (a + b).build(world.setting())
+    a, b = part(losses.cross_entropy), robust(layers=(0.5, 0.5))
+    objective: Any = world.build(total(a, b))
     assert objective.pyramid
-    flat: Any = (a + Robust()).build(world.setting())
+    flat: Any = world.build(total(a, robust()))
     assert not flat.pyramid
     objective.start_epoch(world.context())
     assert len(world.passes) == 1
     assert objective.history() == {"radii": [1.0, 1.0, 1.0]}
-    other: Any = (a + b).build(world.setting())
+    other: Any = world.build(total(a, b))
     with torch.no_grad():
         objective.get_parameter("1.radii1.free").add_(1.0)
     assert other.history() != objective.history()
@@ -584,30 +616,29 @@ def test_a_sum_passes_on_what_its_parts_need(world: World) -> None:
 @pytest.mark.parametrize(
     "description",
     [
-        *(Supervised(loss) for loss, _ in PLAIN_LOSSES),
-        Supervised(CrossEntropy(weight="prior")) + Robust(layers=(0.5, 0.5)),
-        Robust(radius=Radius("shared"), strict=True),
-        *CONTRASTIVE,
-        Contrastive(positives=2, negatives=3),
+        *(loss for loss, _ in PLAIN_LOSSES),
+        total(part(losses.class_weighted_cross_entropy, weight="prior"), robust(layers=(0.5, 0.5))),
+        robust("shared", strict=True),
+        *(contrastive(loss) for loss in PAIR_LOSSES),
+        contrastive(positives=2, negatives=3),
     ],
-    ids=lambda description: type(description).__name__,
+    ids=written,
 )
 def test_no_objective_waits_for_the_device_in_a_step(world: World, description: Any) -> None:
-    objective = description.build(world.setting())
+    objective = world.build(description)
     if hasattr(objective, "start_epoch"):
         objective.start_epoch(world.context())
-    batch = two_views(world) if isinstance(description, Contrastive) else world.batch
+    batch = two_views(world) if description.function is Contrastive else world.batch
     with FakeTensorMode(allow_non_fake_inputs=True):  # values do not exist here, so nothing can ask for one
         images, target = torch.randn(batch.images.shape), torch.zeros(6, dtype=torch.int64)
         assert objective(world.forward(objective), Batch(images, target, target)).shape == (6,)
 
 
 def test_an_objective_that_waits_is_noticed(world: World) -> None:
-    class Waiting:
-        def build(self, setting: Setting) -> Callable[[Tensor, Tensor], Tensor]:
-            return lambda logits, target: logits[:, 0] * float(logits.detach().sum())
+    def waiting(logits: Tensor, target: Tensor) -> Tensor:
+        return logits[:, 0] * float(logits.detach().sum())
 
-    objective: Any = Supervised(Waiting()).build(world.setting())
+    objective = Supervised(waiting)
     with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(DataDependentOutputException):
         objective(world.forward(), dataclasses.replace(world.batch, images=torch.randn(6, 1, 8, 8)))
 
@@ -641,48 +672,32 @@ def own(tmp_path: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def checked(world: World, made: Part) -> Any:
+    """Build a loss and try it, as training does before its first step."""
+    built = made.build(counts=COUNTS, target=world.target)
+    check_built(made, built, num_classes=3, width=6, device=torch.device("cpu"))
+    return built
+
+
 def test_a_users_loss_is_called_with_what_it_takes(world: World, own: pathlib.Path) -> None:
-    plain, counted = (world.run(Supervised(OwnLoss(f"{own}:{name}"))) for name in ("loss", "with_counts"))
-    torch.testing.assert_close(plain, world.run(Supervised(CrossEntropy())))
-    torch.testing.assert_close(counted, world.run(Supervised(BalancedSoftmax())))
+    plain, counted = (world.run(named(f"{own}:{name}")) for name in ("loss", "with_counts"))
+    torch.testing.assert_close(plain, world.run(part(losses.cross_entropy)))
+    torch.testing.assert_close(counted, world.run(part(losses.balanced_softmax)))
 
 
-def test_an_edited_loss_is_another_one(world: World, own: pathlib.Path) -> None:
-    before = OwnLoss(f"{own}:loss")
-    assert OwnLoss(f"{own}:loss") == before
-    own.write_text(OWN + "\n# a change\n")
-    after = OwnLoss(f"{own}:loss")
-    assert after != before
-    assert len(after.source) == 64
-    with pytest.raises(InputError, match="source has changed"):
-        before.build(world.setting())
-    after.build(world.setting())
-
-
-def test_an_edit_is_seen_where_the_loss_is_defined_not_only_where_it_is_named(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "own_definitions.py").write_text(OWN)
-    (tmp_path / "named.py").write_text("from own_definitions import loss")
-    (tmp_path / "wrapped.py").write_text(
-        "import torch\n\n@torch.no_grad()\ndef loss(logits, target):\n    return logits[:, 0]\n"
+def test_a_loss_may_take_features_and_positions(world: World, own: pathlib.Path) -> None:
+    own.write_text(
+        "def loss(features, target):\n    return features[:, 0] + target\n\n"
+        "def both(logits, features, target, index):\n    return logits[:, 0] + features[:, 1] + index + 10 * target\n\n"
+        "def objective(model, batch):\n    return model(batch.images).logits[:, 1]\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
-    before = [OwnLoss(f"{tmp_path / name}.py:loss").source for name in ("named", "wrapped")]
-    for name in ("own_definitions", "wrapped"):
-        path = tmp_path / f"{name}.py"
-        path.write_text(path.read_text() + "\n# a change\n")
-    after = [OwnLoss(f"{tmp_path / name}.py:loss").source for name in ("named", "wrapped")]
-    assert all(old != new for old, new in zip(before, after, strict=True))
-
-
-def test_a_described_loss_is_not_run_before_it_is_built(world: World, tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "side.py"
-    path.write_text(f"{OWN}\nimport pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
-    stored = OwnLoss(f"{path}:loss", source="0" * 64)
-    assert not (tmp_path / "ran").exists()
-    with pytest.raises(InputError, match="source has changed"):
-        stored.build(world.setting())
+    features, logits, target = world.features(), world.logits(), world.batch.target
+    checked(world, named(f"{own}:loss"))
+    checked(world, named(f"{own}:both"))
+    torch.testing.assert_close(world.run(named(f"{own}:loss")), features[:, 0] + target)
+    expected = logits[:, 0] + features[:, 1] + world.batch.index + 10 * target
+    torch.testing.assert_close(world.run(named(f"{own}:both")), expected)
+    torch.testing.assert_close(world.run(named(f"{own}:objective")), logits[:, 1])
 
 
 @pytest.mark.parametrize(
@@ -692,43 +707,67 @@ def test_a_described_loss_is_not_run_before_it_is_built(world: World, tmp_path: 
         ("number", "returned float for 3 images"),
         ("broken", r"failed on 3 images: IndexError: .* \(own\.py, line 17\)"),
         ("los", "did you mean 'loss'"),
+        ("detached", "without a gradient"),
+        ("whole", "floating point"),
     ],
 )
 def test_an_unusable_loss_is_refused(world: World, own: pathlib.Path, name: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        OwnLoss(f"{own}:{name}").build(world.setting())
-
-
-@pytest.mark.parametrize(
-    ("where", "words"),
-    [
-        ("builtins:sum", "its source cannot be read"),
-        (":loss", "name a module"),
-        ("..a:loss", "name a module"),
-        ("no_such_module:loss", "no_such_module"),
-        ("none.py:loss", "no Python file"),
-    ],
-)
-def test_what_cannot_be_read_is_refused(where: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        OwnLoss(where)
-
-
-def test_a_file_that_fails_is_named_with_its_line(tmp_path: pathlib.Path) -> None:
-    for text, words in (
-        ("def loss(:", r"SyntaxError: .*bad\.py, line 1"),
-        ("\nx = nothing", r"NameError: .*bad\.py, line 2"),
-        ("import no_such_module", r"ModuleNotFoundError: .*bad\.py, line 1"),
-    ):
-        (tmp_path / "bad.py").write_text(text)
-        with pytest.raises(InputError, match=words):
-            OwnLoss(f"{tmp_path / 'bad.py'}:loss")
-
-
-def test_a_file_may_define_descriptions_of_its_own(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "described.py"
-    path.write_text(
-        "from __future__ import annotations\nimport dataclasses\n\n\n"
-        "@dataclasses.dataclass(frozen=True)\nclass Mine:\n    size: int = 1\n\n\n" + OWN
+    own.write_text(
+        f"{OWN}\n\ndef detached(logits, target):\n    return logits[:, 0].detach()\n\n"
+        "def whole(logits, target):\n    return target\n"
     )
-    assert OwnLoss(f"{path}:loss").source
+    with pytest.raises(InputError, match=words) as caught:
+        checked(world, named(f"{own}:{name}"))
+    assert "\n" not in str(caught.value)
+
+
+MARGIN = """
+import torch
+
+class Scaled(torch.nn.Module):
+    def __init__(self, num_classes: int, start: float = 1.0):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.full((num_classes,), start))
+        self.noise = torch.nn.Parameter(torch.randn(num_classes))
+
+    def forward(self, logits, target):
+        scaled = logits * self.scale + self.noise
+        return torch.nn.functional.cross_entropy(scaled, target, reduction="none")
+"""
+
+
+def test_a_loss_with_parameters_of_its_own_trains_them_and_continues(
+    digits: Data, own: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    own.write_text(MARGIN)
+    recipe = recipe_of(f"{own}:Scaled@start=2", digits, epochs=3)
+
+    def kept(folder: pathlib.Path) -> dict[str, Tensor]:
+        found, _ = checkpoint.load(next(folder.rglob("progress.safetensors")))
+        return {name: tensor for name, tensor in found.items() if name.startswith("objective")}
+
+    def cut(recipe: Recipe, out: pathlib.Path, after: int) -> dict[str, Tensor]:
+        def stop(progress: loop.Progress) -> None:
+            if progress.epoch == after + 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, digits, seed=1, out=out, compute=CPU, notify=stop)
+        return kept(out)
+
+    before = torch.random.get_rng_state()
+    whole = train(recipe, digits, seed=1, out=tmp_path / "whole", compute=CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(7)  # the first weights come from the run's own stream, whatever was drawn before
+    first, second = (cut(recipe, tmp_path / str(after), after) for after in (1, 2))
+    assert first.keys() == second.keys() != set()
+    assert all(tensor.shape == (10,) for tensor in first.values())
+    assert all(not torch.equal(first[name], second[name]) for name in first)  # they are trained
+    assert not any(torch.equal(tensor, torch.full((10,), 2.0)) for tensor in first.values())
+    for after in (1, 2):
+        resumed = train(recipe, digits, seed=1, out=tmp_path / str(after), compute=CPU)
+        assert untimed(resumed) == untimed(whole)
+        assert resumed.predictions == whole.predictions
+    other = train(recipe, digits, seed=2, out=tmp_path / "other", compute=CPU)
+    assert untimed(other) != untimed(whole)

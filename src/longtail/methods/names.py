@@ -16,7 +16,7 @@ from longtail.methods.protocols import Protocol, protocol_for
 from longtail.recipes import Part, Recipe, part, sources, text
 from longtail.recipes.fields import change
 from longtail.recipes.part import options_of, parameters_of
-from longtail.recipes.stages import stored_recipe
+from longtail.recipes.stages import check_parts, stored_recipe
 
 METHODS = {
     "ce": "ce:recipe",
@@ -105,6 +105,7 @@ def recipe(
     found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
     for setting_text in changes:
         found = change(found, setting_text)
+    check_parts(found)
     return found
 
 

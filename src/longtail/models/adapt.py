@@ -9,34 +9,20 @@ from torch import Tensor, nn
 
 from longtail.errors import InputError, failure
 from longtail.models.heads import LinearHead
-from longtail.models.network import Network
+from longtail.models.network import Backbone, Network
 
 
-class OwnBackbone(nn.Module):
-    """A module whose output is the features (N, D); a classifier inside it was taken out.
+class Pooled(nn.Module):
+    """A model that follows timm's contract, as a module from images (N, C, H, W) to its pooled features (N, D)."""
 
-    Args:
-        module: from images to features.
-        width: D.
-        pools: whether the features come from timm's ``forward_features`` and ``forward_head``.
-    """
-
-    def __init__(self, module: nn.Module, width: int, *, pools: bool = False) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module, self.width, self._pools = module, width, pools
+        self.module: Any = module
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features (N, D) of images (N, C, H, W)."""
-        module: Any = self.module
-        if self._pools:
-            features: Tensor = module.forward_head(module.forward_features(images), pre_logits=True)
-            return features
-        found: Tensor = module(images)
-        return found
-
-    def pyramid(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The features alone: the levels of a network of somebody's own are not known."""
-        return (self(images),)
+        """The features (N, D)."""
+        features: Tensor = self.module.forward_head(self.module.forward_features(images), pre_logits=True)
+        return features
 
 
 def as_network(module: object, name: str, *, num_classes: int, channels: int, image_size: int) -> Network:
@@ -91,22 +77,22 @@ def _split(module: nn.Module, name: str, num_classes: int) -> Network:
         linear = get() if get is not None else _last_linear(module, name)[1]
         if not isinstance(linear, nn.Linear):
             raise InputError(f"model {name!r}: its classifier is a {type(linear).__name__}; an nn.Linear is needed")
-        backbone = OwnBackbone(module, width, pools=True)
+        stage: nn.Module = Pooled(module)
         path = next((key for key, held in module.named_modules() if held is linear), None)
     else:
         path, linear = _last_linear(module, name)
-        backbone = OwnBackbone(module, linear.in_features)
+        width, stage = linear.in_features, module
     if path == "":
-        backbone = OwnBackbone(nn.Flatten(), linear.in_features)
+        stage = nn.Flatten()
     elif path is not None:
         parent = module.get_submodule(path.rpartition(".")[0])
         setattr(parent, path.rpartition(".")[2], nn.Identity())
-    head = LinearHead(linear.in_features, num_classes).to(linear.weight.device)
+    head = LinearHead(width, num_classes).to(linear.weight.device)
     with torch.no_grad():
         head.weight.copy_(linear.weight)
         bias = getattr(linear, "bias", None)
         head.bias.zero_() if bias is None else head.bias.copy_(bias)
-    return Network(backbone, head, name)  # type: ignore[arg-type]
+    return Network(Backbone([stage], width), head, name)
 
 
 def _last_linear(module: nn.Module, name: str) -> tuple[str, nn.Linear]:

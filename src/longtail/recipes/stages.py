@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
+import torch
+
 from longtail.errors import InputError
 from longtail.recipes import text
 from longtail.recipes.optimizers import constant
-from longtail.recipes.part import Part, address, part, revive
+from longtail.recipes.part import Part, address, part, parts_in, revive
 
 NUMERICS = 3
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
@@ -79,6 +81,33 @@ class Recipe:
     def epochs(self) -> int:
         """Epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Build what a recipe's stages are made of for a handful of labels, so that a wrong number is refused at once.
+
+    A later stage is prepared only after those before it were trained. Foreign parts are not run, and networks not
+    built.
+
+    Raises:
+        InputError: a value that a part does not take.
+    """
+    counts = torch.tensor([4, 2])
+    for stage in recipe.stages:
+        given = {
+            "target": torch.repeat_interleave(counts),
+            "counts": counts,
+            "num_classes": 2,
+            "widths": (1,) * 64,
+            "device": torch.device("cpu"),
+            "batch_size": stage.batch_size,
+            "generator": torch.Generator(),
+            "subset_generator": torch.Generator(),
+            "projector_generator": torch.Generator(),
+        }
+        for held in (stage.objective, stage.sampler):
+            if not any(inner.foreign for inner in parts_in(held)):
+                held.build(**given)
 
 
 def state_address(

@@ -1,4 +1,4 @@
-"""Samplers of stages: their epochs have the published length, and a subset is drawn when, and from what, it should."""
+"""IP-DPP subsets: they are drawn when, and from what, they should be; arms differ in which images they hold alone."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Any
 
 import pytest
 import torch
-from longtail.recipes.sampling import Balanced, Informative, Natural, Quota
 from torch import Tensor
 
-from longtail.data import Data, exponential_profile, load
+from longtail.data import Data, load
 from longtail.errors import InputError
-from longtail.methods import by_name, protocol_for
+from longtail.methods import protocol_for
+from longtail.methods import recipe as recipe_of
 from longtail.models import Network
-from longtail.recipes import sampling
-from longtail.recipes.contract import Chunk, Context, Setting
-from longtail.recipes.stages import Recipe
+from longtail.recipes import Recipe, part
+from longtail.recipes.contract import Chunk, Context
 from longtail.results import Record
-from longtail.samplers import informative
-from longtail.training import checkpoint, loop, restore, seeds
-from longtail.training import passes as evaluate
+from longtail.samplers import InformativeSubset, informative
+from longtail.samplers.subset import Arm
+from longtail.training import checkpoint, loop, passes, seeds
 from longtail.training.compute import Compute
+from longtail.training.run import train
+from longtail.training.store import load_network
 
 CPU = Compute(device="cpu", precision="float32", compiled=False)
 COUNTS = torch.tensor([40, 20, 7, 3])
@@ -36,113 +37,54 @@ def digits() -> Data:
     return load("digits-lt", imbalance=20)
 
 
-def setting(counts: Tensor = COUNTS, seed: int = 0) -> Setting:
-    return Setting(counts, (6,), torch.device("cpu"), torch.Generator().manual_seed(seed))
-
-
-# ------------------------------------------------------------------------------------------------ without a network
-
-
-def test_natural_sees_every_image_once() -> None:
-    sampler = Natural().build(setting(), TARGET)
-    first, second = sampler.draw(), sampler.draw()
-    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(70))
-    assert first.tolist() != second.tolist()
-
-
-def test_natural_keeps_partners_together() -> None:
-    index = Natural(batch_size=8, minimum=4).build(setting(), TARGET).draw()
-    hands = TARGET[index].view(-1, 4)
-    assert bool((hands == hands[:, :1]).all())
-    assert set(index.tolist()) == set(range(70))
+def build(seed: int = 0, order: int = 1, **options: Any) -> InformativeSubset:
+    made: InformativeSubset = part(InformativeSubset, **{"resample_every": 20, **options}).build(
+        target=TARGET,
+        counts=COUNTS,
+        generator=torch.Generator().manual_seed(order),
+        subset_generator=torch.Generator().manual_seed(seed),
+    )
+    return made
 
 
 @pytest.mark.parametrize(
-    ("description", "epoch", "shares"),
+    ("make", "words"),
     [
-        (Balanced(), 0, [0.25, 0.25, 0.25, 0.25]),
-        (Balanced(square_root=True), 0, (COUNTS.double().sqrt() / COUNTS.double().sqrt().sum()).tolist()),
-        (Balanced(progressive=True), 0, (COUNTS / 70).tolist()),
-        (Balanced(progressive=True), 50, (0.5 * COUNTS / 70 + 0.125).tolist()),
-    ],
-    ids=str,
-)
-def test_balanced_draws_classes_as_it_says(description: Balanced, epoch: int, shares: list[float]) -> None:
-    sampler: Any = description.build(setting(), TARGET)
-    if hasattr(sampler, "start_epoch"):
-        sampler.start_epoch(context(torch.zeros(70, 4), epoch, epochs=100))
-    drawn = torch.cat([TARGET[sampler.draw()] for _ in range(300)])
-    found = torch.bincount(drawn, minlength=4) / len(drawn)
-    # Five standard deviations of a share over 21,000 draws: one failure in a million.
-    assert torch.allclose(found, torch.tensor(shares, dtype=found.dtype), rtol=0.0, atol=5 * 0.5 / 21_000**0.5)
-
-
-def test_an_epoch_of_quota_on_cifar100_lt_has_391_batches_of_128() -> None:
-    counts = exponential_profile(100, 500, 100)
-    sampler = Quota(classes=32, images=4).build(setting(counts), torch.repeat_interleave(counts))
-    assert (len(sampler), sampler.batch_size) == (391 * 128, 128)
-    target = torch.repeat_interleave(counts)[sampler.draw()].view(391, 32, 4)
-    assert bool((target == target[:, :, :1]).all())
-    assert all(len(set(batch)) == 32 for batch in target[:, :, 0].tolist())
-    # At imbalance 10 the largest class is as large, and so is the epoch.
-    mild = exponential_profile(100, 500, 10)
-    assert len(Quota().build(setting(mild), torch.repeat_interleave(mild))) == 391 * 128
-
-
-def test_quota_takes_all_classes_where_there_are_fewer() -> None:
-    description = Quota(classes=32, images=4)
-    sampler = description.build(setting(), TARGET)
-    assert sampler.batch_size == 16  # the loop reads it from here, not from the description
-    assert description.batch_size == 128
-    assert len(sampler) == 160  # 4 classes x 40 images
-    assert torch.bincount(TARGET[sampler.draw()]).tolist() == [40, 40, 40, 40]
-
-
-def test_quota_steps_can_be_given() -> None:
-    assert len(Quota(classes=2, images=3, steps=7).build(setting(), TARGET)) == 7 * 6
-    assert len(Quota(classes=2, images=3).build(setting(), TARGET)) == 27 * 6  # 160 images, rounded up
-
-
-@pytest.mark.parametrize(
-    ("build", "words"),
-    [
-        (lambda: Natural(batch_size=0), "batch_size must be at least 1, not 0"),
-        (lambda: Natural(minimum=0), "minimum must be at least 1"),
-        (lambda: Natural(batch_size=512, minimum=3), "multiple of minimum"),
-        (lambda: Balanced(batch_size=-1), "batch_size"),
-        (lambda: Balanced(square_root=True, progressive=True), "not both"),
-        (lambda: Quota(steps=0), "steps must be at least 1"),
-        (lambda: Quota(classes=0), "classes"),
-        (lambda: Quota(images=0), "images"),
-        (lambda: Informative(k=0), "k must be at least 1"),
-        (lambda: Informative(resample_every=0), "resample_every"),
-        (lambda: Informative(batch_size=0), "batch_size"),
-        (lambda: Informative(arm="uniform", strength=2.0), "options of the arm ip-dpp, not of uniform"),
-        (lambda: Informative(arm="hardest", mislabelled=0.1), "not of hardest"),
-        (lambda: Informative(arm="uniform", diversity=True), "not of uniform"),
+        (lambda: build(k=0), "k must be at least 1"),
+        (lambda: build(resample_every=0), "resample_every"),
+        (lambda: build(arm="uniform", strength=2.0), "options of the arm ip-dpp, not of uniform"),
+        (lambda: build(arm="hardest", mislabelled=0.1), "not of hardest"),
+        (lambda: build(arm="uniform", diversity=True), "not of uniform"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(build: Callable[[], object], words: str) -> None:
+def test_what_cannot_be_drawn_is_refused(make: Callable[[], object], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        build()
+        make()
 
 
 # --------------------------------------------------------------------------------------- by what the network knows
 
 
 def context(
-    logits: Tensor, epoch: int = 0, *, epochs: int = 10, asked: list[tuple[Tensor, bool, bool]] | None = None
+    logits: Tensor,
+    epoch: int = 0,
+    *,
+    epochs: int = 10,
+    asked: list[tuple[Tensor, bool, bool]] | None = None,
+    trained: Callable[[Tensor], Tensor] | None = None,
 ) -> Context:
     """A network that says ``logits`` (N, K), in chunks, whatever it is asked."""
 
     def outputs(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
         if asked is not None:
             asked.append((index, augmented, levels))
-        for part in torch.split(index, 32):
-            features = torch.randn(len(part), 6, generator=torch.Generator().manual_seed(int(part[0])))
-            yield Chunk((features,), logits[part], TARGET[part])
+        for some in torch.split(index, 32):
+            features = torch.randn(len(some), 6, generator=torch.Generator().manual_seed(int(some[0])))
+            yield Chunk((features,), logits[some], TARGET[some])
 
-    return Context(epoch, epochs, TARGET, COUNTS, torch.Generator().manual_seed(9), outputs)
+    return Context(
+        epoch, epochs, TARGET, COUNTS, torch.Generator().manual_seed(9), outputs, trained or (lambda _: logits)
+    )
 
 
 def knowledge(seed: int = 1) -> Tensor:
@@ -157,8 +99,8 @@ def true_label_probability(logits: Tensor, target: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("k", [None, 5, 1, 100])
-def test_all_arms_are_of_equal_size_and_small_classes_whole(arm: sampling.Arm, k: int | None) -> None:
-    sampler = Informative(arm=arm, k=k).build(setting(), TARGET)
+def test_all_arms_are_of_equal_size_and_small_classes_whole(arm: Arm, k: int | None) -> None:
+    sampler = build(arm=arm, k=k)
     sampler.start_epoch(context(knowledge()))
     limit = 30 if k is None else k  # ten times the smallest class
     sizes = COUNTS.clamp(max=limit)
@@ -176,7 +118,7 @@ def test_the_subset_is_drawn_from_the_probability_of_the_true_label() -> None:
     logits = knowledge()
     probability = true_label_probability(logits, TARGET)
     for arm, sign in (("hardest", 1.0), ("easiest", -1.0)):
-        sampler = Informative(arm=arm, k=5).build(setting(), TARGET)
+        sampler = build(arm=arm, k=5)
         sampler.start_epoch(context(logits))
         expected: set[int] = set()
         for c in range(4):
@@ -195,7 +137,7 @@ def test_the_subset_is_drawn_from_the_probability_of_the_true_label() -> None:
 @pytest.mark.parametrize("options", [{}, {"strength": 3.0}, {"mislabelled": 0.2}, {"diversity": True}], ids=str)
 def test_ip_dpp_is_the_plain_sampler_on_those_probabilities(options: dict[str, Any]) -> None:
     logits, k = knowledge(), torch.tensor([5, 5, 5, 3])
-    sampler = Informative(k=5, **options).build(setting(seed=4), TARGET)
+    sampler = build(seed=4, k=5, **options)
     sampler.start_epoch(context(logits))
     arguments = {key: value for key, value in options.items() if key != "diversity"}
     if options.get("diversity"):
@@ -213,8 +155,8 @@ def test_ip_dpp_is_the_plain_sampler_on_those_probabilities(options: dict[str, A
 
 
 def test_uniform_does_not_depend_on_the_network() -> None:
-    def index(arm: sampling.Arm, seed: int) -> list[int]:
-        sampler = Informative(arm=arm, k=5).build(setting(), TARGET)
+    def index(arm: Arm, seed: int) -> list[int]:
+        sampler = build(arm=arm, k=5)
         sampler.start_epoch(context(4 * knowledge(seed)))
         return sampler.index.tolist()
 
@@ -224,7 +166,7 @@ def test_uniform_does_not_depend_on_the_network() -> None:
 
 def test_a_subset_is_scored_and_drawn_only_every_so_many_epochs() -> None:
     asked: list[tuple[Tensor, bool, bool]] = []
-    sampler = Informative(arm="hardest", k=5, resample_every=3).build(setting(), TARGET)
+    sampler = build(arm="hardest", k=5, resample_every=3)
     subsets = []
     for epoch in range(8):
         sampler.start_epoch(context(knowledge(epoch), epoch, asked=asked))
@@ -238,13 +180,13 @@ def test_a_subset_is_scored_and_drawn_only_every_so_many_epochs() -> None:
 
 
 def test_a_subset_comes_back_from_its_state() -> None:
-    description = Informative(k=5, resample_every=10)
-    whole = description.build(setting(), TARGET)
+    options: dict[str, Any] = {"k": 5, "resample_every": 10}
+    whole = build(**options)
     whole.start_epoch(context(knowledge()))
     whole.draw()
     tensors: dict[str, Tensor] = {}
     skeleton = checkpoint.flatten(whole.state_dict(), "sampler", tensors)
-    resumed = description.build(setting(seed=77), TARGET)
+    resumed = build(seed=77, order=78, **options)
     resumed.load_state_dict(checkpoint.unflatten(skeleton, tensors))
     resumed._generator.set_state(whole._generator.get_state())
     for epoch in (1, 2):
@@ -252,7 +194,7 @@ def test_a_subset_comes_back_from_its_state() -> None:
             sampler.start_epoch(context(knowledge(epoch), epoch))
         assert whole.draw().tolist() == resumed.draw().tolist()
     # Drawing anew on resumption, as a sampler without a state would, is another subset.
-    mutant = description.build(setting(), TARGET)
+    mutant = build(**options)
     mutant._generator.set_state(whole._generator.get_state())
     mutant.start_epoch(context(knowledge(2), 0))
     assert sorted(mutant.draw().tolist()) != sorted(resumed.draw().tolist())
@@ -263,12 +205,12 @@ def test_a_subset_comes_back_from_its_state() -> None:
 
 def short(data: Data, name: str) -> Recipe:
     """One epoch of cross-entropy, then three on subsets."""
-    recipe = by_name(name, protocol_for(data, epochs=6))
+    recipe = recipe_of(name, data, epochs=6)
     return dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], epochs=1), recipe.stages[1]))
 
 
 def untimed(record: Record) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in record.history]
+    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in record.history]
 
 
 def test_training_scores_clean_images_in_eval_mode(
@@ -285,14 +227,14 @@ def test_training_scores_clean_images_in_eval_mode(
     monkeypatch.setattr(informative, "information_preserving", spy)
     recipe = short(digits, "ip-dpp@resample-every=2,k=8")
     assert recipe.stages[1].augmentation  # so that clean images differ from the stage's
-    loop.train(recipe, digits, seed=1, out=tmp_path / "run", compute=CPU)
+    train(recipe, digits, seed=1, out=tmp_path / "run", compute=CPU)
     assert len(scores) == 2  # at epochs 0 and 2 of three
 
     first = dataclasses.replace(recipe, stages=recipe.stages[:1])
-    loop.train(first, digits, seed=1, out=tmp_path / "first", compute=CPU)
+    train(first, digits, seed=1, out=tmp_path / "first", compute=CPU)
     tensors, _ = checkpoint.load(tmp_path / "first" / "model.safetensors")
     network: Network = recipe.model.build(num_classes=10, channels=1, image_size=8, generator=torch.Generator())
-    loop.load_network(network, tensors)
+    load_network(network, tensors)
     head: Any = network.head
     head.reset(seeds.generator(1, "stage", 1, "head"))  # the first draw is made with the fresh classifier
 
@@ -316,7 +258,7 @@ def test_a_run_cut_between_two_draws_continues_to_the_same_numbers(
 ) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     recipe = short(digits, name)
-    whole = loop.train(recipe, digits, seed=1, out=tmp_path / "whole", compute=CPU)
+    whole = train(recipe, digits, seed=1, out=tmp_path / "whole", compute=CPU)
     for cut in (3, 2):  # just before the second draw, and after the first epoch of a subset
         out = tmp_path / f"cut-{cut}"
 
@@ -325,11 +267,11 @@ def test_a_run_cut_between_two_draws_continues_to_the_same_numbers(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            loop.train(recipe, digits, seed=1, out=out, compute=CPU, notify=stop)
+            train(recipe, digits, seed=1, out=out, compute=CPU, notify=stop)
         _, facts = checkpoint.load(next(out.rglob("progress.safetensors")))
         assert facts["epoch"] == cut - 1
         seen: list[int] = []
-        resumed = loop.train(
+        resumed = train(
             recipe, digits, seed=1, out=out, compute=CPU, notify=lambda now, seen=seen: seen.append(now.epoch)
         )
         assert min(seen) == cut + 1
@@ -339,11 +281,11 @@ def test_a_run_cut_between_two_draws_continues_to_the_same_numbers(
 
     # A sampler whose subset is not in the checkpoint does not get there.
     monkeypatch.setattr(
-        sampling._Subset, "load_state_dict", lambda self, state: setattr(self, "index", state["index"].flip(0)[1:])
+        InformativeSubset, "load_state_dict", lambda self, state: setattr(self, "index", state["index"].flip(0)[1:])
     )
     with pytest.raises(KeyboardInterrupt):
-        loop.train(recipe, digits, seed=1, out=tmp_path / "mutant", compute=CPU, notify=stop)
-    mutant = loop.train(recipe, digits, seed=1, out=tmp_path / "mutant", compute=CPU)
+        train(recipe, digits, seed=1, out=tmp_path / "mutant", compute=CPU, notify=stop)
+    mutant = train(recipe, digits, seed=1, out=tmp_path / "mutant", compute=CPU)
     assert untimed(mutant) != untimed(whole)
 
 
@@ -351,17 +293,17 @@ def test_arms_differ_only_after_the_fork_and_in_which_images(
     digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Tensor] = []
-    plain = sampling._Subset.draw
+    plain = InformativeSubset.draw
 
-    def draw(self: sampling._Subset) -> Tensor:
+    def draw(self: InformativeSubset) -> Tensor:
         drawn.append(plain(self))
         return drawn[-1]
 
-    monkeypatch.setattr(sampling._Subset, "draw", draw)
+    monkeypatch.setattr(InformativeSubset, "draw", draw)
     before, after = set(), set()
     for arm in ARMS:
         recipe = short(digits, f"ip-dpp@arm={arm}")
-        record = loop.train(recipe, digits, seed=1, out=tmp_path / arm, store=tmp_path / "stages", compute=CPU)
+        record = train(recipe, digits, seed=1, out=tmp_path / arm, store=tmp_path / "stages", compute=CPU)
         before.add(record.history[0]["loss"])
         after.add(record.history[-1]["loss"])
     assert len(drawn) == 3 * len(ARMS)
@@ -376,19 +318,128 @@ def test_what_a_subset_is_drawn_from_is_what_evaluation_says(digits: Data, tmp_p
         num_classes=10, channels=1, image_size=8, generator=torch.Generator().manual_seed(0)
     )
     everything = torch.arange(len(digits.train))
-    parts = list(evaluate.chunks(network, digits.train, digits, everything))
+    parts = list(passes.chunks(network, digits.train, digits, everything))
     assert network.training
-    together = evaluate.outputs(network, digits.train, digits)
-    assert torch.equal(torch.cat([part.logits for part in parts]), together.logits)
-    assert torch.equal(torch.cat([part.target for part in parts]), digits.train.target)
-    assert restore.KINDS["Informative"] is Informative
+    together = passes.outputs(network, digits.train, digits)
+    assert torch.equal(torch.cat([held.logits for held in parts]), together.logits)
+    assert torch.equal(torch.cat([held.target for held in parts]), digits.train.target)
 
 
 def test_a_pass_is_in_float32_whatever_a_step_is_in(digits: Data) -> None:
     network = protocol_for(digits).model.build(
         num_classes=10, channels=1, image_size=8, generator=torch.Generator().manual_seed(0)
     )
-    outside = evaluate.outputs(network, digits.test, digits)
+    outside = passes.outputs(network, digits.test, digits)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = evaluate.outputs(network, digits.test, digits)
+        inside = passes.outputs(network, digits.test, digits)
     assert torch.equal(inside.logits, outside.logits)
+
+
+# --------------------------------------------------------------------------------- streams, scorers and what is said
+
+
+def test_the_order_has_a_stream_apart_from_the_subset() -> None:
+    one, two = build(seed=3, order=1, k=5), build(seed=3, order=2, k=5)
+    for sampler in (one, two):
+        sampler.start_epoch(context(knowledge()))
+    assert one.index.tolist() == two.index.tolist()
+    assert one.draw().tolist() != two.draw().tolist()
+    other = build(seed=4, order=1, k=5)
+    other.start_epoch(context(knowledge()))
+    assert sorted(other.index.tolist()) != sorted(one.index.tolist())
+    # However much an arm draws for its subset, the orders of its epochs are those of the other arms.
+    orders = []
+    for arm in ("ip-dpp", "uniform"):
+        sampler = build(arm=arm, k=100)
+        sampler.start_epoch(context(knowledge()))
+        place = sampler.index.argsort()
+        orders.append([place.argsort()[sampler.draw()].tolist() for _ in range(2)])
+    assert orders[0] == orders[1]
+
+
+def test_the_first_draw_may_be_scored_by_what_was_trained_before() -> None:
+    """The stage's own classifier is new and knows nothing; the one before it does."""
+    asked: list[Tensor] = []
+
+    def trained(features: Tensor) -> Tensor:
+        asked.append(features)
+        return knowledge(7)
+
+    def drawn(scorer: str, epoch: int) -> list[int]:
+        sampler = build(arm="hardest", k=5, scorer=scorer)
+        sampler.start_epoch(context(knowledge(1), epoch, epochs=40, trained=trained))
+        return sorted(sampler.index.tolist())
+
+    def hardest(logits: Tensor) -> list[int]:
+        sampler = build(arm="hardest", k=5)
+        sampler.start_epoch(context(logits))
+        return sorted(sampler.index.tolist())
+
+    assert drawn("fresh", 0) == hardest(knowledge(1))
+    assert not asked
+    assert drawn("trained", 0) == hardest(knowledge(7)) != hardest(knowledge(1))
+    assert [features.shape for features in asked] == [(70, 6)]
+    assert drawn("trained", 20) == hardest(knowledge(1))  # later draws are scored by the stage's own classifier
+    assert len(asked) == 1
+
+
+def test_what_a_reader_must_know_is_said() -> None:
+    (nearly,) = build(k=5).notes
+    assert "scored by a fresh classifier, so it is nearly uniform" in nearly
+    assert build(k=5, scorer="trained").notes == ()
+    assert build(k=5, arm="uniform").notes == ()
+    for arm in ARMS:
+        (whole,) = build(k=40, arm=arm).notes
+        assert "whole training set" in whole
+        assert len(build(k=39, arm=arm).notes) == (arm == "ip-dpp")
+
+
+def test_seconds_of_scoring_and_drawing_are_told_where_they_were_spent() -> None:
+    sampler = build(k=5, resample_every=2)
+    rows = []
+    for epoch in range(3):
+        sampler.start_epoch(context(knowledge(), epoch))
+        rows.append(sampler.history())
+    assert all(set(row) == {"scoring_seconds", "drawing_seconds"} for row in rows)
+    assert [min(row.values()) > 0 for row in rows] == [True, False, True]
+    assert set(rows[1].values()) == {0.0}
+
+
+def test_arms_with_equal_subsets_are_equal_runs(digits: Data, tmp_path: pathlib.Path) -> None:
+    records = {}
+    for arm in ("ip-dpp", "uniform", "hardest"):
+        for k in (200, 8):
+            recipe = short(digits, f"ip-dpp@arm={arm},k={k}")
+            out = tmp_path / f"{arm}-{k}"
+            records[arm, k] = train(recipe, digits, seed=1, out=out, store=tmp_path / "stages", compute=CPU)
+    whole = [records[arm, 200] for arm in ("ip-dpp", "uniform", "hardest")]
+    assert all(untimed(record) == untimed(whole[0]) for record in whole)
+    assert all(record.predictions == whole[0].predictions for record in whole)
+    assert all("whole training set" in " ".join(record.notes) for record in whole)
+    assert len({str(untimed(records[arm, 8])) for arm in ("ip-dpp", "uniform", "hardest")}) == 3
+    assert not any("whole training set" in " ".join(records[arm, 8].notes) for arm in ("ip-dpp", "uniform"))
+    assert any("fine-tune: " in note and "nearly uniform" in note for note in records["ip-dpp", 8].notes)
+
+
+@pytest.mark.parametrize("name", ["ip-dpp@scorer=trained,k=8", "bns-ipdpp@scorer=trained,k=8,positives=1"])
+def test_a_trained_scorer_knows_more_than_a_fresh_one(
+    digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """After cross-entropy it is that stage's classifier, after contrastive training one fitted to the features."""
+    scores: list[Tensor] = []
+    plain = informative.information_preserving
+
+    def spy(probability: None, target: Tensor, *, log_probability: Tensor, **arguments: Any) -> Tensor:
+        scores.append(log_probability)
+        return plain(probability, target, log_probability=log_probability, **arguments)
+
+    monkeypatch.setattr(informative, "information_preserving", spy)
+    store = tmp_path / "stages"
+    trained = train(short(digits, name), digits, seed=1, out=tmp_path / "trained", store=store, compute=CPU)
+    fresh_name = name.replace("scorer=trained,", "")
+    train(short(digits, fresh_name), digits, seed=1, out=tmp_path / "fresh", store=store, compute=CPU)
+    draws = len(scores) // 2
+    assert float(scores[0].mean()) > float(scores[draws].mean()) + 0.1
+    assert not any("nearly uniform" in note for note in trained.notes)
+    rows = [row for row in trained.history if row["stage"] == "fine-tune"]
+    assert all(row["seconds"] >= row["scoring_seconds"] + row["drawing_seconds"] for row in rows)
