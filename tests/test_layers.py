@@ -65,7 +65,7 @@ def imported(path: pathlib.Path, known: dict[str, pathlib.Path]) -> set[str]:
 def tops(path: pathlib.Path) -> set[str]:
     """The parts of ours that a file imports from."""
     names = imported(path, modules())
-    return {(name.split(".") + ["longtail"])[1 if "." in name else 0] for name in names}
+    return {name.split(".")[1] if "." in name else name for name in names}
 
 
 def part_of(path: pathlib.Path) -> str:

@@ -123,9 +123,9 @@ def test_both_halves_of_a_row_share_one_map(
         return plain(features, generator=generator)
 
     def figure(maps: dict[str, tuple[diagnose.Points, diagnose.Points]], **arguments: object) -> object:
-        for train, test in maps.values():
-            drawn.append((len(train.target), len(test.target)))
-            for points, split in ((train, "train"), (test, "test")):
+        for halves in maps.values():
+            drawn.append((len(halves[0].target), len(halves[1].target)))
+            for points, split in zip(halves, ("train", "test"), strict=True):
                 # The same images in every run, so that maps can be compared by eye.
                 target = getattr(digits, split).target
                 order = torch.randperm(len(target), generator=diagnose.seeds.generator(0, "map", split))[:40]

@@ -308,7 +308,9 @@ def test_no_process_outlives_the_command(end: signal.Signals, whom: str, tmp_pat
         assert said.splitlines()[-1].startswith("interrupted; the same command continues")
     if whom == "job":
         assert started.returncode == 2
-        assert re.fullmatch(r"longtail: the process of ce, seed [01] was killed, .* with fewer --jobs goes on", said.splitlines()[-1])
+        assert re.fullmatch(
+            r"longtail: the process of ce, seed [01] was killed, .* with fewer --jobs goes on", said.splitlines()[-1]
+        )
 
 
 def test_a_failure_in_one_of_several_runs_is_told_as_it_is(digits: Data, tmp_path: pathlib.Path) -> None:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from longtail.errors import InputError, failure
 from longtail.models.heads import LinearHead
-from longtail.models.network import Network
+from longtail.models.network import Backbone, Network
 
 
-class OwnBackbone(nn.Module):
+class OwnBackbone(Backbone):
     """A module whose output is the features (N, D); a classifier inside it was taken out.
 
     Args:
@@ -22,8 +22,8 @@ class OwnBackbone(nn.Module):
     """
 
     def __init__(self, module: nn.Module, width: int, *, pools: bool = False) -> None:
-        super().__init__()
-        self.module, self.width, self._pools = module, width, pools
+        super().__init__([], width)
+        self.module, self._pools = module, pools
 
     def forward(self, images: Tensor) -> Tensor:
         """The features (N, D) of images (N, C, H, W)."""
@@ -106,7 +106,7 @@ def _split(module: nn.Module, name: str, num_classes: int) -> Network:
         head.weight.copy_(linear.weight)
         bias = getattr(linear, "bias", None)
         head.bias.zero_() if bias is None else head.bias.copy_(bias)
-    return Network(backbone, head, name)  # type: ignore[arg-type]
+    return Network(backbone, head, name)
 
 
 def _last_linear(module: nn.Module, name: str) -> tuple[str, nn.Linear]:

@@ -144,7 +144,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
 }
 
 Loss = Annotated[Part, "loss"]
-PairLoss = Annotated[Any, "pair loss"]  # the callable that receives it gets the loss itself
+PairLoss = Annotated[Part, "pair loss"]
 Objective = Annotated[Part, "objective"]
 Sampler = Annotated[Part, "sampler"]
 Optimizer = Annotated[Part, "optimizer"]
