@@ -15,6 +15,7 @@ from longtail import results
 from longtail.data import Data
 from longtail.errors import InputError
 from longtail.recipes import Recipe, part
+from longtail.recipes.part import contents
 from longtail.training import restore
 
 
@@ -150,6 +151,13 @@ def test_a_recipe_from_python_is_the_one_typed(digits: Data) -> None:
     assert own.stages[0].objective == part(half, share=0.5)
     assert own.model.foreign
     assert not typed.model.foreign
+
+
+@pytest.mark.parametrize(("name", "words"), [("a" * 300, "too long"), ("~nosuchuser/weights", "home")])
+def test_a_file_that_cannot_be_there_is_one_line(name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        contents(name)
+    assert contents("resnet18.tv_in1k") == "resnet18.tv_in1k"
 
 
 def test_an_own_network_must_be_named_again(digits: Data, tmp_path: pathlib.Path) -> None:
