@@ -305,7 +305,7 @@ class Contrastive(nn.Module):
         widths: tuple[int, ...],
         device: torch.device,
         projector_generator: torch.Generator,
-        loss: PairLoss | Callable[..., Tensor] = BNS,
+        loss: PairLoss = BNS,
         hidden: int = 2048,
         out: int = 128,
     ) -> None:
