@@ -35,8 +35,8 @@ ALLOWED = {
     "use": {"augment", "recipes", "results", "training"},
     "board": {"counts", "metrics", "results"},
 }
-# Single modules that may do more: `compare` takes methods by name.
-ALSO = {"training/many.py": {"methods"}}
+# Single modules that may do more: `compare` and plans take methods by name.
+ALSO = {"training/many.py": {"methods"}, "training/planned.py": {"methods"}}
 # The Python face names what it gives out; only the command line and `python -m longtail` stand above it.
 FACE = {"data", "methods", "recipes", "training", "use"}
 

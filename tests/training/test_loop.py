@@ -163,10 +163,20 @@ def test_another_run_is_never_overwritten(digits: Data, tmp_path: pathlib.Path) 
 
 
 def test_a_folder_with_other_things_is_left_alone(digits: Data, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match="not empty"):
-        train(recipe(digits), digits, seed=1, out=tmp_path, compute=CPU)
-    assert os.listdir(tmp_path) == ["thesis.tex"]
+    for name in ("thesis.tex", ".film.part"):
+        folder = tmp_path / name.strip(".")
+        folder.mkdir()
+        (folder / name).write_text("precious")
+        with pytest.raises(InputError, match="not empty"):
+            train(recipe(digits), digits, seed=1, out=folder, compute=CPU)
+        assert os.listdir(folder) == [name]
+
+
+def test_what_a_killed_process_left_of_its_claim_is_no_other_thing(digits: Data, tmp_path: pathlib.Path) -> None:
+    (tmp_path / ".run.json.abc123.part").write_text("{")
+    (tmp_path / ".lock").touch()
+    train(recipe(digits, epochs=1), digits, seed=1, out=tmp_path, compute=CPU)
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(
