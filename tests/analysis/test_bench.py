@@ -12,7 +12,7 @@ import torch
 
 from longtail.analysis import bench as benching
 from longtail.data import Data, load
-from longtail.methods import by_name, protocol_for
+from longtail.methods import recipe as named
 from longtail.models import Network
 from longtail.training.compute import Compute
 from longtail.training.step import Step
@@ -29,7 +29,7 @@ def test_every_stage_is_timed_and_nothing_is_stored(
     digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    recipe = by_name("dro-lt", protocol_for(digits, epochs=2))
+    recipe = named("dro-lt", digits, epochs=2)
     told: list[tuple[int, int]] = []
     speed = benching.bench(recipe, digits, compute=CPU, seconds=0.2, notify=lambda *turn: told.append(turn))
     assert [stage.stage for stage in speed.stages] == [stage.name for stage in recipe.stages]
@@ -57,7 +57,7 @@ def test_time_is_charged_to_the_part_that_takes_it(slow: str, digits: Data, monk
         return original(self, *arguments)
 
     monkeypatch.setattr(Step, slow, slower)
-    recipe = by_name("ce", protocol_for(digits, epochs=2))
+    recipe = named("ce", digits, epochs=2)
     stage = benching.bench(recipe, digits, compute=CPU, seconds=0.1).stages[0]
     assert stage.parts[part] > 0.02
     assert max(seconds for name, seconds in stage.parts.items() if name != part) < stage.parts[part]
@@ -66,15 +66,15 @@ def test_time_is_charged_to_the_part_that_takes_it(slow: str, digits: Data, monk
 
 
 def test_two_views_count_twice_and_a_frozen_backbone_has_its_own_ceiling(digits: Data) -> None:
-    recipe = by_name("bns-ipdpp", protocol_for(digits, epochs=2))
+    recipe = named("bns-ipdpp", digits, epochs=2)
     first, *rest = benching.bench(recipe, digits, compute=CPU, seconds=0.1).stages
-    supervised = benching.bench(by_name("ce", protocol_for(digits)), digits, compute=CPU, seconds=0.1).stages[0]
+    supervised = benching.bench(named("ce", digits), digits, compute=CPU, seconds=0.1).stages[0]
     assert first.multiply_adds / first.batch_size == 2 * supervised.multiply_adds / supervised.batch_size
     assert rest
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it(digits: Data) -> None:
-    recipe = by_name("ce", protocol_for(digits, batch_size=4096))
+    recipe = named("ce", digits, batch_size=4096)
     stage = benching.bench(recipe, digits, compute=CPU, seconds=0.1).stages[0]
     assert stage.batch_size == len(digits.train)
 
@@ -91,6 +91,6 @@ def test_the_network_is_left_where_it_was(digits: Data, monkeypatch: pytest.Monk
         return network
 
     monkeypatch.setattr(benching, "untrained", kept)
-    benching.bench(by_name("ce", protocol_for(digits)), digits, compute=CPU, seconds=0.1)
+    benching.bench(named("ce", digits), digits, compute=CPU, seconds=0.1)
     after, before = seen
     assert all(torch.equal(after[name], before[name]) for name in before)

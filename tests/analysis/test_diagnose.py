@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from longtail import results
-from longtail.analysis import diagnose
+from longtail.analysis import diagnose, geometry
 from longtail.analysis.geometry import class_distances
 from longtail.data import Data, load
 from longtail.errors import InputError
-from longtail.methods import by_name, protocol_for
+from longtail.methods import recipe as named
 from longtail.results import Loaded
-from longtail.training import loop, restore
+from longtail.training import restore
 from longtail.training.compute import Compute
+from longtail.training.run import train
 
 CPU = Compute(device="cpu", precision="float32", compiled=False)
 
@@ -40,8 +41,8 @@ def runs(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
 
     def run(name: str, seed: int = 0) -> Loaded:
         folder = root / f"{name}-{seed}"
-        recipe = by_name(name, protocol_for(digits, epochs=2))
-        loop.train(recipe, digits, seed=seed, out=folder, store=root / "stages", compute=CPU)
+        recipe = named(name, digits, epochs=2)
+        train(recipe, digits, seed=seed, out=folder, store=root / "stages", compute=CPU)
         return results.read(folder)
 
     return run
@@ -122,14 +123,14 @@ def test_both_halves_of_a_row_share_one_map(
         return plain(features, generator=generator)
 
     def figure(maps: dict[str, tuple[diagnose.Points, diagnose.Points]], **arguments: object) -> object:
-        for train, test in maps.values():
-            drawn.append((len(train.target), len(test.target)))
-            for points, split in ((train, "train"), (test, "test")):
+        for halves in maps.values():
+            drawn.append((len(halves[0].target), len(halves[1].target)))
+            for points, split in zip(halves, ("train", "test"), strict=True):
                 # The same images in every run, so that maps can be compared by eye.
                 target = getattr(digits, split).target
                 order = torch.randperm(len(target), generator=diagnose.seeds.generator(0, "map", split))[:40]
                 assert torch.equal(points.target, target[order])
-        return results.geometry.feature_figure(maps, **arguments)
+        return geometry.feature_figure(maps, **arguments)
 
     monkeypatch.setattr(diagnose, "projection", projection)
     monkeypatch.setattr(diagnose, "feature_figure", figure)

@@ -52,7 +52,7 @@ class Tape(TorchDispatchMode):
 
 
 def record(function: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
-    """As ``train.capture.cuda_graph``: records without an effect, returns the replay.
+    """As ``longtail.training.capture.cuda_graph``: records without an effect, returns the replay.
 
     Recording runs the function here, so every tensor and generator that it changes is put back.
     """

@@ -15,12 +15,15 @@ import torch
 from longtail import metrics, results
 from longtail.data import Data, load
 from longtail.errors import InputError
-from longtail.methods import by_name, protocol_for
-from longtail.recipes.stages import Recipe
+from longtail.methods import recipe as named
+from longtail.recipes import sources
+from longtail.recipes.stages import Recipe, stored_recipe
 from longtail.results import Loaded
-from longtail.training import loop, restore
+from longtail.training import restore
 from longtail.training.compute import Compute
 from longtail.training.passes import outputs
+from longtail.training.run import train
+from longtail.use import predict
 
 CPU = Compute(device="cpu", precision="float32", compiled=False)
 
@@ -38,14 +41,14 @@ def runs(digits: Data, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     def run(name: str) -> Loaded:
         folder = root / name
         recipe = short(digits, name)
-        loop.train(recipe, digits, seed=3, out=folder, store=root / "stages", compute=CPU)
+        train(recipe, digits, seed=3, out=folder, store=root / "stages", compute=CPU)
         return results.read(folder)
 
     return run
 
 
 def short(data: Data, name: str) -> Recipe:
-    return by_name(name, protocol_for(data, epochs=2))
+    return named(name, data, epochs=2)
 
 
 def edited(loaded: Loaded, folder: pathlib.Path, **changes: Any) -> Loaded:
@@ -64,7 +67,7 @@ def edited(loaded: Loaded, folder: pathlib.Path, **changes: Any) -> Loaded:
 @pytest.mark.parametrize("name", ["ce", "dro-lt@steps=4", "bns-probe", "ip-dpp"])
 def test_the_network_comes_back_to_the_last_digit(digits: Data, runs: Callable[[str], Loaded], name: str) -> None:
     loaded = runs(name)
-    network = restore.network_of(loaded, digits)
+    network = restore.restored(loaded, digits)
     assert not network.training
     logits = outputs(network, digits.test, digits).logits
     prediction = logits.argmax(dim=1)
@@ -79,7 +82,7 @@ def test_the_network_comes_back_to_the_last_digit(digits: Data, runs: Callable[[
         few=digits.few,
     )
     assert again.to_json() == loaded.record.report
-    fresh = restore.recipe_of(loaded).model.build(
+    fresh = stored_recipe(loaded.record.config).model.build(
         num_classes=10, channels=1, image_size=8, generator=torch.Generator().manual_seed(0)
     )
     assert not torch.equal(outputs(fresh, digits.test, digits).logits.argmax(dim=1), prediction)
@@ -89,7 +92,7 @@ def test_features_are_those_of_both_splits_on_clean_images(digits: Data, runs: C
     loaded = runs("ce")
     train, test = restore.features_of(loaded, digits)
     assert train.features.shape == (len(digits.train), 64)
-    network = restore.network_of(loaded, digits)
+    network = restore.restored(loaded, digits)
     pixels = (digits.test.images.float() / 255 - digits.mean[0]) / digits.std[0]
     with torch.no_grad():
         by_hand = network(pixels)
@@ -98,13 +101,13 @@ def test_features_are_those_of_both_splits_on_clean_images(digits: Data, runs: C
 
 
 def test_the_recipe_comes_back_equal(digits: Data, runs: Callable[[str], Loaded]) -> None:
-    assert restore.recipe_of(runs("dro-lt@steps=4")) == short(digits, "dro-lt@steps=4")
+    assert stored_recipe(runs("dro-lt@steps=4").record.config) == short(digits, "dro-lt@steps=4")
 
 
 def test_other_data_are_refused(digits: Data, runs: Callable[[str], Loaded]) -> None:
     loaded = runs("ce")
     for other in (load("digits-lt", imbalance=10), load("digits-lt", imbalance=20, split_seed=1)):
-        for ask in (restore.network_of, restore.features_of):
+        for ask in (restore.restored, restore.features_of):
             with pytest.raises(InputError, match="same data set, imbalance and split seed"):
                 ask(loaded, other)
 
@@ -113,7 +116,7 @@ def test_a_run_without_its_state_is_named(digits: Data, runs: Callable[[str], Lo
     loaded = edited(runs("ce"), tmp_path / "run")
     (tmp_path / "run" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no checkpoint at .*model\.safetensors"):
-        restore.network_of(loaded, digits)
+        restore.restored(loaded, digits)
 
 
 def test_the_state_of_another_run_is_refused(
@@ -122,8 +125,8 @@ def test_the_state_of_another_run_is_refused(
     loaded = edited(runs("ce"), tmp_path / "run")
     other = pathlib.Path(runs("ip-dpp").folder) / "model.safetensors"
     shutil.copyfile(other, tmp_path / "run" / "model.safetensors")
-    with pytest.raises(InputError, match="is not the state that"):
-        restore.network_of(loaded, digits)
+    with pytest.raises(InputError, match="is not the file that its record was written with"):
+        restore.restored(loaded, digits)
 
 
 # -------------------------------------------------------------------------------------------- what a file may name
@@ -132,19 +135,26 @@ def test_the_state_of_another_run_is_refused(
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ({"type": "Popen", "args": ["true"]}, "unknown part of a recipe 'Popen'"),
-        ({"type": "CifarResNett", "depth": 32}, "did you mean 'CifarResNet'"),
-        ({"type": "CifarResNet", "colour": 1}, "does not fit this version"),
-        ({"no type": 1}, "unknown part of a recipe 'None'"),
+        ({"name": "subprocess:Popen", "arguments": {"args": ["true"]}, "source": ""}, "names no part"),
+        (
+            {"name": "longtail.models:cifar_resnett", "arguments": {"depth": 32}, "source": ""},
+            "did you mean 'cifar_resnet'",
+        ),
+        (
+            {"name": "longtail.models:cifar_resnet", "arguments": {"colour": 1}, "source": ""},
+            "unknown option of longtail.models:cifar_resnet 'colour'",
+        ),
+        ({"no name": 1}, "a stored part has a name, arguments and a source"),
+        ({"name": "longtail.models:cifar_resnet", "arguments": 3, "source": ""}, "are no object"),
+        ({"name": "net.py:Net", "arguments": {}, "source": "0" * 64}, "is never run because a file names it"),
     ],
 )
 def test_an_unknown_model_is_refused(
     digits: Data, runs: Callable[[str], Loaded], tmp_path: pathlib.Path, part: dict[str, Any], words: str
 ) -> None:
     loaded = edited(runs("ce"), tmp_path / "run", config={"model": part})
-    for ask in (restore.network_of, lambda loaded, _: restore.recipe_of(loaded)):
-        with pytest.raises(InputError, match=words):
-            ask(loaded, digits)
+    with pytest.raises(InputError, match=words):
+        restore.restored(loaded, digits)
 
 
 def test_a_config_that_is_no_recipe_is_refused(
@@ -153,58 +163,83 @@ def test_a_config_that_is_no_recipe_is_refused(
     loaded = edited(runs("ce"), tmp_path / "run")
     stage = loaded.record.config["stages"][0]
     mistaken = dataclasses.replace(loaded, record=dataclasses.replace(loaded.record, config=stage))
-    with pytest.raises(InputError, match="no recipe"):
-        restore.recipe_of(mistaken)
+    with pytest.raises(InputError, match="does not fit this version"):
+        stored_recipe(stage)
     with pytest.raises(InputError, match="names no model"):
-        restore.network_of(mistaken, digits)
-
-
-def test_a_stored_recipe_is_made_of_descriptions_alone() -> None:
-    assert {"Recipe", "Stage", "Supervised", "Robust", "Informative", "SGD", "RandomCrop"} <= set(restore.KINDS)
-    assert not {"Batch", "Context", "Setting", "Compute", "Protocol"} & set(restore.KINDS)
-    for kind in restore.KINDS.values():
-        assert dataclasses.is_dataclass(kind)
-        assert vars(kind)["__dataclass_params__"].frozen
+        restore.restored(mistaken, digits)
 
 
 def test_a_part_of_the_users_own_does_not_hide_the_network(
     digits: Data, runs: Callable[[str], Loaded], tmp_path: pathlib.Path
 ) -> None:
     loaded = runs("ce")
-    stages = [{**loaded.record.config["stages"][0], "objective": {"type": "Mine"}}]
+    objective = {"name": "mine.py:loss", "arguments": {"gamma": 2}, "source": "1" * 64}
+    stages = [{**loaded.record.config["stages"][0], "objective": objective}]
     mine = edited(loaded, tmp_path / "run", config={"stages": stages})
-    assert torch.equal(outputs(restore.network_of(mine, digits), digits.test, digits).logits.argmax(1), mine.prediction)
-    with pytest.raises(InputError, match="unknown part of a recipe 'Mine'"):
-        restore.recipe_of(mine)
+    assert torch.equal(outputs(restore.restored(mine, digits), digits.test, digits).logits.argmax(1), mine.prediction)
+    read = stored_recipe(mine.record.config).stages[0].objective
+    assert (read.name, read.foreign, read["gamma"]) == ("mine.py:loss", True, 2)
+    with pytest.raises(InputError, match="never run because a file names it"):
+        read.build()
 
 
+TRAPS = ("model", "objective", "sampler", "augmentation", "inside a part of ours", "adjustment")
+
+
+@pytest.mark.parametrize("place", TRAPS)
 def test_reading_a_record_runs_no_code_that_it_names(
-    digits: Data, runs: Callable[[str], Loaded], tmp_path: pathlib.Path
+    place: str, digits: Data, runs: Callable[[str], Loaded], tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "trap.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
     loaded = runs("ce")
-    loss = {"type": "OwnLoss", "where": f"{tmp_path / 'trap.py'}:loss", "source": "0" * 64}
-    stages = [{**loaded.record.config["stages"][0], "objective": {"type": "Supervised", "loss": loss, "weight": 1.0}}]
-    trap = edited(loaded, tmp_path / "run", config={"stages": stages})
-    restore.features_of(trap, digits)
-    restore.recipe_of(trap)
-    with pytest.raises(InputError, match="cannot be continued"):
-        restore.continued(trap, digits, short(digits, "ip-dpp"), tmp_path / "stages")
+    digest = sources._digest(tmp_path / "trap.py", tmp_path)  # the right one: it is not enough
+    trap: Any = {"name": f"{tmp_path / 'trap.py'}:thing", "arguments": {}, "source": digest}
+    stage: dict[str, Any] = dict(loaded.record.config["stages"][0])
+    changes: dict[str, Any] = {"stages": [stage]}
+    if place in ("model", "adjustment"):
+        changes[place] = trap
+    elif place == "inside a part of ours":
+        total = {"terms": [trap], "weights": [1.0]}
+        stage["objective"] = {"name": "longtail.recipes:Total", "arguments": total, "source": ""}
+    else:
+        stage[place] = [trap] if place == "augmentation" else trap
+    edit = edited(loaded, tmp_path / "run", config=changes)
+
+    def tried(function: Callable[..., Any], *arguments: Any) -> str:
+        try:
+            function(*arguments)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    needs_it = place in ("model", "adjustment")
+    assert ("never run because a file names it" in tried(restore.features_of, edit, digits)) == needs_it
+    assert ("never run because a file names it" in tried(predict, edit.folder, digits.test.images[:2])) == needs_it
+    read = stored_recipe(edit.record.config)
+    # A recipe read from the record is trained only with parts that were named.
+    said = tried(lambda: train(read, digits, seed=0, out=tmp_path / "again", compute=CPU))
+    assert "never run because a file names it" in said
+    assert "cannot be continued" in tried(restore.continued, edit, digits, short(digits, "ip-dpp"), tmp_path / "s") or (
+        place in ("model", "adjustment")
+    )
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_run_of_an_own_loss_is_continued(digits: Data, tmp_path: pathlib.Path) -> None:
+def test_a_run_of_an_own_loss_is_continued(
+    digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\n\n\ndef loss(logits, target):\n"
         "    return torch.nn.functional.cross_entropy(logits, target, reduction='none') ** 2\n"
     )
     recipe = short(digits, f"{tmp_path / 'mine.py'}:loss")
-    loop.train(recipe, digits, seed=0, out=tmp_path / "first", compute=CPU)
+    train(recipe, digits, seed=0, out=tmp_path / "first", compute=CPU)
     (tmp_path / "mine.py").unlink()  # what is trained needs no more code of its own
+    monkeypatch.setattr(sources, "_named", {})
     second = restore.continued(
         results.read(tmp_path / "first"), digits, short(digits, "ip-dpp"), tmp_path / "second" / "stages"
     )
-    record = loop.train(second, digits, seed=0, out=tmp_path / "second", compute=CPU)
+    record = train(second, digits, seed=0, out=tmp_path / "second", compute=CPU)
     assert [row["stage"] for row in record.history] == ["classify", "classify", "fine-tune"]
 
 
@@ -214,10 +249,10 @@ def test_a_run_of_an_own_loss_is_continued(digits: Data, tmp_path: pathlib.Path)
 def numbers(loaded: Loaded) -> dict[str, Any]:
     """All of a record that a number could hide in, but for times and names."""
     plain = loaded.record.to_json()
-    for key in ("seconds", "started", "revision", "recipe"):
+    for key in ("seconds", "started", "revision", "recipe", "digests"):
         plain.pop(key)
     plain["config"] = {key: value for key, value in plain["config"].items() if key != "name"}
-    plain["history"] = [{key: value for key, value in row.items() if key != "seconds"} for row in plain["history"]]
+    plain["history"] = [{key: value for key, value in row.items() if "seconds" not in key} for row in plain["history"]]
     return plain
 
 
@@ -229,7 +264,7 @@ def test_going_on_from_a_run_equals_one_run(
     recipe = restore.continued(begun, digits, last, tmp_path / "on" / "stages")
     assert recipe.name == f"{begun.record.recipe}+ip-dpp"
     trained: list[str] = []
-    loop.train(
+    train(
         recipe,
         digits,
         seed=3,
@@ -240,12 +275,12 @@ def test_going_on_from_a_run_equals_one_run(
     assert set(trained) == {"fine-tune"}
 
     stages = (*short(digits, first).stages, last.stages[-1])
-    once = Recipe("at once", last.model, stages)
-    loop.train(once, digits, seed=3, out=tmp_path / "once", compute=CPU)
+    once = Recipe("at once", last.model, stages, stated=recipe.stated)
+    train(once, digits, seed=3, out=tmp_path / "once", compute=CPU)
     on, whole = results.read(tmp_path / "on"), results.read(tmp_path / "once")
     assert numbers(on) == numbers(whole)
     assert torch.equal(on.prediction, whole.prediction)
-    other = loop.train(once, digits, seed=4, out=tmp_path / "other", compute=CPU)
+    other = train(once, digits, seed=4, out=tmp_path / "other", compute=CPU)
     assert other.report != whole.record.report
 
 
@@ -255,7 +290,7 @@ def test_going_on_leaves_the_first_run_as_it_was(
     begun = runs("ce")
     before = {path: path.read_bytes() for path in begun.folder.rglob("*") if path.is_file()}
     recipe = restore.continued(begun, digits, short(digits, "crt"), tmp_path / "stages")
-    loop.train(recipe, digits, seed=3, out=tmp_path / "on", store=tmp_path / "stages", compute=CPU)
+    train(recipe, digits, seed=3, out=tmp_path / "on", store=tmp_path / "stages", compute=CPU)
     assert {path: path.read_bytes() for path in begun.folder.rglob("*") if path.is_file()} == before
 
 
@@ -272,7 +307,7 @@ def test_what_cannot_be_continued_is_refused(
 
     held = load("digits-lt", imbalance=20, validation=0.2)
     chosen = dataclasses.replace(short(held, "ce"), selection="best on validation")
-    loop.train(chosen, held, seed=0, out=tmp_path / "chosen", compute=CPU)
+    train(chosen, held, seed=0, out=tmp_path / "chosen", compute=CPU)
     with pytest.raises(InputError, match="selected on a validation split"):
         restore.continued(results.read(tmp_path / "chosen"), held, second, store)
 

@@ -19,14 +19,17 @@ import torch
 from torch import Tensor
 
 from longtail.data import Data, Split, load
-from longtail.methods import by_name, protocol_for
-from longtail.models import SmallConvNet, identity
-from longtail.recipes.contract import Batch, Chunk, Context, Forward, Setting
-from longtail.recipes.optimizers import SGD, AdamW
-from longtail.recipes.stages import Recipe
-from longtail.training import capture, loop, seeds
+from longtail.methods import protocol_for
+from longtail.methods import recipe as named
+from longtail.methods.names import method
+from longtail.models import identity, small_conv_net
+from longtail.recipes import Part, Recipe, adamw, part, sgd
+from longtail.recipes.contract import Batch, Chunk, Context, Forward
+from longtail.recipes.objectives import objective_of
+from longtail.training import capture, seeds
 from longtail.training.compute import Compute
 from longtail.training.passes import outputs
+from longtail.training.run import train
 from longtail.training.step import Step, Sums
 from oracles import tape
 
@@ -62,23 +65,32 @@ def stages(data: Data, names: tuple[str, ...] = RECIPES + DRAWING) -> list[Any]:
     """Every different stage of the recipes, once."""
     found: dict[Any, str] = {}
     for name in names:
-        for stage in by_name(name, protocol_for(data, epochs=2)).stages:
+        for stage in named(name, data, epochs=2).stages:
             found.setdefault(dataclasses.replace(stage, name=""), f"{name}: {stage.name}")
     return [pytest.param(stage, id=label) for stage, label in found.items()]
 
 
 def step_of(data: Data, stage: Any, *, device: str = "cpu") -> tuple[Step, tuple[torch.Generator, ...], list[Tensor]]:
     """A stage's step, its generators and the batches of its first epoch, all made from one seed."""
-    network = SmallConvNet().build(
+    network = small_conv_net(
         num_classes=data.num_classes, channels=1, image_size=8, generator=seeds.generator(0, "model")
     )
     network.to(device, memory_format=torch.channels_last).train()
-    generators = {name: seeds.generator(0, name) for name in ("augment", "parts", "sampler", "epoch")}
+    names = ("order", "subset", "augment", "pairs", "epoch", "projector")
+    generators = {name: seeds.generator(0, name) for name in names}
     widths = tuple(identity(network, channels=1, image_size=8)["widths"])
-    setting = Setting(data.counts.to(device), widths, torch.device(device), generators["parts"])
-    objective = stage.objective.build(setting)
-    sampling = dataclasses.replace(setting, counts=data.counts, generator=generators["sampler"])
-    sampler = stage.sampler.build(sampling, data.train.target)
+    train = Split(data.train.images.to(device), data.train.target.to(device), data.train.index)
+    given = {
+        "num_classes": data.num_classes,
+        "widths": widths,
+        "batch_size": stage.batch_size,
+        "subset_generator": generators["subset"],
+        "projector_generator": generators["projector"],
+    }
+    there = {"target": train.target, "counts": data.counts.to(device), "device": torch.device(device)}
+    objective = objective_of(stage.objective.build(generator=generators["pairs"], **there, **given))
+    here = {"target": data.train.target, "counts": data.counts, "device": torch.device("cpu")}
+    sampler = stage.sampler.build(generator=generators["order"], **here, **given)
     frozen = stage.trains == "classifier"
     network.backbone.requires_grad_(not frozen)
     if frozen:
@@ -90,26 +102,28 @@ def step_of(data: Data, stage: Any, *, device: str = "cpu") -> tuple[Step, tuple
         logits = torch.randn(shape, generator=generators["epoch"])
         yield Chunk(features if levels else features[-1:], logits, data.train.target[index])
 
-    context = Context(0, 2, data.train.target, data.counts, generators["epoch"], scored)
-    for part in (sampler,) if device == "meta" else (sampler, objective):
-        if hasattr(part, "start_epoch"):
-            part.start_epoch(context)
-    size = min(getattr(sampler, "batch_size", stage.sampler.batch_size), 24)
+    def trained(features: Tensor) -> Tensor:
+        return torch.randn((len(features), data.num_classes), generator=generators["epoch"])
+
+    context = Context(0, 2, data.train.target, data.counts, generators["epoch"], scored, trained)
+    for held in (sampler,) if device == "meta" else (sampler, objective):
+        if hasattr(held, "start_epoch"):
+            held.start_epoch(context)
+    size = min(getattr(sampler, "batch_size", stage.batch_size), 24)
     parts = [network, objective] if isinstance(objective, torch.nn.Module) else [network]
-    train = Split(data.train.images.to(device), data.train.target.to(device), data.train.index)
     step = Step(
         network,
         objective,
-        stage.optimizer.build(parts),
+        stage.optimizer.build(modules=parts),
         dataclasses.replace(data, train=train),
         CPU,
-        stage.augmentation,
+        tuple(operation.build() for operation in stage.augmentation),
         generators["augment"],
         size,
         frozen_backbone=frozen,
     )
-    batches = [part for part in torch.split(sampler.draw(), size) if len(part) == size]
-    return step, (generators["augment"], generators["parts"]), batches
+    batches = [held for held in torch.split(sampler.draw(), size) if len(held) == size]
+    return step, (generators["augment"], generators["pairs"]), batches
 
 
 def tensors_of(step: Step) -> dict[str, Tensor]:
@@ -145,40 +159,31 @@ def test_replays_of_a_recorded_step_are_steps(stage: Any, digits: Data) -> None:
     assert different(taken(digits, stage, recording=False), taken(digits, stage, recording=True)) == []
 
 
-@dataclasses.dataclass(frozen=True)
 class Counted:
     """An objective whose weight depends on a number kept in Python: a graph would keep the first."""
 
-    def build(self, setting: Setting) -> Any:
-        seen: list[int] = []
+    def __init__(self) -> None:
+        self.seen = 0
 
-        def counted(model: Forward, batch: Batch) -> Tensor:
-            seen.append(0)
-            logits = model(batch.images).logits
-            return len(seen) * torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
-
-        return counted
+    def __call__(self, model: Forward, batch: Batch) -> Tensor:
+        self.seen += 1
+        logits = model(batch.images).logits
+        return self.seen * torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
+def reading(model: Forward, batch: Batch) -> Tensor:
     """An objective that looks at a value on the host."""
-
-    def build(self, setting: Setting) -> Any:
-        def reading(model: Forward, batch: Batch) -> Tensor:
-            logits = model(batch.images).logits
-            scale = 1.0 / max(1.0, float(logits.detach().abs().max()))
-            return scale * torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
-
-        return reading
+    logits = model(batch.images).logits
+    scale = 1.0 / max(1.0, float(logits.detach().abs().max()))
+    return scale * torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
 
 
 def plain_stage(data: Data, **changes: Any) -> Any:
-    return dataclasses.replace(by_name("ce", protocol_for(data, epochs=2)).stages[0], **changes)
+    return dataclasses.replace(named("ce", data, epochs=2).stages[0], **changes)
 
 
 def test_a_number_kept_in_python_would_be_seen(digits: Data) -> None:
-    stage = plain_stage(digits, objective=Counted())
+    stage = plain_stage(digits, objective=part(Counted))
     assert different(taken(digits, stage, recording=False), taken(digits, stage, recording=True))
 
 
@@ -195,7 +200,7 @@ def test_a_rate_that_is_baked_in_would_be_seen(digits: Data, monkeypatch: pytest
 
 
 def test_what_cannot_be_recorded_runs_as_it_is_and_says_so(digits: Data) -> None:
-    stage = plain_stage(digits, objective=Reading())
+    stage = plain_stage(digits, objective=part(reading))
     plain, _, batches = step_of(digits, stage)
     step, generators, _ = step_of(digits, stage)
     take = capture.Recorded(step, generators, tape.record)
@@ -240,11 +245,11 @@ def test_a_recorded_run_is_the_run(digits: Data, tmp_path: pathlib.Path, monkeyp
 
     setting = dataclasses.replace(protocol_for(digits, epochs=4), contrastive_epochs=0.5)
     for name in ("dro-lt", "bns-ipdpp"):
-        recipe: Recipe = by_name(name, setting)
-        plain = loop.train(recipe, digits, seed=0, out=tmp_path / name / "plain", compute=CPU)
+        recipe: Recipe = method(name)(setting)
+        plain = train(recipe, digits, seed=0, out=tmp_path / name / "plain", compute=CPU)
         with monkeypatch.context() as patch:
             patch.setattr(capture, "recorder", lambda device: counting)
-            again = loop.train(recipe, digits, seed=0, out=tmp_path / name / "recorded", compute=CPU)
+            again = train(recipe, digits, seed=0, out=tmp_path / name / "recorded", compute=CPU)
         assert [row["loss"] for row in plain.history] == [row["loss"] for row in again.history]
         assert plain.report == again.report
     assert len(recordings) > 4
@@ -256,10 +261,10 @@ def test_centroids_refreshed_within_an_epoch_are_never_recorded(
     def never(function: Callable[[], None], generators: Any) -> Callable[[], None]:
         raise AssertionError("recorded")
 
-    recipe = by_name("dro-lt@refresh-steps=2", protocol_for(digits, epochs=2))
+    recipe = named("dro-lt@refresh-steps=2", digits, epochs=2)
     alone = dataclasses.replace(recipe, stages=recipe.stages[1:2])
     monkeypatch.setattr(capture, "recorder", lambda device: never)
-    loop.train(alone, digits, seed=0, out=tmp_path, compute=CPU)
+    train(alone, digits, seed=0, out=tmp_path, compute=CPU)
 
 
 @pytest.mark.parametrize("stage", stages(load("digits-lt", imbalance=20)))
@@ -293,7 +298,7 @@ def trace_all() -> None:
 def compile_once() -> None:
     """A compiled backbone is compiled for full batches alone; others, and evaluation, run as they are."""
     digits = load("digits-lt", imbalance=20)
-    step, _, batches = step_of(digits, by_name("ce", protocol_for(digits)).stages[0])
+    step, _, batches = step_of(digits, named("ce", digits).stages[0])
     compiled: list[int] = []
 
     def backend(graph: Any, inputs: Any) -> Any:
@@ -326,10 +331,10 @@ def test_a_backbone_is_compiled_for_full_batches_alone() -> None:
     in_a_process_of_its_own("compile_once")
 
 
-@pytest.mark.parametrize("kind", [SGD(lr=0.1, nesterov=True), AdamW(lr=0.1)], ids=["SGD", "AdamW"])
-def test_the_update_is_recorded_with_its_rate_on_the_device(kind: Any) -> None:
+@pytest.mark.parametrize("kind", [part(sgd, lr=0.1, nesterov=True), part(adamw, lr=0.1)], ids=["sgd", "adamw"])
+def test_the_update_is_recorded_with_its_rate_on_the_device(kind: Part) -> None:
     linear = torch.nn.Linear(3, 2)
-    optimizer = kind.build([linear])
+    optimizer = kind.build(modules=[linear])
     for group in optimizer.param_groups:
         group["lr"] = torch.tensor(0.1)
     for parameter in linear.parameters():

@@ -54,6 +54,9 @@ def main() -> None:
         status = app(with_configuration(sys.argv[1:]), standalone_mode=False)
     except InputError as error:
         sys.exit(_complain(str(error)))
+    except OSError as error:  # a path that no system call takes, a full disk
+        place = "" if error.filename is None else f"{str(error.filename)[:100]!r}: "
+        sys.exit(_complain(f"{place}{error.strerror or error}"))
     except KeyboardInterrupt:
         status = INTERRUPTED
     except Exception as error:

@@ -61,12 +61,40 @@ class Drawing:
     ] = None
 
     def load(self, name: str, *, quiet: bool = False) -> Data:
-        """Load a data set by its name, with a progress bar while pictures are read."""
+        """Load a data set by its name, or by a function of somebody's own; a progress bar while pictures are read."""
         from longtail.cli.progress import counting
-        from longtail.data import load
+        from longtail.data import load, names
 
+        if own_data(name, names()):
+            return self._own(name)
         with counting("reading pictures", quiet=quiet) as notify:
             return load(name, notify=notify, **dataclasses.asdict(self))
+
+    def _own(self, name: str) -> Data:
+        from longtail.counts import class_counts
+        from longtail.data import Data
+        from longtail.data.fingerprint import fingerprint
+        from longtail.recipes.part import parameters_of
+        from longtail.recipes.text import read
+
+        made = read(name, "data set")
+        changed = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        for option in changed:
+            if option not in parameters_of(made.function):
+                flag = f"--{option.replace('_', '-')}"
+                raise InputError(f"{flag}: {made.name} has no parameter {option!r}, so it cannot take this option")
+        found = made.with_arguments(**changed).build()
+        if not isinstance(found, Data):
+            raise InputError(f"{made.name} gave a {type(found).__name__}; it must give a longtail.data.Data")
+        counts = class_counts(found.train.target, found.num_classes)
+        if counts.tolist() != found.counts.tolist():
+            raise InputError(f"{made.name}: counts are {found.counts.tolist()}, but train has {counts.tolist()}")
+        # A copy of ours with other images would else keep the old identity, and with it old runs.
+        return dataclasses.replace(found, fingerprint=fingerprint(found.train, found.validation, found.test))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +157,17 @@ class Machine:
         from longtail.training.compute import reason
 
         return f"{chosen.describe()} ({reason(chosen, self.precision)})"
+
+
+def own_data(name: str, known: Sequence[str]) -> bool:
+    """Return whether a data set is named as file.py:function or module:function, not by a name of ours.
+
+    Example:
+        >>> own_data("birds.py:load@year=3", ("digits-lt", "npz:PATH")), own_data("npz:x.py", ("digits-lt", "npz:PATH"))
+        (True, False)
+    """
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind not in {held.partition(":")[0] for held in known}
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

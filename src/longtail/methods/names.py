@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -130,7 +131,7 @@ def _short_name(typed: str) -> tuple[str | None, str]:
 
 def _named(typed: str, protocol: Protocol) -> Recipe:
     base, options = text.split(typed)
-    if ":" not in base and (pathlib.Path(base) / "record.json").is_file():
+    if ":" not in base and os.path.isfile(pathlib.Path(base) / "record.json"):
         return _stored(pathlib.Path(base), options)
     function: Any = sources.find(base).function if ":" in base else method(base)
     if not isinstance(function, Recipe) and not callable(function):

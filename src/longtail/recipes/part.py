@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from torch import nn
 
-from longtail.errors import InputError, unknown
+from longtail.errors import InputError, failure, unknown
 from longtail.recipes import sources
 
 GIVEN = frozenset(
@@ -146,7 +146,12 @@ class Part:
             and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         ]
         if not waiting and not _is_object(function):
-            return function(**values)
+            try:
+                return function(**values)
+            except Exception as error:
+                if not self.foreign or isinstance(error, InputError):
+                    raise
+                raise InputError(f"{self.name} failed when it was made: {failure(error)}") from error
         if isinstance(function, type):
             raise InputError(
                 f"{self.name} needs {', '.join(map(repr, waiting))}, which training does not give; it gives "
@@ -360,15 +365,18 @@ def _file_options(function: Callable[..., Any]) -> set[str]:
 
 
 def _names_a_file(value: Any) -> bool:
-    return isinstance(value, str) and os.sep in value and pathlib.Path(value).is_file()
+    return isinstance(value, str) and os.sep in value and os.path.isfile(value)
 
 
 def contents(value: Any) -> Any:
     """Return the digest of the file that a value names; the value itself if it names none."""
-    if not isinstance(value, str) or not pathlib.Path(value).expanduser().is_file():
-        return value
-    with pathlib.Path(value).expanduser().open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    try:
+        if not isinstance(value, str) or not pathlib.Path(value).expanduser().is_file():
+            return value
+        with pathlib.Path(value).expanduser().open("rb") as file:
+            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    except (OSError, RuntimeError) as error:  # a name that is too long; ~name of nobody
+        raise InputError(f"file {value[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def parts_in(value: Any) -> Iterable[Part]:

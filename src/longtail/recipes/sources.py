@@ -59,7 +59,13 @@ def find(text: str) -> Found:
     """
     match = FILE.fullmatch(text)
     if match:
-        path = pathlib.Path(match["file"]).expanduser().resolve()
+        try:
+            path = pathlib.Path(match["file"]).expanduser().resolve()
+            path.stat()
+        except FileNotFoundError:
+            pass  # said below
+        except (OSError, RuntimeError) as error:  # a name that is too long; ~name of nobody
+            raise InputError(f"{text[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
         module, attribute, where = load_file(path, text), match["attribute"], f"{path}:{match['attribute']}"
         found = Found(_attribute(module, attribute, match["file"]), text, _digest(path, path.parent))
     else:

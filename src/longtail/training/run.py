@@ -17,7 +17,7 @@ from longtail import metrics
 from longtail.data import Data
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
-from longtail.files import sweep, write_atomically
+from longtail.files import TEMPORARY, sweep, write_atomically
 from longtail.models import identity
 from longtail.recipes.part import plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
@@ -77,6 +77,7 @@ def train(
     finished = finished_record(out, marker)
     if finished is not None:
         return finished
+    _check_folder(out)
     with locked(out / ".lock"):
         finished = _claim(out, marker)
         if finished is not None:
@@ -142,11 +143,20 @@ def _claim(out: pathlib.Path, marker: dict[str, Any]) -> Record | None:
     if path.exists():
         _same_run(out, marker)
     else:
-        if any(entry.name not in ("stages", ".lock") for entry in out.iterdir()):
-            raise InputError(f"{out} is not empty and holds no run of longtail; name a new folder with --out")
+        _check_folder(out)
         text = json.dumps(marker, sort_keys=True, indent=1)
         write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
     return finished_record(out, marker)
+
+
+def _check_folder(out: pathlib.Path) -> None:
+    """Refuse a folder with other things than a run, before anything is written into it or swept out of it."""
+    if not out.is_dir():
+        return
+    left = f".run.json.*{TEMPORARY}"  # by a process that was killed while it claimed the folder
+    others = [entry for entry in out.iterdir() if entry.name not in ("stages", ".lock") and not entry.match(left)]
+    if others and not (out / "run.json").exists():
+        raise InputError(f"{out} is not empty and holds no run of longtail; name a new folder with --out")
 
 
 def _same_run(out: pathlib.Path, marker: dict[str, Any]) -> None:
