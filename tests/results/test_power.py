@@ -1,0 +1,57 @@
+"""Seeds and test images that a difference needs, from runs whose spread is known."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from longtail.errors import InputError
+from longtail.results import Loaded
+from longtail.results.power import needed
+from oracles.runs import made_up_run
+
+
+def rows(folder: pathlib.Path, items: int = 500, seeds: int = 3) -> dict[str, list[Loaded]]:
+    return {
+        name: [
+            made_up_run(folder / f"{name}{seed}", recipe=name, seed=seed, accuracy=accuracy, items=items)
+            for seed in range(seeds)
+        ]
+        for name, accuracy in (("ce", 0.6), ("other", 0.65))
+    }
+
+
+def test_more_seeds_show_smaller_differences_down_to_what_the_images_allow(tmp_path: pathlib.Path) -> None:
+    (row,) = needed(rows(tmp_path), difference=0.05)
+    smallest = list(row.smallest.values())
+    assert smallest == sorted(smallest, reverse=True)
+    assert row.baseline == "ce"
+    assert row.seeds is None or row.seeds >= 3
+
+
+def test_the_seeds_needed_are_the_fewest_that_show_it(tmp_path: pathlib.Path) -> None:
+    runs = rows(tmp_path)
+    (few,) = needed(runs, difference=0.04)
+    wanted = few.smallest[5]  # what five seeds show, three do not
+    (row,) = needed(runs, difference=wanted)
+    assert row.seeds is not None
+    assert row.seeds in (4, 5)
+    (row,) = needed(runs, difference=1e-6)
+    assert row.seeds is None
+
+
+def test_images_needed_fall_with_the_square_of_the_difference(tmp_path: pathlib.Path) -> None:
+    runs = rows(tmp_path)
+    (one,), (two,) = needed(runs, difference=0.01), needed(runs, difference=0.02)
+    assert 4 * (two.images - 1) < one.images <= 4 * two.images  # each is rounded up
+
+
+def test_what_cannot_be_known_is_refused(tmp_path: pathlib.Path) -> None:
+    runs = rows(tmp_path, seeds=3)
+    with pytest.raises(InputError, match="at least two methods"):
+        needed({"ce": runs["ce"]}, difference=0.01)
+    with pytest.raises(InputError, match="no row here"):
+        needed(runs, against="crt", difference=0.01)
+    with pytest.raises(InputError, match="three seeds"):
+        needed({"ce": runs["ce"], "other": runs["other"][:2]}, difference=0.01)
