@@ -146,6 +146,8 @@ def problem(item: Item) -> str | None:
             ours = [name for name in typed if ":" not in name and "/" not in name and not PLACEHOLDER.search(name)]
             made[1].recipes(ours, None)
     except InputError as error:
+        if "there is no Python file" in str(error):  # the page shows it; tests/test_docs.py makes it and runs the page
+            return None
         missing = "Missing argument" in str(error) or "name a command" in str(error)
         return None if item.kind == "mention" and missing else str(error)
     return None
