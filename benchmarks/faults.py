@@ -280,7 +280,8 @@ def damage(times: int, seed: int = 0) -> tuple[collections.Counter[str], list[st
         for trial in range(times):
             copy = pathlib.Path(there) / f"copy{trial}"
             shutil.copytree(original, copy)
-            file, how, name = rng.choice(files), rng.choice(DAMAGE), rng.choice(list(COMMANDS))
+            name, how = rng.choice(list(COMMANDS)), rng.choice(DAMAGE)
+            file = rng.choice([path for path in files if path.parts[0] == ("runs" if name == "compare" else "run")])
             (copy / file).write_bytes(damaged((copy / file).read_bytes(), how, rng))
             outcome, said = called(COMMANDS[name].split(), copy)
             if outcome == "done":

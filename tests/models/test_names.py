@@ -77,7 +77,7 @@ def test_options_are_typed_after_the_name():
         read("resnet32@head=cosin", "model")
     with pytest.raises(InputError, match="did you mean 'head'"):
         read("resnet32@haed=cosine", "model")
-    with pytest.raises(InputError, match="'num_classes' is given by training"):
+    with pytest.raises(InputError, match="'num-classes' is given by training"):
         read("resnet32@num-classes=3", "model")
 
 

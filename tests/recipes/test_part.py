@@ -73,7 +73,7 @@ def test_nested_parts_enter_the_address() -> None:
 
 
 def test_options_are_those_parameters_that_a_person_can_set() -> None:
-    assert list(options_of(losses.focal)) == ["gamma"]
+    assert list(options_of(losses.focal)) == ["gamma", "label_smoothing", "ignore_index"]
     assert "generator" not in options_of(ClassQuota)
     assert {"classes", "images", "steps"} <= set(options_of(ClassQuota))
 
@@ -182,9 +182,9 @@ def test_a_stored_foreign_part_is_data_until_its_owner_names_it(tmp_path: pathli
     path = tmp_path / "side_effect.py"
     path.write_text(
         f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n\n"
-        "def loss(logits, target):\n    return logits[:, 0]\n"
+        "def loss_with_side_effect(logits, target):\n    return logits[:, 0]\n"
     )
-    stored = {"name": f"{path}:loss", "arguments": {}, "source": "0" * 64}
+    stored = {"name": f"{path}:loss_with_side_effect", "arguments": {}, "source": "0" * 64}
     made = revive(stored)
     assert plain(made) == stored
     address(made)  # an address needs no code
@@ -194,7 +194,7 @@ def test_a_stored_foreign_part_is_data_until_its_owner_names_it(tmp_path: pathli
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
 
-    mine = named(f"{path}:loss")  # now it is named, and runs
+    mine = named(f"{path}:loss_with_side_effect")  # now it is named, and runs
     assert (tmp_path / "ran").exists()
     assert revive(plain(mine)).function is mine.function
     with pytest.raises(InputError, match=r"another source .* it was edited since") as caught:

@@ -173,12 +173,12 @@ def test_a_part_of_the_users_own_does_not_hide_the_network(
     digits: Data, runs: Callable[[str], Loaded], tmp_path: pathlib.Path
 ) -> None:
     loaded = runs("ce")
-    objective = {"name": "mine.py:loss", "arguments": {"gamma": 2}, "source": "1" * 64}
+    objective = {"name": "mine.py:a_loss_that_nobody_named", "arguments": {"gamma": 2}, "source": "1" * 64}
     stages = [{**loaded.record.config["stages"][0], "objective": objective}]
     mine = edited(loaded, tmp_path / "run", config={"stages": stages})
     assert torch.equal(outputs(restore.restored(mine, digits), digits.test, digits).logits.argmax(1), mine.prediction)
     read = stored_recipe(mine.record.config).stages[0].objective
-    assert (read.name, read.foreign, read["gamma"]) == ("mine.py:loss", True, 2)
+    assert (read.name, read.foreign, read["gamma"]) == ("mine.py:a_loss_that_nobody_named", True, 2)
     with pytest.raises(InputError, match="never run because a file names it"):
         read.build()
 

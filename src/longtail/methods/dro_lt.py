@@ -43,7 +43,7 @@ def recipe(
             of the released code.
         balancing: how the classifier is balanced in the last stage: ``plain`` cross-entropy on class-aware batches, as
             published; ``crt``, the same from fresh weights; or a loss, on natural batches if it uses the class counts
-            (``balanced-softmax``, ``logit-adjustment``), else on class-aware ones.
+            (``balanced-softmax``, ``logit-adjusted-cross-entropy``), else on class-aware ones.
         steps: class-aware batches in an epoch; none for K * max(counts) images.
         term: options of the robust term (``longtail.recipes.Robust``).
     """

@@ -54,7 +54,10 @@ class Stage:
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size"):
             if not 1 <= getattr(self, field) <= LARGEST:
-                raise InputError(f"stage {self.name!r}: {field} is {getattr(self, field)}, not within 1 to {LARGEST:,}")
+                value = getattr(self, field)
+                raise InputError(
+                    f"stage {self.name!r}: {field} is {value}; at least 1 and at most {LARGEST:,} is possible"
+                )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -483,6 +483,10 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         datetime.datetime.fromisoformat(data["started"])
     except ValueError:
         raise refuse(f"started is {data['started']!r}, which is no ISO 8601 time") from None
+    try:
+        data = {**data, "seconds": float(data["seconds"])}
+    except OverflowError:
+        raise refuse("seconds is no duration") from None
     if data["predictions"]["file"] != PREDICTIONS:
         raise refuse(f"predictions.file is {data['predictions']['file']!r}; it is always {PREDICTIONS!r}")
     if not re.fullmatch(r"[0-9a-f]{64}", data["predictions"]["sha256"]):
