@@ -300,7 +300,7 @@ def probabilities(size: int) -> dict[str, float]:
 
 
 def fixed_cost(size: int, k: int, draws: int) -> dict[str, float]:
-    """Microseconds of the steps of a draw from scratch, one after another as they come: the median of many draws."""
+    """Microseconds of the steps of a draw from scratch, one after another as they come: the fastest of many."""
     generator = torch.Generator().manual_seed(0)
     p = torch.rand(size, generator=generator, dtype=torch.float64)
     names = ("check p, form the kernel", "look for forced items", "tilt and thresholds", "seed a stream", "draw")
@@ -321,7 +321,7 @@ def fixed_cost(size: int, k: int, draws: int) -> dict[str, float]:
         at.append(time.perf_counter())
         for name, before, after in zip(times, at[:-1], at[1:], strict=True):
             times[name].append(1e6 * (after - before))
-    found = {name: statistics.median(values) for name, values in times.items()}
+    found = {name: min(values) for name, values in times.items()}
     found["all"] = sum(found[name] for name in names)
     print(f"{found['all']:8.0f} us from scratch at N = {size}: " + ", ".join(f"{n} {v:.0f}" for n, v in found.items()))
     return found
