@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,42 @@ def test_one_set_at_a_time_follows_the_law(way: str, generator: torch.Generator)
     for mask in masks:
         mask[dpp.sample(kernel, k=3, generator=generator)] = True
     assert p_value(masks, *law.enumeration(kernel, k=3)) > ENOUGH
+
+
+def test_rows_fetched_from_elsewhere_give_the_same_sets(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The features of a GPU are read run by run; here the same is done with those of the processor."""
+    near = projection._Source.of
+
+    def far(spectrum: spectral.Spectrum, table: projection.Blocks) -> projection._Source:
+        return dataclasses.replace(near(spectrum, table), windows=None)
+
+    features = torch.randn(700, 6, generator=generator)
+    draws = []
+    for of in (near, far):
+        monkeypatch.setattr(projection._Source, "of", of)
+        kernel = dpp.LowRank(features)
+        draws.append([dpp.sample(kernel, k=5, generator=torch.Generator().manual_seed(s)).tolist() for s in range(20)])
+    assert draws[0] == draws[1]
+
+
+def test_inside_inference_mode_and_with_gradients(way: str, generator: torch.Generator) -> None:
+    with torch.inference_mode():
+        kernel = dpp.LowRank(torch.randn(50, 6, generator=generator))
+        assert len(dpp.sample(kernel, k=4, generator=generator)) == 4
+        assert len(dpp.greedy(kernel, k=4)) == 4
+    kernel = dpp.LowRank(torch.randn(50, 6, generator=generator).requires_grad_())
+    assert len(dpp.sample(kernel, k=4, generator=generator)) == 4
+    assert not dpp.inclusion_probabilities(kernel, k=4).requires_grad
+
+
+def test_features_changed_in_place_are_decomposed_anew(way: str, generator: torch.Generator) -> None:
+    features = torch.eye(4, dtype=torch.float64)
+    kernel = dpp.LowRank(features)
+    dpp.sample(kernel, k=2, generator=generator)
+    features[:2] = 0.0
+    assert dpp.sample(kernel, k=2, generator=generator).tolist() == [2, 3]
 
 
 def test_blocks_of_items_follow_the_law(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

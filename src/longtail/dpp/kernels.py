@@ -71,7 +71,8 @@ class LowRank:
     draws, and a draw of k items costs O(k^3 log k) whatever N; no subset has more than ``rank`` items.
 
     Args:
-        features: (N, D). Kept as given, without a copy; all arithmetic is in float64.
+        features: (N, D). Kept as given, without a copy; all arithmetic is in float64. What is known of a kernel is
+            computed anew when the tensor is changed in place, but not when the memory of a NumPy array is.
 
     Raises:
         InputError: an entry is NaN or infinite.
