@@ -336,10 +336,11 @@ def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
     variants = []
     for each in entry.get("variant", ()):
         given = {**shared, **each}
-        _only(given, _fields(Variant) - {"counts", "dataset"}, where)
-        counts = None
+        _only(given, _fields(Variant) - {"dataset"}, where)
+        counts = tuple(given["counts"]) if given.get("counts") else None
         if entry.get("profile") == "exponential":
             counts = exponential_counts(given["largest"], given["imbalance"], given["num_classes"])
+        if counts is not None:
             groups = (
                 sum(count > given.get("many", 100) for count in counts),
                 sum(given.get("few", 20) <= count <= given.get("many", 100) for count in counts),
@@ -348,12 +349,14 @@ def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
             # The file states what the profile implies, so that a slip in either shows at once.
             for name, stated, implied in (
                 ("images", given.get("images"), sum(counts)),
-                ("smallest", given.get("smallest"), counts[-1]),
+                ("smallest", given.get("smallest"), min(counts)),
+                ("largest", given.get("largest"), max(counts)),
+                ("num_classes", given.get("num_classes"), len(counts)),
                 ("groups", given.get("groups") and tuple(given["groups"]), groups),
             ):
                 if stated is not None and stated != implied:
-                    raise InputError(f"{where}: {given['id']}: {name} is {stated}, the profile gives {implied}")
-            given |= {"images": sum(counts), "smallest": counts[-1], "groups": groups}
+                    raise InputError(f"{where}: {given['id']}: {name} is {stated}, the class counts give {implied}")
+            given |= {"images": sum(counts), "smallest": min(counts), "groups": groups}
         given |= {"counts": counts, "dataset": entry["id"], "aliases": tuple(given.get("aliases", ()))}
         given["groups"] = tuple(given["groups"]) if given.get("groups") else None
         given["imbalance"] = float(given["imbalance"]) if given.get("imbalance") else None
