@@ -5,6 +5,7 @@ Claims are append-only. A claim is never edited; a later one names it in ``super
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -382,9 +383,14 @@ _CLAIM_INPUT = _fields(Claim) - {"value", "measure", "kind", "flags", "paper_tit
 
 def _quoted(value: str, quote: str) -> bool:
     """Whether a quote holds the value as a whole token: 2.4 does not stand in 52.4, nor in 2.45."""
-    before = r"(?<![\d.,])" if value[:1].isdigit() else r"(?<![\d])"
-    after = r"(?![\d])(?![.,]\d)" if value[-1:].isdigit() else ""
-    return re.search(before + re.escape(value) + after, quote) is not None
+    at = quote.find(value)
+    while at >= 0:
+        before, after = quote[max(at - 1, 0) : at], quote[at + len(value) : at + len(value) + 2]
+        joined = before.isdigit() or (before in (".", ",") and value[:1].isdigit())
+        if not joined and not after[:1].isdigit() and not (after[:1] in (".", ",") and after[1:].isdigit()):
+            return True
+        at = quote.find(value, at + 1)
+    return False
 
 
 def claim_from(entry: Mapping[str, Any], where: str) -> Claim:
@@ -568,6 +574,8 @@ def load(root: Path | None, warnings: list[str] | None = None) -> Content:
             waiting.append((name, _part(name, _read(file))))
         except InputError as error:
             problems[name] = error
+    with contextlib.suppress(InputError):
+        content, waiting = _united(content, *(part for _, part in waiting)), []
     # A file may build on what stands in another, so each is tried until none of the rest fits any more.
     tried = 0
     while waiting and tried < len(waiting):
@@ -651,15 +659,16 @@ def _task(entry: Mapping[str, Any], where: str) -> Task:
                 entry.get("parent"))  # fmt: skip
 
 
-def _united(content: Content, part: Content) -> Content:
+def _united(*parts: Content) -> Content:
     made = _content(
-        [*content.papers.values(), *part.papers.values()],
-        [*content.methods.values(), *part.methods.values()],
-        [*content.datasets.values(), *part.datasets.values()],
-        [*content.claims, *part.claims],
-        content.withdrawn | part.withdrawn,
+        [paper for part in parts for paper in part.papers.values()],
+        [method for part in parts for method in part.methods.values()],
+        [dataset for part in parts for dataset in part.datasets.values()],
+        [claim for part in parts for claim in part.claims],
+        {name: reason for part in parts for name, reason in part.withdrawn.items()},
     )
-    return dataclasses.replace(made, tasks=content.tasks | part.tasks, keys=content.keys | part.keys)
+    tasks = {name: task for part in parts for name, task in part.tasks.items()}
+    return dataclasses.replace(made, tasks=tasks, keys={name: key for part in parts for name, key in part.keys.items()})
 
 
 def find_variant(content: Content, name: str) -> Variant | None:

@@ -172,11 +172,16 @@ class Draft:
 
 def dump(thing: Any) -> str:
     """A dataclass as JSON; fields at their defaults are left out, which makes a large board several times faster."""
-    left = {each.name: each.default for each in dataclasses.fields(thing)}
-    given = {name: getattr(thing, name) for name in left}
-    kept = {name: value for name, value in given.items() if value is not left[name]}
+    kept = {
+        name: value for name, default in _defaults(thing.__class__) if (value := getattr(thing, name)) is not default
+    }
     # ASCII alone, so that half a surrogate pair in a stranger's text cannot stop the database.
     return json.dumps(kept, default=dataclasses.asdict)
+
+
+@cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((each.name, each.default) for each in dataclasses.fields(kind))
 
 
 def parse(kind: type[Kind], text: str) -> Kind:
