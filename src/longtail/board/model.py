@@ -108,6 +108,7 @@ class Entry:
     supersedes: str | None = None
     superseded_by: str | None = None
     withdrawn: str | None = None
+    added: str | None = None
     code: tuple[Link, ...] = ()
     options: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()

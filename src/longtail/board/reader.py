@@ -119,6 +119,14 @@ class Index(AbstractContextManager["Index"]):
             out.setdefault(track, []).append(value)
         return out
 
+    def ranked_methods(self) -> list[str]:
+        """Identifiers of the methods that are ranked on some board."""
+        found = self.connection.execute(
+            "SELECT DISTINCT method_id FROM entries JOIN things ON kind = 'method' AND things.id = method_id"
+            " WHERE ranked = 1 ORDER BY method_id"
+        )
+        return [row[0] for row in found]
+
     def recipes(self) -> dict[str, str]:
         """The library's recipe of each method that has one."""
         found = self.connection.execute(
