@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+import random
 import time
 from typing import Any
 
@@ -403,3 +404,43 @@ def test_the_export_holds_the_boards_own_rows_beside_what_was_imported(tmp_path:
     assert made["own"] > 100
     with pytest.raises(InputError, match="is no folder"):
         export_archive(tmp_path / "nowhere", tmp_path / "x.json")
+
+
+def test_ten_thousand_dirty_rows_are_read_flagged_or_refused(tmp_path: pathlib.Path) -> None:
+    draw = random.Random(0)
+    clean = [f"{draw.uniform(20, 90):.2f}" for _ in range(40)]
+    odd: list[Any] = [
+        "{}%", "{}\t", " {} ", "{} ± 0.3", "{}*", "~{}", "+{}", "{}†", "({})", "{}²", "<{}", ">{}", "{}M", "{} / 40.1",
+        "−{}", "{}e999", "1e999", "nan", "inf", "", "see paper", "ResNet-50: {}", "0.{}", "{}‰", "{}.{}", "\ud800{}",
+        "9" * 400, "{} (+1.2)", "top{}", "${}$", "10³", None, True, [1], {"a": 1}, 1e308, -5, 4390, 0.412,
+    ]  # fmt: skip
+    rows = []
+    for i in range(10_000):
+        value, shape = draw.choice(clean), draw.choice(odd)
+        if isinstance(shape, str):
+            shape = shape.replace("{}", value)
+        made = row(f"m{i}", 0, metrics={"Accuracy": shape if i % 3 else value}, paper_title=f"P{i}", paper_url=None)
+        if i % 17 == 0:
+            made["paper_date"] = draw.choice(["", "2021-13-01", "0001-01-01", "9999-12-31", 3, "yesterday"])
+        if i % 29 == 0:
+            made.pop(draw.choice(["model_name", "paper_title", "metrics", "code_links"]))
+        rows.append(made)
+    file = tmp_path / "t.json"
+    file.write_text(json.dumps([task("T", [dataset("Mine", ["Accuracy"], rows)])]))
+    summary = import_archive(file, root=tmp_path / "root")
+    assert summary["rows"] + summary["refused"] == 10_000
+    with build_index(tmp_path / "root") as index:
+        entries = index.entries("mine")
+        assert render(index, "boards/mine.html") is not None
+    assert len(entries) == summary["rows"]
+    for entry in entries:
+        printed = entry.raw.strip().strip("%").strip()
+        if entry.value is None:
+            assert entry.flags
+            assert entry.rank is None
+        elif entry.flags == ():
+            assert float(printed) == entry.value
+        else:
+            # Whatever was flagged and read is one of the numbers that were printed, on the board's scale.
+            assert f"{entry.value:.2f}" in clean or entry.value == 41.2
+    assert sum(entry.value is not None for entry in entries) > 4000

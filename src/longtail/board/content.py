@@ -5,6 +5,7 @@ Claims are append-only. A claim is never edited; a later one names it in ``super
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -336,10 +337,11 @@ def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
     variants = []
     for each in entry.get("variant", ()):
         given = {**shared, **each}
-        _only(given, _fields(Variant) - {"counts", "dataset"}, where)
-        counts = None
+        _only(given, _fields(Variant) - {"dataset"}, where)
+        counts = tuple(given["counts"]) if given.get("counts") else None
         if entry.get("profile") == "exponential":
             counts = exponential_counts(given["largest"], given["imbalance"], given["num_classes"])
+        if counts is not None:
             groups = (
                 sum(count > given.get("many", 100) for count in counts),
                 sum(given.get("few", 20) <= count <= given.get("many", 100) for count in counts),
@@ -348,12 +350,14 @@ def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
             # The file states what the profile implies, so that a slip in either shows at once.
             for name, stated, implied in (
                 ("images", given.get("images"), sum(counts)),
-                ("smallest", given.get("smallest"), counts[-1]),
+                ("smallest", given.get("smallest"), min(counts)),
+                ("largest", given.get("largest"), max(counts)),
+                ("num_classes", given.get("num_classes"), len(counts)),
                 ("groups", given.get("groups") and tuple(given["groups"]), groups),
             ):
                 if stated is not None and stated != implied:
-                    raise InputError(f"{where}: {given['id']}: {name} is {stated}, the profile gives {implied}")
-            given |= {"images": sum(counts), "smallest": counts[-1], "groups": groups}
+                    raise InputError(f"{where}: {given['id']}: {name} is {stated}, the class counts give {implied}")
+            given |= {"images": sum(counts), "smallest": min(counts), "groups": groups}
         given |= {"counts": counts, "dataset": entry["id"], "aliases": tuple(given.get("aliases", ()))}
         given["groups"] = tuple(given["groups"]) if given.get("groups") else None
         given["imbalance"] = float(given["imbalance"]) if given.get("imbalance") else None
@@ -379,9 +383,14 @@ _CLAIM_INPUT = _fields(Claim) - {"value", "measure", "kind", "flags", "paper_tit
 
 def _quoted(value: str, quote: str) -> bool:
     """Whether a quote holds the value as a whole token: 2.4 does not stand in 52.4, nor in 2.45."""
-    before = r"(?<![\d.,])" if value[:1].isdigit() else r"(?<![\d])"
-    after = r"(?![\d])(?![.,]\d)" if value[-1:].isdigit() else ""
-    return re.search(before + re.escape(value) + after, quote) is not None
+    at = quote.find(value)
+    while at >= 0:
+        before, after = quote[max(at - 1, 0) : at], quote[at + len(value) : at + len(value) + 2]
+        joined = before.isdigit() or (before in (".", ",") and value[:1].isdigit())
+        if not joined and not after[:1].isdigit() and not (after[:1] in (".", ",") and after[1:].isdigit()):
+            return True
+        at = quote.find(value, at + 1)
+    return False
 
 
 def claim_from(entry: Mapping[str, Any], where: str) -> Claim:
@@ -565,6 +574,8 @@ def load(root: Path | None, warnings: list[str] | None = None) -> Content:
             waiting.append((name, _part(name, _read(file))))
         except InputError as error:
             problems[name] = error
+    with contextlib.suppress(InputError):
+        content, waiting = _united(content, *(part for _, part in waiting)), []
     # A file may build on what stands in another, so each is tried until none of the rest fits any more.
     tried = 0
     while waiting and tried < len(waiting):
@@ -648,15 +659,16 @@ def _task(entry: Mapping[str, Any], where: str) -> Task:
                 entry.get("parent"))  # fmt: skip
 
 
-def _united(content: Content, part: Content) -> Content:
+def _united(*parts: Content) -> Content:
     made = _content(
-        [*content.papers.values(), *part.papers.values()],
-        [*content.methods.values(), *part.methods.values()],
-        [*content.datasets.values(), *part.datasets.values()],
-        [*content.claims, *part.claims],
-        content.withdrawn | part.withdrawn,
+        [paper for part in parts for paper in part.papers.values()],
+        [method for part in parts for method in part.methods.values()],
+        [dataset for part in parts for dataset in part.datasets.values()],
+        [claim for part in parts for claim in part.claims],
+        {name: reason for part in parts for name, reason in part.withdrawn.items()},
     )
-    return dataclasses.replace(made, tasks=content.tasks | part.tasks, keys=content.keys | part.keys)
+    tasks = {name: task for part in parts for name, task in part.tasks.items()}
+    return dataclasses.replace(made, tasks=tasks, keys={name: key for part in parts for name, key in part.keys.items()})
 
 
 def find_variant(content: Content, name: str) -> Variant | None:

@@ -139,6 +139,7 @@ def _claim_entry(
         supersedes=claim.supersedes,
         superseded_by=superseded_by,
         withdrawn=withdrawn,
+        added=claim.added,
         code=claim.code,
         order=order,
     )
@@ -228,6 +229,7 @@ def _add_submissions(out: Gathered, root: Path, content: Content) -> None:
             selection=submission["selection"],
             extra_data=submission["extra_data"],
             date=submission["created"][:10],
+            added=submission["created"][:10],
             source="Predictions re-scored here",
             locator=f"submission {submission['id']}",
             note=submission["note"],

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -145,38 +146,70 @@ def as_csv(index: Index, board: Board) -> str:
 
 
 def as_atom(index: Index, board: Board) -> str:
-    """The latest entries of a board as an Atom feed; its addresses are relative to the feed's own."""
+    """The entries of a board by the day they were added, as an Atom feed; addresses are relative to the feed's own."""
     entries = sorted(
-        (entry for entry in index.entries(board.slug) if entry.date),
-        key=lambda entry: (entry.date or "", entry.id),
-        reverse=True,
+        index.entries(board.slug), key=lambda entry: (entry.added or entry.date or "", entry.id), reverse=True
     )[:50]
-    updated = f"{board.updated or '1970-01-01'}T00:00:00Z"
-    out = [
-        '<?xml version="1.0" encoding="utf-8"?>',
-        '<feed xmlns="http://www.w3.org/2005/Atom">',
-        f"<id>urn:longtail:board:{escape(board.slug)}</id>",
-        f"<title>{escape(clean(board.name))}</title>",
-        f"<updated>{updated}</updated>",
-        f"<link rel={quoteattr('alternate')} href={quoteattr(board.slug + '.html')}/>",
-        "<author><name>longtail board</name></author>",
-    ]
     names = {badge.id: badge.name for badge in BADGES}
+    items = []
     for entry in entries:
         value = "" if entry.value is None else f": {entry.value:.2f} {board.measure.unit}".rstrip()
         badge = names.get(entry.badge or "", "not ranked: test set unknown")
-        source = " ".join(part for part in (entry.source, entry.locator) if part)
+        name = ", ".join((entry.method, *entry.options))
+        words = " ".join(part for part in (f"{badge}.", entry.source, entry.locator) if part)
+        items.append((f"entry:{entry.id}", name + value, entry.added or entry.date, f"{board.slug}.html", words))
+    return _atom(f"board:{board.slug}", board.name, f"{board.slug}.html", items)
+
+
+def site_atom(index: Index) -> str:
+    """What was added to the whole site, by the day."""
+    items = [
+        (f"change:{each['date']}:{each['path']}", f"{each['title']} ({each['results']} results)", each["date"],
+         each["path"], "")
+        for each in index.changes(limit=100)
+    ]  # fmt: skip
+    return _atom("site", "longtail board", "index.html", items)
+
+
+def _atom(name: str, title: str, page: str, items: Sequence[tuple[str, str, str | None, str, str]]) -> str:
+    """A feed of ``(identifier, title, day, path, words)``."""
+    updated = max((day for _, _, day, _, _ in items if day), default="1970-01-01")
+    out = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        '<feed xmlns="http://www.w3.org/2005/Atom">',
+        f"<id>urn:longtail:{escape(name)}</id>",
+        f"<title>{escape(clean(title))}</title>",
+        f"<updated>{updated}T00:00:00Z</updated>",
+        f"<link rel={quoteattr('alternate')} href={quoteattr(page)}/>",
+        "<author><name>longtail board</name></author>",
+    ]
+    for identifier, heading, day, path, words in items:
         out += [
             "<entry>",
-            f"<id>urn:longtail:entry:{escape(clean(entry.id))}</id>",
-            f"<title>{escape(clean(entry.method, 300) + value)}</title>",
-            f"<updated>{escape(entry.date or '')}T00:00:00Z</updated>",
-            f"<link rel={quoteattr('alternate')} href={quoteattr(board.slug + '.html')}/>",
-            f"<summary>{escape(clean(f'{badge}. {source}', 600))}</summary>",
+            f"<id>urn:longtail:{escape(clean(identifier))}</id>",
+            f"<title>{escape(clean(heading, 300))}</title>",
+            f"<updated>{escape(day or '1970-01-01')}T00:00:00Z</updated>",
+            f"<link rel={quoteattr('alternate')} href={quoteattr(path)}/>",
+            f"<summary>{escape(clean(words, 600))}</summary>",
             "</entry>",
         ]
     out.append("</feed>\n")
     return "\n".join(out)
+
+
+def rank_svg(index: Index, name: str) -> str | None:
+    """A small picture for a method's own README: its best rank on a notable board, and the evidence behind it."""
+    method = index.method(name)
+    found = [entry for entry in index.entries_where("method_id", name) if entry.rank is not None]
+    if method is None or not found:
+        return None
+    notable = {board.slug: board.name for board in index.boards()}
+    best = min(found, key=lambda entry: (entry.kind != "scored", entry.rank or 0, entry.board))
+    span = f"{best.rank}" if best.rank_high == best.rank else f"{best.rank}-{best.rank_high}"
+    badge = next(each for each in BADGES if each.id == best.badge)
+    return _picture(
+        f"{method.name} on {notable[best.board]}"[:48], f"rank {span}, {badge.name.lower()}", badge.level >= 2
+    )
 
 
 def badge_svg(index: Index, board: Board) -> str:
@@ -185,7 +218,6 @@ def badge_svg(index: Index, board: Board) -> str:
     best = next(
         (leaders[track] for track in ("scratch", "imagenet", "foundation", "unstated") if track in leaders), None
     )
-    left = board.name[:40]
     names = {badge.id: badge.name.lower() for badge in BADGES}
     unit = " %" if board.measure.unit == "%" else ""
     right = (
@@ -193,10 +225,13 @@ def badge_svg(index: Index, board: Board) -> str:
         if best is None or best.value is None
         else f"{best.value:.2f}{unit}, {names[best.badge or 'archive']}"
     )
+    rescored = best is not None and (best.badge or "").startswith(("re-scored", "independent"))
+    return _picture(board.name[:40], right, rescored)
+
+
+def _picture(left: str, right: str, rescored: bool) -> str:
     wide, narrow = 7 * len(left) + 16, 7 * len(right) + 16
-    colour = (
-        "#1f6f54" if best is not None and (best.badge or "").startswith(("re-scored", "independent")) else "#5b6472"
-    )
+    colour = "#1f6f54" if rescored else "#5b6472"
     title = clean(f"{left}: {right}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide + narrow}" height="22" role="img"'

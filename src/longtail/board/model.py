@@ -108,6 +108,7 @@ class Entry:
     supersedes: str | None = None
     superseded_by: str | None = None
     withdrawn: str | None = None
+    added: str | None = None
     code: tuple[Link, ...] = ()
     options: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
@@ -172,11 +173,16 @@ class Draft:
 
 def dump(thing: Any) -> str:
     """A dataclass as JSON; fields at their defaults are left out, which makes a large board several times faster."""
-    left = {each.name: each.default for each in dataclasses.fields(thing)}
-    given = {name: getattr(thing, name) for name in left}
-    kept = {name: value for name, value in given.items() if value is not left[name]}
+    kept = {
+        name: value for name, default in _defaults(thing.__class__) if (value := getattr(thing, name)) is not default
+    }
     # ASCII alone, so that half a surrogate pair in a stranger's text cannot stop the database.
     return json.dumps(kept, default=dataclasses.asdict)
+
+
+@cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((each.name, each.default) for each in dataclasses.fields(kind))
 
 
 def parse(kind: type[Kind], text: str) -> Kind:

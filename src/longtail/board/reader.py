@@ -110,6 +110,30 @@ class Index(AbstractContextManager["Index"]):
         )
         return [parse(Entry, row[0]) for row in found], count
 
+    def ranked_values(self, board: str) -> dict[str, list[float]]:
+        """The numbers that are ranked on a board, by track."""
+        out: dict[str, list[float]] = {}
+        for track, value in self.connection.execute(
+            "SELECT track, value FROM entries WHERE board = ? AND ranked = 1", (board,)
+        ):
+            out.setdefault(track, []).append(value)
+        return out
+
+    def ranked_methods(self) -> list[str]:
+        """Identifiers of the methods that are ranked on some board."""
+        found = self.connection.execute(
+            "SELECT DISTINCT method_id FROM entries JOIN things ON kind = 'method' AND things.id = method_id"
+            " WHERE ranked = 1 ORDER BY method_id"
+        )
+        return [row[0] for row in found]
+
+    def recipes(self) -> dict[str, str]:
+        """The library's recipe of each method that has one."""
+        found = self.connection.execute(
+            "SELECT id, json_extract(payload, '$.recipe') AS r FROM things WHERE kind = 'method' AND r IS NOT NULL"
+        )
+        return dict(found.fetchall())
+
     def leaders(self, board: str) -> dict[str, Entry]:
         """The first line of each track of a board."""
         found = self.connection.execute(

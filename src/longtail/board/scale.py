@@ -34,7 +34,10 @@ def on_one_scale(entries: Sequence[Entry], measure: Measure) -> list[Entry]:
     for place, entry in enumerate(entries):
         if entry.value is None:
             continue
-        printed = None if entry.kind == "scored" or "%" in entry.raw else parse_value(entry.raw).number
+        # Only what is small as it stands, or as an error, can have been printed as a small number.
+        near = entry.value <= 1 or entry.value >= 99
+        read = near and entry.kind != "scored" and "%" not in entry.raw
+        printed = parse_value(entry.raw).number if read else None
         if printed is not None and 0 < printed <= 1:
             small[find_measure(entry.metric).id].append((place, printed))
         elif entry.value:

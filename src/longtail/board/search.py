@@ -12,7 +12,8 @@ from typing import NamedTuple
 from longtail.board.values import clean
 
 SCHEMA = """
-CREATE VIRTUAL TABLE search USING fts5 (title, names, body, kind UNINDEXED, path UNINDEXED, tokenize = 'unicode61');
+CREATE VIRTUAL TABLE search USING fts5 (title, names, body, kind UNINDEXED, path UNINDEXED, tokenize = 'unicode61',
+  prefix = '2 3 4');
 CREATE VIRTUAL TABLE words USING fts5 (word, tokenize = 'trigram');
 """
 _TERMS = 12

@@ -168,7 +168,7 @@ def leader_correction(values: Sequence[float], half_widths: Sequence[float]) -> 
     """
     if len(values) < 2:
         return 0.0
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     value, scale = np.asarray(values, dtype=np.float64), np.maximum(np.asarray(half_widths) / Z, 1e-9)
     best = float(value.max())
@@ -178,7 +178,7 @@ def leader_correction(values: Sequence[float], half_widths: Sequence[float]) -> 
     grid = np.linspace(low, high, 4001)
     below = np.ones_like(grid)
     for centre, width in zip(value, scale, strict=True):
-        below *= norm.cdf(grid, centre, width)
+        below *= ndtr((grid - centre) / width)
     # E max = low + integral of 1 - F over what lies above it.
     return max(float(low + np.trapezoid(1 - below, grid) - best), 0.0)
 

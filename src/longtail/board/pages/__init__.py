@@ -70,6 +70,11 @@ def render(
     if found := re.fullmatch(r"papers\.page-(\d{1,6})\.html", path):
         page = papers(index, live, int(found[1])) if int(found[1]) > 1 else None
         return (_HTML, page) if page else None
+    if path == "feed.atom":
+        return "application/atom+xml", feeds.site_atom(index)
+    if found := re.fullmatch(r"methods/([a-z0-9-]{1,200})\.svg", path):
+        picture = feeds.rank_svg(index, found[1])
+        return ("image/svg+xml", picture) if picture else None
     if path == "static/search.js":
         return "text/javascript", search_script(index)
     if path.startswith("static/") and path.removeprefix("static/") in _STATIC:
@@ -94,6 +99,7 @@ def paths(index: Index) -> Iterator[str]:
     """Every address of the static site."""
     yield from _FIXED
     yield from (f"static/{name}" for name in (*_STATIC, "search.js"))
+    yield "feed.atom"
     boards = index.boards()
     for standing in boards:
         for page in range(1, max(1, math.ceil(standing.entries / ROWS)) + 1):
@@ -107,5 +113,6 @@ def paths(index: Index) -> Iterator[str]:
     yield from (f"tasks/{each['slug']}.html" for each in index.tasks())
     yield from (f"datasets/{each.id}.html" for each in index.datasets())
     yield from (f"methods/{each.id}.html" for each in index.methods())
+    yield from (f"methods/{name}.svg" for name in index.ranked_methods())
     yield from (f"submissions/{each['id']}.html" for each in index.submissions())
     yield from (f"compare/{address}.html" for address, _, _, _ in pairs(index))

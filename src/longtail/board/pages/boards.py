@@ -41,17 +41,13 @@ def _tracks(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
     return [(track, list(group)) for track, group in groupby(entries, key=lambda entry: entry.track)]
 
 
-def _gaps(entries: Sequence[Entry], resolution: float | None) -> tuple[int, int] | None:
+def _gaps(index: Index, board: Board) -> tuple[int, int] | None:
     """Of the gaps between neighbours of one track, how many the test set cannot tell, and how many there are."""
-    if not resolution:
+    if not board.resolution:
         return None
-    small = total = 0
-    for _, group in _tracks(entries):
-        values = sorted(entry.value for entry in group if entry.rank and entry.value is not None)
-        for low, high in pairwise(values):
-            small += high - low < resolution
-            total += 1
-    return (small, total) if total >= 5 else None
+    tracks = index.ranked_values(board.slug).values()
+    gaps = [high - low for values in tracks for low, high in pairwise(sorted(values))]
+    return (sum(gap < board.resolution for gap in gaps), len(gaps)) if len(gaps) >= 5 else None
 
 
 def board_path(name: str, page: int = 1) -> str:
@@ -70,7 +66,6 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
     pages = max(1, math.ceil(count / ROWS))
     if page > pages:
         return None
-    everything = shown if count == found.entries and pages == 1 else index.entries(name, limit=5 * ROWS)
     against = against_board(index, found) if page == 1 and found.scored else []
     points = [charts.Point(date, track, value, method, badge.startswith(("re-", "ind")))
               for date, track, value, method, badge in index.points(name)]  # fmt: skip
@@ -108,7 +103,7 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         },
         others=_other_measures(index, found, shown),
         papers={each: index.paper(each) for each in {entry.paper for entry in shown if entry.paper}},
-        recipes={each.id: each.recipe for each in index.methods() if each.recipe},
+        recipes=index.recipes(),
         where=lambda each: _place(index, each),
         chosen=chosen,
         shown_total=len(shown),
@@ -116,7 +111,7 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         page=page,
         pages=pages,
         page_links=links,
-        gaps=_gaps(everything, found.resolution) if len(everything) == found.entries else None,
+        gaps=_gaps(index, found),
         chart=chart,
         chart_tracks=[track for track in TRACK_ORDER if any(step.track == track for step in steps)],
         steps=steps,

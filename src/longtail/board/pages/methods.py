@@ -50,4 +50,5 @@ def method(index: Index, live: bool, name: str) -> str | None:
         against=against_method(index, found),
         entries=index.entries_where("method_id", name)[:300],
         others=others,
+        ranked=name in index.ranked_methods(),
     )

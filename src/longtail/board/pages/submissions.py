@@ -5,6 +5,7 @@ from __future__ import annotations
 from longtail.board.pages.boards import against_board
 from longtail.board.pages.template import fill
 from longtail.board.reader import Index
+from longtail.board.statement import template
 from longtail.board.submissions import MAX_SEEDS
 
 UPLOAD_MIB = 16
@@ -33,4 +34,4 @@ def submission(index: Index, live: bool, name: str) -> str | None:
 def submit(index: Index, live: bool, message: str | None = None, failed: bool = False) -> str:
     """How to send results, and the form where there is a server."""
     limits = {"mib": UPLOAD_MIB, "seeds": MAX_SEEDS}
-    return fill("submit.html", "submit.html", live, limits=limits, message=message, failed=failed)
+    return fill("submit.html", "submit.html", live, limits=limits, statement=template(), message=message, failed=failed)
