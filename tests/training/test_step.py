@@ -188,9 +188,10 @@ def test_a_number_kept_in_python_would_be_seen(digits: Data) -> None:
 
 
 def test_a_rate_that_is_baked_in_would_be_seen(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    def replaced(self: Step, value: float) -> None:
+    def replaced(self: Step, factor: float) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = torch.tensor(value)
+            group["lr"] = torch.tensor(self.base[0] * factor)
+        return self.base[0] * factor
 
     stage = plain_stage(digits)
     plain = taken(digits, stage, recording=False)
