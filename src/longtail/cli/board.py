@@ -9,6 +9,7 @@ import typer
 
 from longtail.cli.options import Json
 from longtail.cli.progress import print_json
+from longtail.errors import InputError
 
 app = typer.Typer(
     help="The results board. Example: longtail board build site", no_args_is_help=True, rich_markup_mode=None
@@ -55,19 +56,49 @@ def board_serve(
 @app.command("submit")
 def board_submit(
     records: Annotated[
-        list[pathlib.Path], typer.Argument(help="Folders of runs; seeds of one recipe become one entry")
-    ],
+        list[pathlib.Path] | None, typer.Argument(help="Folders of runs; seeds of one recipe become one entry")
+    ] = None,
     board: Board = BOARD,
+    predictions: Annotated[
+        list[pathlib.Path] | None,
+        typer.Option(help="Instead of runs: .npz or .csv of any framework, one for each seed (repeatable)"),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="With --predictions: the method under its paper's name")] = None,
+    data: Annotated[str | None, typer.Option(help="With --predictions: the data set, such as cifar100-lt")] = None,
+    imbalance: Annotated[float | None, typer.Option(help="With --predictions: largest over smallest class")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="With --predictions: track, backbone, epochs, ... (repeatable)"),
+    ] = None,
     submitter: Annotated[str | None, typer.Option(help="Who submits, as the page shows it")] = None,
+    code: Annotated[str | None, typer.Option(help="Address of the code")] = None,
     as_json: Json = False,
 ) -> None:
-    """Take finished runs into a board; every number is computed again from their predictions.
+    """Take finished runs, or predictions of any framework, into a board; every number is computed here.
 
     Example: longtail board submit runs/digits-lt-if100/ce/seed-0-1a2b3c4d --root board
     """
-    from longtail.board import submit
+    from longtail.board import submit, submit_predictions
 
-    entries = submit(records, root=board, submitter=submitter)
+    if bool(records) == bool(predictions):
+        raise InputError("board submit takes folders of runs, or --predictions with --method and --data")
+    if predictions:
+        from longtail.board.statement import FIELDS
+
+        kinds = {field.name: field.kind for field in FIELDS}
+        stated: dict[str, Any] = {"selection": "last epoch"}
+        for item in state or ():
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise InputError(f"--state {item!r}: it should read FIELD=VALUE")
+            stated[key] = _number(value) if kinds.get(key, "text") != "text" else value
+        named = {"method": method, "data": data, "imbalance": imbalance}
+        stated |= {key: value for key, value in named.items() if value is not None}
+        entries = [
+            submit_predictions(predictions, root=board, statement=stated, submitter=submitter, code=code),
+        ]
+    else:
+        entries = submit(records or [], root=board, submitter=submitter)
     if as_json:
         print_json(entries)
         return
@@ -75,20 +106,93 @@ def board_submit(
         _print_facts(entry, as_json=False)
 
 
+def _number(text: str) -> Any:
+    try:
+        return int(text) if text.isascii() and text.isdigit() else float(text)
+    except ValueError:
+        return text  # the statement's own check says what it should be
+
+
+@app.command("review")
+def board_review(
+    name: Annotated[str | None, typer.Argument(help="A submission that waits; all are listed without one")] = None,
+    board: Board = BOARD,
+    accept: Annotated[bool, typer.Option("--accept", help="Take it into the board")] = False,
+    refuse: Annotated[str | None, typer.Option(metavar="REASON", help="Refuse it, with the reason")] = None,
+    as_json: Json = False,
+) -> None:
+    """List, show, accept or refuse what was handed in by upload.
+
+    Example: longtail board review --root board
+    """
+    from longtail.board import review
+
+    if name is None:
+        waiting = review.waiting(board)
+        if as_json:
+            print_json(waiting)
+            return
+        for each in waiting:
+            _print_facts(each, as_json=False)
+        typer.echo(f"{len(waiting)} submissions wait")
+        return
+    if accept and refuse is not None:
+        raise InputError("a submission is accepted or refused, not both")
+    if refuse is not None:
+        typer.echo(f"refused: {review.refuse(board, name, refuse)}")
+    else:
+        _print_facts(review.accept(board, name) if accept else review.show(board, name), as_json)
+
+
 @app.command("verify")
-def board_verify(board: Board = BOARD, as_json: Json = False) -> None:
-    """Score every submission again; exit status 1 if a stored score differs.
+def board_verify(
+    board: Board = BOARD,
+    expect: Annotated[
+        str | None, typer.Option(metavar="HASH", help="The hash that was published with the board")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score every submission again; exit status 1 if a stored score differs, or the board is not the published one.
 
     Example: longtail board verify --root board
     """
     from longtail.board import verify
+    from longtail.board.verification import fingerprint
 
-    findings = verify(board)
+    findings = verify(board, expect)
     if as_json:
         print_json(findings)
     else:
-        typer.echo("\n".join(findings) if findings else f"{board}: every score is what its predictions give")
+        fine = f"{board}: every score is what its predictions give; hash {fingerprint(board)}"
+        typer.echo("\n".join(findings) if findings else fine)
     if findings:
+        raise typer.Exit(1)
+
+
+@app.command("paper")
+def board_paper(
+    action: Annotated[str, typer.Argument(help="new or check")],
+    file: Annotated[pathlib.Path | None, typer.Argument(help="For check: the paper's file")] = None,
+    board: Board = BOARD,
+    arxiv: Annotated[str | None, typer.Option(help="For new: its arXiv number")] = None,
+    bibtex: Annotated[pathlib.Path | None, typer.Option(help="For new: a file with its entry")] = None,
+    dump: Annotated[pathlib.Path | None, typer.Option("--from", help="For new: the archive's dump of papers")] = None,
+    title: Annotated[str | None, typer.Option(help="For new: its title, where nothing else gives it")] = None,
+) -> None:
+    """Write a paper's file with its questions and facets empty (new), or say what it lacks (check; exit status 1).
+
+    Example: longtail board paper new --arxiv 2007.07314 --title "Long-tail learning via logit adjustment" --root board
+    """
+    from longtail.board.writing import check_paper, new_paper
+
+    if action == "new":
+        typer.echo(new_paper(board, arxiv=arxiv, bibtex=bibtex, dump=dump, title=title))
+        return
+    if action != "check" or file is None:
+        raise InputError("board paper: say new, with --arxiv or --bibtex, or check and a paper's file")
+    lacks = check_paper(file, board if board.is_dir() else None)
+    typer.echo("\n".join(lacks) if lacks else f"{file}: complete")
+    if lacks:
         raise typer.Exit(1)
 
 
