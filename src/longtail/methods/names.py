@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -110,18 +111,25 @@ def recipe(
     return found
 
 
-def control_of(name: str) -> str | None:
-    """Return the name of a method's own control, as it would be typed; None if it is one, or has none.
+def controls_among(names: Sequence[str]) -> dict[str, str]:
+    """Return each name whose own control is among the names, with that control, in whatever order its options stand.
 
     Example:
-        >>> control_of("dro-lt@radius=shared"), control_of("ip-dpp"), control_of("ce")
-        ('dro-lt@radius=shared,robust=0', 'ip-dpp@arm=uniform', None)
+        >>> controls_among(["ce", "dro-lt@steps=30", "dro-lt@robust=0,steps=30"])
+        {'dro-lt@steps=30': 'dro-lt@robust=0,steps=30'}
     """
-    base, options = text.split(name)
-    wanted = CONTROLS.get(base)
-    if wanted is None or set(wanted) & set(options):
-        return None
-    return _shown(base, options | wanted)
+    known: dict[str, tuple[str, dict[str, str]]] = {}
+    for name in names:
+        with contextlib.suppress(InputError):  # a name that somebody gave a row
+            known[name] = text.split(name)
+    found = {}
+    for name, (base, options) in known.items():
+        wanted = CONTROLS.get(base)
+        if wanted is not None and not set(wanted) & set(options):
+            own = [other for other in names if known.get(other) == (base, options | wanted)]
+            if own:
+                found[name] = own[0]
+    return found
 
 
 def _short_name(typed: str) -> tuple[str | None, str]:

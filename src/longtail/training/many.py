@@ -23,7 +23,7 @@ import torch
 from longtail import results
 from longtail.data import Data
 from longtail.errors import InputError
-from longtail.methods.names import control_of
+from longtail.methods.names import controls_among
 from longtail.methods.names import recipe as recipe_of
 from longtail.recipes import NUMERICS, Part, Recipe, sources
 from longtail.training import compute as computing
@@ -84,7 +84,7 @@ def compare(
 def compare_folders(folders: dict[str, list[pathlib.Path]], *, against: str | None = None) -> results.Comparison:
     """Return the comparison of finished runs, by the name of their row; each method beside its own control."""
     records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
-    controls = {name: control for name in records if (control := control_of(name)) in records and control is not None}
+    controls = controls_among(list(records))
     return results.compare_records(records, against=against, controls=controls, numerics=NUMERICS)
 
 
