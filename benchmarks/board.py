@@ -1,8 +1,9 @@
 """The board under load: 100,000 claims in synthetic boards, and 10,000 requests from 50 clients at once.
 
 Command: ``python benchmarks/board.py [--archive evaluation-tables.json] [--out records/benchmarks/board.json]``
-Limits: index of 100,000 claims in under 30 s; a board's page in under 100 ms (median); no failed request, and neither
-open files nor memory growing with the number of requests; a site with an imported archive in under 10 s.
+Limits: index of 100,000 claims in under 15 s; a board's page in under 50 ms (median); no failed request, and neither
+open files nor memory growing with the number of requests; a site with an imported archive in under 10 s; an archive of
+2,250 tasks and 67,500 rows imported with less than 300 MB.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from longtail.board.pages import render
 
 BOARDS, CLAIMS = 100, 1000
 CLIENTS, REQUESTS = 50, 10_000
+TASKS, ROWS = 2250, 30
 
 
 def synthetic_claims(root: pathlib.Path) -> None:
@@ -161,6 +163,37 @@ def load() -> dict[str, float]:
     }
 
 
+def large_import() -> dict[str, float]:
+    """An archive of the real one's size: 2,250 tasks with 30 rows each, imported by a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        file = pathlib.Path(name) / "tables.json"
+        draw = random.Random(1)
+        with open(file, "w") as out:
+            out.write("[")
+            for number in range(TASKS):
+                rows = [
+                    {
+                        "model_name": f"Model {number}-{i}",
+                        "paper_title": f"Paper {draw.randrange(20_000)}",
+                        "paper_url": None,
+                        "paper_date": "2020-01-01",
+                        "metrics": {"Accuracy": f"{draw.uniform(20, 95):.2f}", "F1": f"{draw.uniform(20, 95):.1f}"},
+                    }
+                    for i in range(ROWS)
+                ]
+                data = [{"dataset": f"Set {number}", "sota": {"metrics": ["Accuracy", "F1"], "rows": rows}}]
+                out.write(("," if number else "") + json.dumps({"task": f"Task {number}", "datasets": data}))
+            out.write("]")
+        script = (
+            "import json, pathlib, re, time; from longtail.board import import_archive; s = time.perf_counter();"
+            f"m = import_archive(pathlib.Path({str(file)!r}), root=pathlib.Path({name!r}) / 'root');"
+            "print(json.dumps({'seconds': round(time.perf_counter() - s, 2), 'rows': m['rows'],"
+            " 'resident_mb': int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1000}))"
+        )
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
 def site(archive: pathlib.Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         start = time.perf_counter()
@@ -173,13 +206,15 @@ def main() -> None:
     parser.add_argument("--archive", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path)
     given = parser.parse_args()
-    result = {"large_index": large_index(), "load": load()}
+    result = {"large_index": large_index(), "large_import": large_import(), "load": load()}
     if given.archive:
         result["site_with_archive"] = site(given.archive)
     checks = {
-        "index of 100,000 claims under 30 s": result["large_index"]["index_seconds"] < 30,
-        "board page under 100 ms (median)": result["large_index"]["board_page_median_ms"] < 100,
+        "index of 100,000 claims under 15 s": result["large_index"]["index_seconds"] < 15,
+        "board page under 50 ms (median)": result["large_index"]["board_page_median_ms"] < 50,
         "page under 200 kB": result["large_index"]["board_page_largest_kb"] < 200,
+        "import of 67,500 rows under 300 MB": result["large_import"]["resident_mb"] < 300
+        and result["large_import"]["rows"] == TASKS * ROWS,
         "no failed request": result["load"]["errors"] == 0,
         "no leak": result["load"]["resident_mb_after"] < result["load"]["resident_mb_before"] + 50
         # The server keeps up to 16 connections to its index; more would be a leak.

@@ -412,3 +412,30 @@ def test_colours_have_contrast_in_light_and_dark() -> None:
                 assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground, block[:20])
         assert contrast(colours["accent-ink"], colours["accent"]) >= 4.5
         assert contrast(colours["accent-ink"], colours["scratch"]) >= 4.5
+
+
+def test_a_long_board_is_filtered_and_sorted_as_a_whole_without_a_server(tmp_path: pathlib.Path) -> None:
+    rows = [row(f"M{i} </script>", 0, metrics={"Accuracy": f"{20 + i / 10:.1f}"}, paper_url=None) for i in range(230)]
+    import_archive(
+        write_archive(tmp_path / "t.json", [task("T", [dataset("Mine", ["Accuracy"], rows)])]), root=tmp_path
+    )
+    with build_index(tmp_path) as index:
+        first, script = render(index, "boards/mine.html"), render(index, "boards/mine.rows.js")
+        every = set(paths(index))
+        assert first is not None
+        assert script is not None
+        assert 'data-rows="mine.rows.js"' in first[1]
+        assert "</script" not in script[1]
+        found = json.loads(script[1].removeprefix("window.LONGTAIL_ROWS = ").removesuffix(";\n"))
+        assert len(found) == 230
+        assert found[0]["value"] == 42.9
+        for each in (found[0], found[150], found[229]):
+            page, _, anchor = each["path"].partition("#")
+            assert f"boards/{page}" in every
+            shown = render(index, f"boards/{page}")
+            assert shown is not None
+            assert f'id="{anchor}"' in shown[1]
+        # A server filters by itself.
+        live = render(index, "boards/mine.html", live=True)
+        assert live is not None
+        assert "data-rows" not in live[1]

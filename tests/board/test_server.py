@@ -409,3 +409,20 @@ def test_a_header_does_not_evade_the_limit(root: pathlib.Path, name: str) -> Non
             for i in range(8)
         ]
     assert statuses[-1] == 429
+
+
+def test_predictions_of_another_framework_can_be_uploaded(
+    client: TestClient, root: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    folder = run(tmp_path / "run")
+    stated = {"method": "kNN", "data": "digits-lt", "imbalance": 100, "selection": "last epoch"}
+    content = (folder / "predictions.npz").read_bytes()
+    files = [("submission", ("s.json", json.dumps(stated).encode())), ("predictions", ("predictions.npz", content))]
+    answer = client.post("/submit", files=files, data={"submitter": "Ada"})
+    assert answer.status_code == 202, answer.text
+    (waiting,) = (root / "queue").iterdir()
+    assert json.loads((waiting / "submission.json").read_text())["statement"]["method"] == "kNN"
+    (made,) = submit([waiting], root=root)
+    assert made["trusted"]
+    bad = [("submission", ("s.json", json.dumps({**stated, "data": "digit"}).encode())), files[1]]
+    assert "did you mean" in client.post("/submit", files=bad).text

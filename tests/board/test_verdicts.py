@@ -199,6 +199,10 @@ def verdicts_hold(judge: Callable[[float, float, int, float, int], str]) -> bool
     )
 
 
+def quantile(degrees: int) -> float:
+    return t_quantile(float(degrees))
+
+
 def test_wrong_verdicts_would_be_noticed() -> None:
     def right(published: float, mean: float, n: int, sd: float, degrees: int) -> str:
         return reproduction(published, mean, n, sd, degrees=degrees).word
@@ -212,11 +216,11 @@ def test_wrong_verdicts_would_be_noticed() -> None:
         return judge
 
     assert verdicts_hold(right)
-    assert verdicts_hold(variant(1.0, t_quantile, lambda interval: max(interval, 1.0)))
+    assert verdicts_hold(variant(1.0, quantile, lambda interval: max(interval, 1.0)))
     # The interval of the mean instead of one more run; the normal instead of t; tolerance added, not alternative.
-    assert not verdicts_hold(variant(0.0, t_quantile, lambda interval: max(interval, 1.0)))
+    assert not verdicts_hold(variant(0.0, quantile, lambda interval: max(interval, 1.0)))
     assert not verdicts_hold(variant(1.0, lambda _: 1.96, lambda interval: max(interval, 1.0)))
-    assert not verdicts_hold(variant(1.0, t_quantile, lambda interval: interval + 1.0))
+    assert not verdicts_hold(variant(1.0, quantile, lambda interval: interval + 1.0))
     assert not verdicts_hold(lambda *given: {"below": "above", "above": "below"}.get(right(*given), "agrees"))
 
 
@@ -225,7 +229,7 @@ def test_pooling() -> None:
     assert pooled is not None
     assert pooled == (pytest.approx(math.sqrt(2 / 3)), 3)
     assert pooled_sd([[1.0]]) is None
-    assert t_quantile(8) == pytest.approx(2.306, abs=1e-3)
+    assert t_quantile(8.0) == pytest.approx(2.306, abs=1e-3)
 
 
 def test_agreement_by_hand() -> None:

@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -222,6 +222,11 @@ class Content:
     def superseded(self) -> dict[str, str]:
         """Which claim stands for which earlier one."""
         return {claim.supersedes: claim.id for claim in self.claims if claim.supersedes}
+
+    @cached_property
+    def by_name(self) -> dict[str, Variant]:
+        """Variants by the addresses of their identifiers, names and aliases."""
+        return {slug(name): each for each in self.variants.values() for name in (*each.aliases, each.name, each.id)}
 
     def key(self, variant: Variant | None) -> Key | None:
         """The test set of a data set, if the scorer knows it."""
@@ -673,12 +678,7 @@ def _united(*parts: Content) -> Content:
 
 def find_variant(content: Content, name: str) -> Variant | None:
     """The variant that a data set's printed name stands for, by identifier, name or alias."""
-    return _variants_by_name(tuple(content.variants.values())).get(slug(name))
-
-
-@cache
-def _variants_by_name(variants: tuple[Variant, ...]) -> dict[str, Variant]:
-    return {slug(name): each for each in variants for name in (*each.aliases, each.name, each.id)}
+    return content.by_name.get(slug(name))
 
 
 def write_once(path: Path, data: bytes) -> None:

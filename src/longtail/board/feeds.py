@@ -15,6 +15,8 @@ from longtail.board.model import Board, Entry
 from longtail.board.reader import Index
 from longtail.board.values import clean, safe_url
 
+PAGE = 100
+"""Lines of a board on one page."""
 _COLUMNS = (
     "rank",
     "rank_high",
@@ -132,6 +134,39 @@ def _cell(value: object) -> str | int | float:
         return value
     text = clean(str(value)).replace("\r", " ").replace("\n", " ")
     return "'" + text if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+def as_script(name: str, value: object) -> str:
+    """A value as a script, for pages from a disk, which may not fetch."""
+    text = json.dumps(value, ensure_ascii=False)
+    # A closing tag or a line separator inside a string must not end the script.
+    for sign, code in (("<", "\\u003c"), (">", "\\u003e"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        text = text.replace(sign, code)
+    return f"window.{name} = {text};\n"
+
+
+def rows_script(index: Index, board: Board) -> str:
+    """All rows of a board with what they are filtered and sorted by, for the pages of the static edition."""
+    spelled = {each: standing for known in index.spellings(board.slug).values() for each, standing in known.items()}
+    rows = []
+    for place, entry in enumerate(index.entries(board.slug)):
+        page = "" if place < PAGE else f".page-{place // PAGE + 1}"
+        rows.append(
+            {
+                "track": entry.track,
+                "rank": entry.rank,
+                "method": clean(", ".join((entry.method, *entry.options)), 300),
+                "path": f"{board.slug}{page}.html#{entry.id}",
+                "value": entry.value,
+                "low": entry.low,
+                "high": entry.high,
+                "date": entry.date,
+                "extra": "yes" if entry.extra_data else "no",
+                "badge": entry.badge or "",
+                **{name: spelled.get(getattr(entry, name) or "", "") for name in ("backbone", "protocol", "selection")},
+            }
+        )
+    return as_script("LONGTAIL_ROWS", rows)
 
 
 def as_csv(index: Index, board: Board) -> str:

@@ -11,11 +11,12 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-
-import numpy as np
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from longtail.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def fingerprint(index: Tensor, target: Tensor) -> str:
     order = index.argsort(stable=True)
     digest = hashlib.sha256()
     for array in (index, target):
-        digest.update(array[order].numpy().astype(np.dtype("<i8")).tobytes())
+        digest.update(array[order].numpy().astype("<i8").tobytes())
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import datetime
 import hashlib
 import sqlite3
 import tempfile
@@ -251,7 +252,11 @@ class Rate:
 
 def _bodies(document: Any, form: FormData) -> dict[str, Any]:
     """A submission from the uploaded JSON, which is a submission or one record."""
-    if isinstance(document, dict) and "records" not in document:
+    if isinstance(document, dict) and "method" in document and "data" in document and "history" not in document:
+        # A statement about predictions of another framework, by itself.
+        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        document = {"schema": SCHEMA, "statement": document, "created": now.isoformat()}
+    if isinstance(document, dict) and "records" not in document and "statement" not in document:
         document = {"schema": SCHEMA, "records": [document], "created": document.get("started")}
     if not isinstance(document, dict):
         raise InputError("the upload: expected a JSON object")
@@ -268,7 +273,8 @@ def _files(document: dict[str, Any], contents: list[tuple[str, bytes]]) -> dict[
     for name, content in contents:
         if name == "predictions.npz" and len(contents) == 1:
             record = document["records"][0] if isinstance(document.get("records"), list) and document["records"] else {}
-            name = f"predictions-seed-{record.get('seed') if isinstance(record, dict) else None}.npz"
+            seed = 0 if "statement" in document else record.get("seed") if isinstance(record, dict) else None
+            name = f"predictions-seed-{seed}.npz"
         # Only this one form of name ever reaches the file system, so no path can.
         if not FILE_NAME.fullmatch(name):
             raise InputError(f"the upload: {name[:80]!r} is no file of a submission; call it predictions-seed-N.npz")

@@ -41,10 +41,12 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
     if root is not None and not Path(root).is_dir():
         raise InputError(f"{root} is no folder; make it, or leave it out for the shipped content alone")
     if root is not None:
-        with locked(Path(root)):
-            content = load(Path(root), [])
-            repair(Path(root), content)
-            findings = score_findings(Path(root), content)
+        try:
+            with locked(Path(root)):
+                repair(Path(root), load(Path(root), []))
+                findings = score_findings(Path(root), load(Path(root), []))
+        except PermissionError:  # A folder that cannot be written to cannot be repaired, and nobody writes to it.
+            findings = score_findings(Path(root), load(Path(root), []))
         if findings:
             raise InputError(f"{root}: {findings[0]} ({len(findings)} in all; longtail board verify lists them)")
     out.parent.mkdir(parents=True, exist_ok=True)

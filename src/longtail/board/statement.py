@@ -133,7 +133,7 @@ def _problem(field: Field, value: object) -> str | None:
     return None
 
 
-def known_variant(name: str, imbalance: float | None, content: Content) -> Variant:
+def known_variant(name: str, imbalance: float | int | None, content: Content) -> Variant:
     """The board's data set that a name and an imbalance stand for.
 
     Raises:

@@ -262,7 +262,7 @@ def reproduction(
         return Verdict("undecided", f"{num_seeds} seed{'s' * (num_seeds != 1)}; at least 3 are needed", gap)
     freedom = num_seeds - 1 if degrees is None else degrees
     scale = sd * math.sqrt(1 + 1 / num_seeds)
-    interval = t_quantile(freedom) * scale
+    interval = t_quantile(float(freedom)) * scale
     if scale > 0:
         from scipy.stats import t
 

@@ -56,7 +56,7 @@ def verify(root: Path, expect: str | None = None) -> list[str]:
     try:
         with locked(root):
             return _findings(root, expect)
-    except OSError:  # A folder that cannot be written to is not being written to.
+    except PermissionError:  # A folder that cannot be written to is not being written to.
         return _findings(root, expect)
 
 

@@ -144,11 +144,12 @@ def row_claims(
         identity = json.dumps(
             [variant.id, row["model_name"], row["paper_url"], row["paper_title"], metric, raw, row["paper_date"]]
         )
-        claim = _claim(task, variant, row, metric, raw, metrics, seen)
-        yield replace(claim, id="archive-" + hashlib.sha256(identity.encode()).hexdigest()[:16]), variant
+        name = "archive-" + hashlib.sha256(identity.encode()).hexdigest()[:16]
+        yield _claim(name, task, variant, row, metric, raw, metrics, seen), variant
 
 
 def _claim(
+    name: str,
     task: str,
     variant: Variant,
     row: dict[str, Any],
@@ -178,7 +179,7 @@ def _claim(
         flags.append("unsafe-link")
     backbone = _BACKBONE.search(row["model_name"])
     return Claim(
-        id="",
+        id=name,
         method=row["model_name"],
         dataset=variant.id,
         dataset_name=variant.name,

@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longtail.board.archive.claims import claims_of, row_claims
+from longtail.board.archive.claims import claims_of, row_claims, tables
 from longtail.board.archive.dumps import READERS, kind_of
 from longtail.board.archive.files import REFUSED
 from longtail.board.archive.layout import Refused, read_task, task_rows
 from longtail.board.archive.stream import stream_file
-from longtail.board.content import Content, load
+from longtail.board.content import Claim, Content, Variant, load
 from longtail.board.values import slug
 from longtail.errors import InputError
 
 _SHOWN = 20
+_ACROSS = 20_000
+"""Up to so many rows the summary also counts what shows only beside other rows; the index flags it for any number."""
 
 
 def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"file": str(path), "kind": kind, "elements": elements, "rows": rows, "refused": len(lost)}
     found["refused_first"] = [f"{each['place']}: {each['reason']}" for each in lost[:_SHOWN]]
     if kind == "tables":
-        found |= {"tasks": elements, **_summary(root, content, path)}
+        found |= {"tasks": elements, **_summary(root, content, path, rows <= _ACROSS)}
     return found
 
 
@@ -113,12 +115,20 @@ def _task(given: Any, where: str, refused: Refused, content: Content) -> dict[st
     return task
 
 
-def _summary(root: Path, content: Content, path: Path) -> dict[str, Any]:
+def _summary(root: Path, content: Content, path: Path, across: bool) -> dict[str, Any]:
     flags: dict[str, int] = defaultdict(int)
     boards, unreadable = set(), 0
-    for claim, _ in claims_of(root, content, only=path):
+    claims = claims_of(root, content, only=path) if across else _one_by_one(root, content, path)
+    for claim, _ in claims:
         boards.add((claim.dataset, claim.measure))
         unreadable += claim.value is None
         for flag in claim.flags:
             flags[flag] += 1
     return {"boards": len(boards), "unreadable": unreadable, "flags": dict(sorted(flags.items()))}
+
+
+def _one_by_one(root: Path, content: Content, path: Path) -> Iterator[tuple[Claim, Variant]]:
+    """The claims of a large file, none of them kept."""
+    for task in tables(root, path):
+        for name, entry, row in task_rows(task):
+            yield from row_claims(name, entry, row, content)

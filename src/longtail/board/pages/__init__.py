@@ -46,6 +46,7 @@ _FEEDS: dict[str, tuple[str, Callable[[Index, Board], str]]] = {
     "json": ("application/json", feeds.as_json),
     "atom": ("application/atom+xml", feeds.as_atom),
     "svg": ("image/svg+xml", feeds.badge_svg),
+    "rows.js": ("text/javascript", feeds.rows_script),
 }
 _STATIC = {"style.css": "text/css", "board.js": "text/javascript", "favicon.svg": "image/svg+xml"}
 _HTML = "text/html; charset=utf-8"
@@ -80,7 +81,9 @@ def render(
     if path.startswith("static/") and path.removeprefix("static/") in _STATIC:
         name = path.removeprefix("static/")
         return _STATIC[name], files("longtail.board").joinpath("static", name).read_text("utf-8")
-    if found := re.fullmatch(r"boards/([a-z0-9-]{1,200})(?:\.page-(\d{1,6}))?\.(html|csv|json|atom|svg)", path):
+    if found := re.fullmatch(
+        r"boards/([a-z0-9-]{1,200})(?:\.page-(\d{1,6}))?\.(html|csv|json|atom|svg|rows\.js)", path
+    ):
         name, number, kind = found[1], int(found[2] or 1), found[3]
         if kind == "html":
             if found[2] is None and query and query.get("page", "").isdecimal():

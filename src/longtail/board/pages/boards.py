@@ -11,14 +11,14 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from longtail.board import charts
+from longtail.board.feeds import PAGE
 from longtail.board.model import TRACK_ORDER, Board, Entry
 from longtail.board.pages.template import fill, near
 from longtail.board.ranking import published_against_measured
 from longtail.board.reader import FILTERS, Index
 from longtail.board.values import slug
 
-ROWS = 100
-"""Lines of a board on one page."""
+ROWS = PAGE
 SOTA = 250
 OTHERS = 4
 """Further metrics that a board shows beside its own."""
@@ -108,6 +108,7 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         chosen=chosen,
         shown_total=len(shown),
         complete=pages == 1 and not chosen,
+        rows_script=f"{name}.rows.js" if pages > 1 and not live else None,
         page=page,
         pages=pages,
         page_links=links,

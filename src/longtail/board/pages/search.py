@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from longtail.board.feeds import as_script
 from longtail.board.pages.template import fill
 from longtail.board.reader import Index
 from longtail.board.values import clean
@@ -22,11 +21,5 @@ def missing(live: bool, path: str, message: str | None = None) -> str:
 
 def search_script(index: Index) -> str:
     """Titles for the search of the static site, as a script, because a page from a file may not fetch."""
-    text = json.dumps(
-        [[title[:140], kind, path, names[:200]] for title, kind, path, names in index.search_documents()],
-        ensure_ascii=False,
-    )
-    # A closing tag or a line separator inside a string must not end the script.
-    for sign, code in (("<", "\\u003c"), (">", "\\u003e"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
-        text = text.replace(sign, code)
-    return f"window.LONGTAIL_SEARCH = {text};\n"
+    found = [[title[:140], kind, path, names[:200]] for title, kind, path, names in index.search_documents()]
+    return as_script("LONGTAIL_SEARCH", found)

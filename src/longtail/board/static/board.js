@@ -15,7 +15,47 @@
   }
 
   const filters = document.querySelector("form.filters[data-complete]");
-  if (filters && (filters.dataset.complete === "1" || location.protocol === "file:")) {
+  if (filters && filters.dataset.rows) {
+    // A board of several pages: filters and sorting act on all its rows, which come as a script of their own.
+    const all = document.getElementById("all-rows"), pages = [...document.querySelectorAll("[data-track], nav.pages")];
+    let loading = null;
+    const load = () => loading ||= new Promise((done) => {
+      const script = document.createElement("script");
+      script.src = filters.dataset.rows;
+      script.addEventListener("load", () => done(window.LONGTAIL_ROWS || []));
+      document.head.append(script);
+    });
+    const show = async (everything) => {
+      const wanted = [...new FormData(filters)].filter(([, value]) => value);
+      const open = everything || wanted.length > 0;
+      all.hidden = !open;
+      for (const part of pages) part.hidden = open;
+      if (!open) return;
+      const rows = await load();
+      const found = rows.filter((row) => wanted.every(([name, value]) => row[name] === value));
+      const names = new Map([...filters.querySelectorAll("[name=badge] option")].map((each) => [each.value, each.textContent]));
+      const fixed = (value) => value === null ? "–" : value.toFixed(2);
+      all.querySelector("tbody").replaceChildren(...found.map((row) => {
+        const line = document.createElement("tr"), anchor = document.createElement("a");
+        anchor.href = row.path;
+        anchor.textContent = row.method;
+        const cells = [row.rank ?? "–", anchor, fixed(row.value), row.low === null ? "–" : `[${fixed(row.low)}, ${fixed(row.high)}]`,
+          row.track, row.backbone || "–", row.date || "–", names.get(row.badge) || row.badge || "–"];
+        cells.forEach((content, place) => {
+          const cell = document.createElement("td");
+          if ([0, 2, 3].includes(place)) cell.className = "num";
+          cell.append(content);
+          line.append(cell);
+        });
+        return line;
+      }));
+      filters.querySelector("output").textContent = `${found.length} of ${rows.length} shown`;
+    };
+    filters.addEventListener("submit", (event) => { event.preventDefault(); show(false); });
+    filters.addEventListener("change", () => show(false));
+    filters.querySelector("button.all").addEventListener("click", () => show(true));
+    filters.querySelector("button[type=submit]").hidden = true;
+  } else if (filters && filters.dataset.complete === "1") {
     const rows = [...document.querySelectorAll("table.board tbody tr")];
     const apply = (event) => {
       if (event) event.preventDefault();
