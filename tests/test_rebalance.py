@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from longtail.recipes.adjustments import SubtractLogPrior
 from torch import Tensor
 
 from longtail import results
 from longtail.data import load
 from longtail.errors import InputError
 from longtail.losses import balanced_softmax, cross_entropy
-from longtail.methods import by_name, protocol_for
+from longtail.methods import recipe
 from longtail.rebalance import LogitAdjustment
-from longtail.training import loop, restore
+from longtail.training import restore
 from longtail.training.compute import Compute
 from longtail.training.passes import outputs
+from longtail.training.run import train
 
 COUNTS = torch.tensor([900, 90, 10])
 
@@ -97,21 +96,16 @@ def test_what_it_cannot_be_fitted_on_is_refused() -> None:
         LogitAdjustment().predict(torch.zeros(1, 3))
 
 
-def test_the_description_builds_the_same(tmp_path: pathlib.Path) -> None:
-    """In a run, it is applied to the stored test logits and to nothing else."""
+def test_in_a_run_it_is_applied_to_the_test_logits_and_to_nothing_else(tmp_path: pathlib.Path) -> None:
     data = load("digits-lt", imbalance=20)
-    protocol, compute = protocol_for(data, epochs=3), Compute("cpu", "float32", compiled=False)
+    compute = Compute("cpu", "float32", compiled=False)
     for name in ("ce", "logit-adjustment-post-hoc@tau=1.5"):
-        loop.train(
-            by_name(name, protocol), data, seed=0, out=tmp_path / name, store=tmp_path / "stages", compute=compute
-        )
+        made = recipe(name, data, epochs=3)
+        train(made, data, seed=0, out=tmp_path / name, store=tmp_path / "stages", compute=compute)
     plain, adjusted = (results.read(tmp_path / name) for name in ("ce", "logit-adjustment-post-hoc@tau=1.5"))
-    logits = outputs(restore.network_of(plain, data), data.test, data).logits
+    logits = outputs(restore.restored(plain, data), data.test, data).logits
     assert torch.equal(plain.prediction, logits.argmax(dim=1))
     by_hand = (logits - 1.5 * (data.counts / data.counts.sum()).log()).argmax(dim=1)
     assert torch.equal(adjusted.prediction, by_hand)
     assert not torch.equal(plain.prediction, adjusted.prediction)
     assert adjusted.record.history == plain.record.history
-    built = SubtractLogPrior(tau=1.5).build(data.counts)
-    assert torch.equal(built.predict(logits), by_hand)
-    assert dataclasses.asdict(SubtractLogPrior()) == {"tau": 1.0}

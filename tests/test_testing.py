@@ -270,7 +270,8 @@ def test_no_sampler_is_forgotten():
         if inspect.isclass(getattr(samplers, name))
         and "target" in inspect.signature(getattr(samplers, name)).parameters
     }
-    assert public <= set(OWN_SAMPLERS)
+    # A subset scores the training set before it has an epoch: tests/samplers/test_subset.py.
+    assert public - {"InformativeSubset"} <= set(OWN_SAMPLERS)
 
 
 class Good:

@@ -105,7 +105,7 @@ def test_a_tree_of_runs_is_rescored_and_reported(
     assert run("report tree/ce/0 tree/balanced-softmax", monkeypatch) == 0
     assert "balanced-softmax" in capsys.readouterr().out
     assert run("report tree --against crt", monkeypatch) == 2
-    assert "--against 'crt' is no row here: balanced-softmax, ce" in capsys.readouterr().err
+    assert "--against 'crt' is no row here: ce, balanced-softmax" in capsys.readouterr().err
 
     path = pathlib.Path("tree/ce/1/record.json")
     record = json.loads(path.read_text())

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from longtail import dpp, samplers
+from longtail.data import selection
 from longtail.errors import InputError
-from longtail.samplers import informative, selection
+from longtail.samplers import informative
+from longtail.samplers import selection as ways
 from oracles import law
 from oracles.dpp import p_value
 
@@ -157,4 +159,4 @@ def test_a_selection_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
 
 
 def test_every_way_is_known() -> None:
-    assert set(selection.WAYS) == {"diverse", "greedy", "ip-dpp", "uniform"}
+    assert set(ways.WAYS) == {"diverse", "greedy", "ip-dpp", "uniform"}

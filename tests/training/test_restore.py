@@ -146,7 +146,10 @@ def test_the_state_of_another_run_is_refused(
         ),
         ({"no name": 1}, "a stored part has a name, arguments and a source"),
         ({"name": "longtail.models:cifar_resnet", "arguments": 3, "source": ""}, "are no object"),
-        ({"name": "net.py:Net", "arguments": {}, "source": "0" * 64}, "is never run because a file names it"),
+        (
+            {"name": "net.py:Unnamed", "arguments": {}, "source": "0" * 64},
+            "is never run because a file names it",
+        ),
     ],
 )
 def test_an_unknown_model_is_refused(

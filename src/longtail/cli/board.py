@@ -181,7 +181,7 @@ def board_paper(
 ) -> None:
     """Write a paper's file with its questions and facets empty (new), or say what it lacks (check; exit status 1).
 
-    Example: longtail board paper new --arxiv 2007.07314 --title "Long-tail learning via logit adjustment" --root board
+    Example: longtail board paper new --bibtex paper.bib --root board
     """
     from longtail.board.writing import check_paper, new_paper
 

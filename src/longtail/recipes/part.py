@@ -81,8 +81,9 @@ class Part:
 
     Example:
         >>> from longtail import losses
-        >>> part(losses.logit_adjusted_cross_entropy, tau=0.5)
-        Part(name='longtail.losses:logit_adjusted_cross_entropy', arguments=(('tau', 0.5),), source='')
+        >>> made = part(losses.logit_adjusted_cross_entropy, tau=0.5)
+        >>> made.name, made.arguments[0]
+        ('longtail.losses:logit_adjusted_cross_entropy', ('tau', 0.5))
         >>> part(losses.logit_adjusted_cross_entropy) == part(losses.logit_adjusted_cross_entropy, tau=1.0)
         True
     """
@@ -293,7 +294,7 @@ def plain(value: Any) -> Any:
     Example:
         >>> from longtail import losses
         >>> plain(part(losses.focal))
-        {'name': 'longtail.losses:focal', 'arguments': {'gamma': 2.0}, 'source': ''}
+        {'name': 'longtail.losses:focal', 'arguments': {'gamma': 2.0, ...}, 'source': ''}
     """
     if isinstance(value, Part):
         return {"name": value.name, "arguments": {k: plain(v) for k, v in value.arguments}, "source": value.source}

@@ -365,7 +365,7 @@ def written(made: Part, *, every: bool = False) -> str:
     Example:
         >>> from longtail import losses
         >>> written(part(losses.focal, gamma=1.0)), written(part(losses.focal)), written(part(losses.focal), every=True)
-        ('focal@gamma=1.0', 'focal', 'focal@gamma=2.0')
+        ('focal@gamma=1.0', 'focal', 'focal@gamma=2.0,label-smoothing=0.0,ignore-index=-100')
     """
     defaults: dict[str, Any] = {}
     if not every:

@@ -19,6 +19,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -543,7 +544,7 @@ def _array(archive: zipfile.ZipFile, name: str, where: str) -> Tensor:
     raw = archive.read(name)
     stream = io.BytesIO(raw)
     values = None
-    with contextlib.suppress(ValueError, KeyError, SyntaxError, TypeError, MemoryError, RecursionError):
+    with contextlib.suppress(ValueError, KeyError, SyntaxError, TypeError, MemoryError, RecursionError, TokenError):
         if np.lib.format.read_magic(stream) == (1, 0):
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
             integers = dtype.kind in "iu" and len(shape) == 1

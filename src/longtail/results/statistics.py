@@ -343,7 +343,7 @@ def seed_part(between: float, alone: float, freedom: float) -> float:
     return max(float(between) - kept * float(alone), 0.0)
 
 
-def t_quantile(freedom: float, level: float = LEVEL) -> float:
+def t_quantile(freedom: float | int, level: float = LEVEL) -> float:
     """Return the standard errors on either side of a mean that hold a share ``level`` of Student's t.
 
     Example:

@@ -36,7 +36,7 @@ def select(
             out), or ``uniform``, the control.
         target: (N,), the classes.
         k: items per class, a number or one for each class.
-        generator: of the draw; not used by ``greedy``.
+        generator: random stream of the draw; not used by ``greedy``.
         features: (N, D), of a trained or pre-trained network.
         probability: (N,), of the true label.
         log_probability: (N,), its logarithm: the better input.

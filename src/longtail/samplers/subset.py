@@ -28,8 +28,8 @@ class InformativeSubset:
     Args:
         target: (N,) classes of the training images.
         counts: (K,) images of each class.
-        generator: of the order of the epochs.
-        subset_generator: of the subsets; a stream of its own, so arms that hold the same subset train alike.
+        generator: random stream of the order of the epochs.
+        subset_generator: random stream of the subsets, one of its own, so arms that hold the same subset train alike.
         arm: how the subset is chosen; ``uniform`` is also the law of the released sampler.
         k: images of each class, classes of at most k whole; None for the rule min(10 * smallest class, N_c).
         resample_every: epochs between draws.
@@ -42,6 +42,17 @@ class InformativeSubset:
 
     Raises:
         InputError: a number below 1, or an option of the arm ip-dpp given to another.
+
+    Example:
+        >>> sampler = InformativeSubset(
+        ...     torch.tensor([0] * 30 + [1] * 2),
+        ...     counts=torch.tensor([30, 2]),
+        ...     generator=torch.Generator().manual_seed(0),
+        ...     subset_generator=torch.Generator().manual_seed(1),
+        ...     arm="uniform",
+        ... )
+        >>> len(sampler)  # nothing is drawn before start_epoch
+        0
 
     References:
         Lin and Yuan, Long-Tailed Recognition via Information-Preservable Two-Stage Learning, NeurIPS 2025, Section 4.
@@ -121,11 +132,19 @@ class InformativeSubset:
         self._seconds = {"scoring_seconds": scored - clock, "drawing_seconds": drawn - scored}
 
     def history(self) -> dict[str, float]:
-        """Seconds that scoring and drawing took before this epoch."""
+        """Return the seconds that scoring and drawing took before this epoch.
+
+        Returns:
+            ``scoring_seconds`` and ``drawing_seconds``, 0 where nothing was drawn.
+        """
         return self._seconds
 
     def draw(self) -> Int[Tensor, " n"]:
-        """Return the subset in random order."""
+        """Return the subset in random order.
+
+        Returns:
+            Indices (n,).
+        """
         order = torch.randperm(len(self.index), generator=self._generator, device=self._generator.device)
         return self.index[order.to(self.index.device)]
 
@@ -136,9 +155,17 @@ class InformativeSubset:
         return len(self.index)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must hold besides the generators."""
+        """Return what a checkpoint must hold besides the generators.
+
+        Returns:
+            The subset.
+        """
         return {"index": self.index}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up the subset of a checkpoint."""
+        """Take up the subset of a checkpoint.
+
+        Args:
+            state: what ``state_dict`` returned.
+        """
         self.index = state["index"].to(self.index.device)
