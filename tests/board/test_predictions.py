@@ -133,7 +133,7 @@ ATTACKS = {
     ),
     "a number beyond 64 bits": (
         lambda: npz(**{**good(), "index": np.full(6, 2**64 - 1, dtype=np.uint64)}),
-        "no 64-bit integer",
+        "one vector of|64",
     ),
     "a name twice": (lambda: zipped(members()).replace(b"target.npy", b"index.npyx"), "exactly the arrays|is damaged"),
 }
