@@ -142,6 +142,13 @@ def confusion(target: Labels, prediction: Labels, num_classes: int) -> Int[Tenso
         tensor([[1, 1],
                 [0, 1]])
     """
+    target, prediction = _pair(target, prediction, num_classes)
+    pair = target * num_classes + prediction
+    return torch.bincount(pair, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def _pair(target: Labels, prediction: Labels, num_classes: int) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+    """True and predicted classes (N,), checked."""
     target, prediction = _classes(target, "target"), _classes(prediction, "prediction")
     if len(target) != len(prediction):
         raise InputError(f"target has {len(target)} classes and prediction {len(prediction)}: give one for each item")
@@ -151,8 +158,7 @@ def confusion(target: Labels, prediction: Labels, num_classes: int) -> Int[Tenso
             raise InputError(
                 f"{name} holds class {wrong}; with {num_classes} classes it must be 0 to {num_classes - 1}"
             )
-    pair = target.long() * num_classes + prediction.long()
-    return torch.bincount(pair, minlength=num_classes**2).view(num_classes, num_classes)
+    return target.long(), prediction.long()
 
 
 def evaluate(
@@ -188,8 +194,12 @@ def evaluate(
     if len(target) == 0:
         raise InputError("there is nothing to score: the target is empty")
     counts = as_counts(counts)
-    matrix = confusion(target, prediction, len(counts)).double()
-    correct, support, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
+    target, prediction = _pair(target, prediction, len(counts))
+    # Never the whole matrix of classes by classes: with 8,142 classes it would take half a gigabyte.
+    correct, support, predicted = (
+        torch.bincount(classes, minlength=len(counts)).double()
+        for classes in (target[target == prediction], target, prediction)
+    )
     occurs = support > 0
     recall = correct / support  # nan where a class does not occur
     present = recall[occurs]
