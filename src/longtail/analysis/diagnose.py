@@ -60,7 +60,8 @@ def diagnose(
             chosen = torch.randperm(len(target), generator=seeds.generator(0, "map", split))[:SHOWN]
             points.append((output.features[chosen], target[chosen]))
         together = torch.cat([features for features, _ in points])
-        positions = projection(together, generator=seeds.generator(0, "projection"))
+        near = max(1.0, min(30.0, (len(together) - 1) / 3))  # a third of a small set, the usual 30 of a large one
+        positions = projection(together, generator=seeds.generator(0, "projection"), perplexity=near)
         (_, train_target), (_, test_target) = points
         train_half, test_half = torch.split(positions, [len(train_target), len(test_target)])
         maps[name] = (Points(train_half, train_target), Points(test_half, test_target))
