@@ -118,9 +118,9 @@ def test_both_halves_of_a_row_share_one_map(
     drawn: list[tuple[int, int]] = []
     plain = diagnose.projection
 
-    def projection(features: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    def projection(features: torch.Tensor, **options: object) -> torch.Tensor:
         projected.append(len(features))
-        return plain(features, generator=generator)
+        return plain(features, **options)
 
     def figure(maps: dict[str, tuple[diagnose.Points, diagnose.Points]], **arguments: object) -> object:
         for halves in maps.values():
