@@ -104,7 +104,7 @@ def of(function: Callable[..., Any]) -> Found:
         )
     if home is not function:
         raise InputError(f"{name}: hand over a function or a class, or name the object by file.py:attribute")
-    if module is None or path is None or home.__module__ == "__main__" or "<" in home.__qualname__:
+    if module is None or path is None or home.__module__ == "__main__" or "<" in name:
         return _remember(Found(function, name, hashlib.sha256(_text(function, name, set()).encode()).hexdigest()), None)
     return _remember(Found(function, name, _source_of_module(module, name)), name)
 
