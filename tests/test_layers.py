@@ -27,7 +27,7 @@ ALLOWED = {
     "data": {"counts", "augment"},
     "rebalance": {"counts", "losses", "metrics"},
     "results": {"counts", "metrics", "data"},
-    "testing": {"counts", "losses", "samplers", "data", "models", "recipes"},
+    "testing": {"counts", "losses", "samplers", "data", "methods", "recipes", "training"},
     "recipes": {"augment", "losses", "models", "samplers"},
     "methods": {"augment", "data", "losses", "models", "rebalance", "recipes", "samplers"},
     "training": {"augment", "data", "metrics", "models", "recipes", "results"},

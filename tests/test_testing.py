@@ -5,6 +5,7 @@ import functools
 import inspect
 import random
 import re
+import time
 import types
 
 import numpy as np
@@ -20,12 +21,14 @@ from longtail.testing import (
     check_loss,
     check_model,
     check_objective,
+    check_recipe,
     check_sampler,
     dataset_checks,
     loss_checks,
     model_checks,
     objective_checks,
     parametrize_with_checks,
+    recipe_checks,
     sampler_checks,
 )
 
@@ -806,3 +809,20 @@ def test_bad_models_are_rejected_with_the_reason(bad):
 def test_a_model_of_other_classes_is_rejected():
     with pytest.raises(ContractError, match=r"logits \(4, 4\) for 4 images; they are \(4, D\) and \(4, 9\)"):
         check_model(Network(), num_classes=9, image=(1, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["ce", "logit-adjustment@tau=0.5", "ip-dpp@arm=uniform"])
+def test_recipes_keep_their_promises(name: str) -> None:
+    check_recipe(name)
+
+
+def drawing_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Draws from the clock, not from a generator."""
+    return torch.nn.functional.cross_entropy(logits, target, reduction="none") * (1 + time.perf_counter_ns() % 97 / 97)
+
+
+def test_a_recipe_that_breaks_a_promise_is_named() -> None:
+    checks = {check.promise: check for check in recipe_checks(drawing_loss)}
+    checks["is the same every time"]()
+    with pytest.raises(ContractError, match="the same seed gave other numbers"):
+        checks["gives the same numbers from the same seed"]()
