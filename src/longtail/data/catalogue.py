@@ -26,7 +26,15 @@ ENTRIES = (
 
 
 def names() -> tuple[str, ...]:
-    """The names that ``load`` takes; PATH stands for a path."""
+    """The names that ``load`` takes; PATH stands for a path.
+
+    Returns:
+        The names as they are typed, such as ``digits-lt`` or ``folder:PATH``.
+
+    Example:
+        >>> names()[:3]
+        ('digits-lt', 'cifar10-lt', 'cifar100-lt')
+    """
     return tuple(name for name, _, _ in ENTRIES)
 
 
@@ -66,6 +74,9 @@ def load(
         drop_duplicates: an index list (a text file) of copies to leave out; made if it is not there. Of equal images of
             one class one stays, in the test split if it is there; of a picture under two classes none does.
         notify: called while a folder is read, with how many pictures are decoded and how many there are.
+
+    Returns:
+        The data set to train on: splits of images (N, C, H, W) with their classes, (K,) counts, and a fingerprint.
 
     Raises:
         InputError: an unknown name, values out of range, files that are missing or damaged, a class without images.

@@ -22,23 +22,37 @@ from longtail.shapes import Int, UInt8
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a loader reads, before anything is drawn from it.
+    """A data set as a loader reads it, before anything is drawn from it.
 
     Args:
-        name: as in records; without the folders of a path, so that two machines agree.
+        name: what records call it; without the folders of a path, so that two machines agree.
         train: everything there is to train on.
-        test: left as it is, whatever is drawn.
-        class_names: in the order of the class numbers.
-        imbalance: of the subset that is drawn when none is asked for; None: the set keeps its own images.
+        test: images to test on; left as they are, whatever is drawn.
+        class_names: K names, in the order of the class numbers.
+        imbalance: largest over smallest class of the subset that is drawn when none is asked for; None: the set keeps
+            its own images.
         largest: images of the largest class of a drawn subset; None: as many as the classes allow.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
-        mean: of each channel in [0, 1]; None: computed from the training images.
-        std: likewise.
+        mean: C means, one for each channel, of pixels scaled to [0, 1]; None: computed from the training images.
+        std: C standard deviations, likewise.
         drawn: ``train`` is the de-facto subset of ``imbalance`` already; nothing more is drawn from it.
         notes: what was done to the images that a reader of the numbers should know.
-        validation: of its own; None: carved from train if one is asked for.
-        rule: by which ``test`` was held out of one pool, where it kept copies on one side and mattered.
+        validation: the set's own validation images; None: carved from train if some are asked for.
+        rule: name of the rule by which ``test`` was held out of one pool, if keeping copies of an image on one side
+            changed it; else empty.
+
+    Example:
+        >>> images, target = torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.arange(2).repeat(20)
+        >>> whole = Split(images, target, torch.arange(40))
+        >>> source = Source(
+        ...     "mine",
+        ...     train=whole.at(torch.arange(32)),
+        ...     test=whole.at(torch.arange(32, 40)),
+        ...     class_names=("cat", "dog"),
+        ... )
+        >>> len(source.train), len(source.test)
+        (32, 8)
     """
 
     name: str
@@ -62,7 +76,7 @@ class Data:
     """A data set with an identity, ready to train on.
 
     Args:
-        name: of the data set, without folders.
+        name: what records call the data set, without folders.
         train: the training images.
         test: the test images; nothing is ever carved from them.
         validation: carved from train per class, or the set's own; None if there is none.
@@ -71,14 +85,21 @@ class Data:
         fingerprint: equal exactly when index list, labels, pixels and rule are (``longtail.data.fingerprint``).
         imbalance: the factor that was asked for, or the set's own largest over smallest class if nothing was drawn.
         profile: how a drawn subset's counts fall; None for a set that keeps its own images.
-        split_seed: from which the subset was drawn; None for a set that keeps its own images.
-        validation_share: carved from each training class, 0 if nothing was.
+        split_seed: seed from which the subset was drawn; None for a set that keeps its own images.
+        validation_share: share carved from each training class, 0 if nothing was.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
-        mean: of each channel, of pixels scaled to [0, 1].
-        std: likewise.
+        mean: C means, one for each channel, of pixels scaled to [0, 1].
+        std: C standard deviations, likewise.
         notes: what was done to the images that a reader of the numbers should know.
-        rule: by which a held-out split kept copies on one side; empty where that changed nothing.
+        rule: name of the rule by which a held-out split kept copies of an image on one side; empty where that changed
+            nothing.
+
+    Example:
+        >>> from longtail.data import load
+        >>> data = load("digits-lt", imbalance=100)
+        >>> data.num_classes, int(data.counts.sum()), len(data.train), len(data.test)
+        (10, 242, 242, 740)
     """
 
     name: str
@@ -101,7 +122,7 @@ class Data:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """K, the number of classes."""
         return len(self.class_names)
 
 
@@ -110,16 +131,30 @@ def draw(
 ) -> Data:
     """Draw the long-tailed subset and the validation split, and say what came out.
 
+    Use it for a data set that a loader of your own reads; ``load`` does it for the sets that have a name.
+
     Args:
-        source: what was read.
-        imbalance: largest over smallest class; None: what the source says.
-        profile: how the sizes fall from the largest class to the smallest.
-        split_seed: of the subset, and of its validation split.
+        source: data set as it was read.
+        imbalance: largest over smallest class, from 1; None: what the source says.
+        profile: how the sizes fall from the largest class to the smallest: ``exponential``, ``step`` or ``pareto``.
+        split_seed: seed of the subset, and of its validation split.
         validation: share of each training class to hold out, in [0, 1). Each class gives the nearest whole number, at
             least one image, but keeps at least one: a class with a single image has none in the validation split.
 
+    Returns:
+        The data set to train on: the drawn images, those held out, the source's test images, and their fingerprint.
+
     Raises:
         InputError: values out of range, or a class left without images.
+
+    Example:
+        >>> pixels = torch.arange(44, dtype=torch.uint8).view(44, 1, 1, 1).expand(-1, 1, 8, 8)
+        >>> whole = Split(pixels, torch.arange(2).repeat(22), torch.arange(44))
+        >>> train, test = whole.at(torch.arange(40)), whole.at(torch.arange(40, 44))
+        >>> source = Source("mine", train, test, class_names=("cat", "dog"))
+        >>> data = draw(source, imbalance=5, profile="exponential", split_seed=0, validation=0.25)
+        >>> data.counts.tolist(), len(data.validation), len(data.test)
+        ([15, 3], 6, 4)
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation {validation:g}: the share of the training images to hold out, from 0 to below 1")
@@ -249,6 +284,15 @@ def channel_statistics(images: UInt8[Tensor, "N C H W"]) -> tuple[tuple[float, .
 
     The sums are of integers, so that two machines agree to the last bit. A channel of one value has a standard
     deviation of 1 here, so that dividing by it leaves the channel as it is.
+
+    Args:
+        images: (N, C, H, W) uint8, at least one image.
+
+    Returns:
+        C means and C standard deviations.
+
+    Raises:
+        ZeroDivisionError: no images.
 
     Example:
         >>> channel_statistics(torch.tensor([0, 255, 0, 255], dtype=torch.uint8).view(1, 1, 2, 2))

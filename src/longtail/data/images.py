@@ -11,13 +11,21 @@ from longtail.shapes import Int, UInt8
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images with their classes.
+    """Images with their classes and their places in the original list.
 
     Args:
         images: (N, C, H, W) uint8, C = 1 or 3.
         target: (N,) int64 class numbers.
         index: (N,) int64, where each image stands in its original file or list.
         listing: the name of each image of the original list, by ``index``; None where images have no names.
+
+    Example:
+        >>> import torch
+        >>> images, target = torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 1])
+        >>> split = Split(images, target, torch.arange(3), listing=("a/1.png", "b/2.png", "b/3.png"))
+        >>> part = split.at(torch.tensor([2, 0]))
+        >>> part.target.tolist(), part.name(0)
+        ([1, 0], 'b/3.png')
     """
 
     images: UInt8[Tensor, "N C H W"]
@@ -29,10 +37,30 @@ class Split:
         return len(self.target)
 
     def at(self, positions: Int[Tensor, " n"]) -> Split:
-        """The split of the images at ``positions``, in that order."""
+        """Return the split of the images at some positions, in that order.
+
+        Args:
+            positions: (n,) int64, from 0 to N - 1; one may occur several times.
+
+        Returns:
+            The n images, with the index and the listing that they have here.
+
+        Raises:
+            IndexError: a position out of range.
+        """
         return Split(self.images[positions], self.target[positions], self.index[positions], self.listing)
 
     def name(self, position: int) -> str:
-        """What to call the image at ``position``: its path below the folder, or its number in the original list."""
+        """Name the image at a position, as messages to the user do.
+
+        Args:
+            position: place in this split, from 0 to N - 1.
+
+        Returns:
+            The path below the folder, or ``image`` with the number in the original list.
+
+        Raises:
+            IndexError: a position out of range.
+        """
         number = int(self.index[position])
         return f"image {number}" if self.listing is None else self.listing[number]

@@ -34,13 +34,13 @@ def sample_groups(
     Use it for many small ground sets, where as many calls of ``sample`` would take several times as long.
 
     Args:
-        features: the groups' rows, one group after another.
-        lengths: rows of each group.
-        k: items of each set; None for sets of any size.
-        generator: on the CPU or on the features' device; None for torch's default.
+        features: (M, D), the groups' rows, one group after another.
+        lengths: (G,), rows of each group.
+        k: (G,), items of each set; None for sets of any size.
+        generator: random generator on the CPU or on the features' device; None for torch's default.
 
     Returns:
-        True where an item is in its group's set.
+        (M,), true where an item is in its group's set, on the features' device.
 
     Raises:
         InputError: the lengths do not add up, or k is more than the rank of a group.

@@ -168,6 +168,9 @@ def information_kernel(
         strength: the odds d_i of every item are raised to this power: L_ij = S_ij (d_i d_j)^((strength - 1) / 2), so
             P(Y) is proportional to det(S_Y) * prod_Y d_i^(strength - 1). 1 is the paper; more prefers hard items more.
 
+    Returns:
+        The kernel of the N items, its diagonal and its factor (N,) in float64.
+
     Raises:
         InputError: both or neither given, or a value is NaN or out of range (its index is named).
 

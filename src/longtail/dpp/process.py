@@ -38,10 +38,10 @@ def sample(
     Args:
         kernel: L.
         k: the number of items; None for a set of any size.
-        generator: on the CPU or on the kernel's device; None for torch's default.
+        generator: random generator on the CPU or on the kernel's device; None for torch's default.
 
     Returns:
-        The items, in ascending order, on the kernel's device.
+        (k,), the items in ascending order, on the kernel's device.
 
     Raises:
         InputError: k is negative or no whole number, or no subset of k items has positive probability. A diagonal that
@@ -82,7 +82,7 @@ def sample_masks(
         kernel: L.
         draws: how many.
         k: the number of items; None for sets of any size.
-        generator: on the CPU or on the kernel's device; None for torch's default.
+        generator: random generator on the CPU or on the kernel's device; None for torch's default.
 
     Returns:
         (draws, N), on the kernel's device.
@@ -134,12 +134,12 @@ def log_prob(
 
     Args:
         kernel: L.
-        items: distinct, in any order; leading dimensions are several sets.
-        k: as in ``sample``: None for the process over sets of any size, else the number of items.
+        items: (..., k) distinct items, in any order; leading dimensions are several sets.
+        k: number of items, as in ``sample``; None for the process over sets of any size.
 
     Returns:
-        In nats, float64; -inf for a set that cannot be drawn. Gradients pass to the kernel's diagonal and factor, its
-        features or its matrix, and from an information kernel to its probabilities.
+        (...), in nats, float64; -inf for a set that cannot be drawn. Gradients pass to the kernel's diagonal and
+        factor, its features or its matrix, and from an information kernel to its probabilities.
 
     Raises:
         InputError: an item twice or out of range, k differs from their number, or no set of k items can be drawn.
@@ -200,7 +200,15 @@ def inclusion_probabilities(kernel: Kernel, *, k: SupportsIndex | None = None) -
 
 
 def expected_size(kernel: Kernel) -> Float[Tensor, ""]:
-    """E|Y| of the process over sets of any size: the trace of L (L + I)^-1.
+    """Expected number of items, E|Y|, of the process over sets of any size: the trace of L (L + I)^-1.
+
+    Use it to see how many items a kernel asks for before ``k`` is chosen.
+
+    Args:
+        kernel: L, of N items.
+
+    Returns:
+        A scalar from 0 to N, float64, on the kernel's device, without gradients.
 
     Example:
         >>> from longtail.dpp import information_kernel

@@ -79,7 +79,7 @@ def correction(kernel: Dense) -> Correction:
     Use it to see whether a Gram matrix formed in float32 was accurate enough for what it is to be used for.
 
     Args:
-        kernel: as made from the matrix.
+        kernel: kernel (N, N) as made from the matrix.
 
     Returns:
         The largest difference between the matrix and its transpose, whose mean was taken, and how far below 0 its

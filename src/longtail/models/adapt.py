@@ -32,11 +32,15 @@ def as_network(module: object, name: str, *, num_classes: int, channels: int, im
     whose last ``nn.Linear`` is the head. The module is tried on two blank images.
 
     Args:
-        module: on any device, with its first weights.
-        name: by which records speak of it.
+        module: network with its first weights, on any device; one of ours is given back as it is.
+        name: what records call it.
         num_classes: K.
         channels: C of the images.
         image_size: H = W of the images, in pixels.
+
+    Returns:
+        The network, in the module's mode (training or evaluation) and on its device, with a linear head of the same
+        weights. It holds the module itself, whose last linear layer is replaced by an identity, in place.
 
     Raises:
         InputError: it is no module, fails, gives no logits (N, K), or its last linear layer does not give them.

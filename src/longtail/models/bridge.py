@@ -37,15 +37,26 @@ def timm_model(
         channels: C of the images.
         image_size: H = W of the images, in pixels.
         generator: gives the first weights.
-        timm_name: as in ``timm.list_models()``, with a tag for particular weights (``name.tag``).
+        timm_name: name as in ``timm.list_models()``, with a tag for particular weights (``name.tag``).
         pretrained: load timm's weights, from the local cache or the Hugging Face hub; they were trained on data of
             their own, so a result with them belongs to another track.
         head: ``linear`` or ``cosine``.
-        scale: of the cosine head; without meaning for a linear one.
+        scale: factor s of the cosine head, above 0; a linear head does not read it.
+
+    Returns:
+        The network, on the generator's device: images (N, C, H, W) to features (N, D) and logits (N, K).
 
     Raises:
         InputError: timm is not installed, does not know the name, cannot get the weights, or cannot build the model
             for such images.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> network = timm_model(
+        ...     num_classes=10, channels=3, image_size=32, generator=generator, timm_name="resnet10t"
+        ... )  # doctest: +SKIP
+        >>> network(torch.zeros(2, 3, 32, 32)).features.shape  # doctest: +SKIP
+        torch.Size([2, 512])
 
     References:
         Wightman, PyTorch Image Models, https://github.com/huggingface/pytorch-image-models.

@@ -23,12 +23,18 @@ KAIMING_GAIN = 2**0.5
 class LinearHead(nn.Linear):
     """A linear classifier: logits = W z + b.
 
-    Its first weights are normal with standard deviation ``gain / sqrt(D)`` and its bias is zero.
+    Its first weights, which ``materialise`` or ``reset`` draws, are normal with standard deviation ``gain / sqrt(D)``,
+    and its bias is zero.
 
     Args:
         width: D, the number of features.
         num_classes: K.
         gain: sqrt(2) is Kaiming-normal, 1 / sqrt(3) has the variance of PyTorch's own initialisation.
+
+    Example:
+        >>> head = materialise(lambda: LinearHead(64, 10), generator=torch.Generator().manual_seed(0))
+        >>> head(torch.zeros(2, 64)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(self, width: int, num_classes: int, *, gain: float = PYTORCH_GAIN) -> None:
@@ -37,7 +43,11 @@ class LinearHead(nn.Linear):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Draws the weights anew, in place."""
+        """Draw the weights anew and set the bias to zero, in place.
+
+        Args:
+            generator: the only source of randomness, on any device.
+        """
         normal_(self.weight, self.gain / math.sqrt(self.in_features), generator)
         self.bias.zero_()
 
@@ -48,7 +58,8 @@ class CosineHead(nn.Module):
     .. math:: s \, \frac{\langle z, w_c \rangle}{\lVert z \rVert \lVert w_c \rVert}
 
     It has no bias, and the norm of a class's weight, which grows with the class's frequency in a linear head, has no
-    influence. Its first weights have norm 1 and uniformly distributed directions.
+    influence. Its first weights have norm 1 and uniformly distributed directions; ``materialise`` or ``reset`` draws
+    them, and without either they are not set.
 
     Args:
         width: D, the number of features.
@@ -57,6 +68,12 @@ class CosineHead(nn.Module):
 
     Raises:
         InputError: a scale that is not above 0.
+
+    Example:
+        >>> head = materialise(lambda: CosineHead(64, 10, scale=16.0), generator=torch.Generator().manual_seed(0))
+        >>> logits = head(torch.ones(2, 64))
+        >>> logits.shape, bool(logits.abs().max() <= 16)
+        (torch.Size([2, 10]), True)
 
     References:
         Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, CVPR 2018.
@@ -70,18 +87,40 @@ class CosineHead(nn.Module):
         self.scale = scale
 
     def forward(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
-        """Scaled cosines of features (N, D) with the K class weights."""
+        """Return the scaled cosines of the features with the K class weights.
+
+        Args:
+            features: (N, D), of any norm.
+
+        Returns:
+            (N, K) logits, from ``-scale`` to ``scale``.
+        """
         return self.scale * linear(normalize(features), normalize(self.weight))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Draws the weights anew, in place."""
+        """Draw the weights anew, in place: directions uniform on the sphere, norm 1.
+
+        Args:
+            generator: the only source of randomness, on any device.
+        """
         normal_(self.weight, 1.0, generator)
         self.weight.copy_(normalize(self.weight))
 
 
 def classifier_of(kind: str, width: int, num_classes: int, *, scale: float, gain: float = PYTORCH_GAIN) -> nn.Module:
     """Return the classifier that a model asks for; ``scale`` is read by the cosine head, ``gain`` by the linear.
+
+    Args:
+        kind: ``linear`` or ``cosine``.
+        width: D, the number of features.
+        num_classes: K.
+        scale: factor s of the cosine head, above 0; a linear head does not read it.
+        gain: first weights of the linear head have standard deviation ``gain / sqrt(D)``.
+
+    Returns:
+        A module from features (N, D) to logits (N, K). Make it inside ``materialise``, or call its ``reset``: that sets
+        its first weights.
 
     Raises:
         InputError: a kind that is neither ``linear`` nor ``cosine``, or a cosine head with a scale that is not above 0.
@@ -125,6 +164,13 @@ class Projector(nn.Module):
         )
 
     def forward(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N E"]:
-        """Embeddings (N, E) of features (N, D)."""
+        """Return the embeddings of a batch of features.
+
+        Args:
+            features: (N, D).
+
+        Returns:
+            (N, E), not normalised.
+        """
         embeddings: Tensor = self.layers(features)
         return embeddings

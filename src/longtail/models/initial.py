@@ -14,7 +14,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def materialise(construct: Callable[[], M], *, generator: torch.Generator) -> M:
-    """Constructs a module without drawing anything, then gives it its first weights from ``generator``.
+    """Construct a module without drawing anything, then give it its first weights from ``generator``.
 
     The module is made on the meta device (PyTorch's own initialisation, which would use the global generator, then
     does nothing), allocated on the generator's device and initialised there.
@@ -47,6 +47,15 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
 
     Args:
         generator: gives one number, from which the global state is seeded.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with drawing_from(torch.Generator().manual_seed(0)):
+        ...     first = torch.rand(2)
+        >>> with drawing_from(torch.Generator().manual_seed(0)):
+        ...     again = torch.rand(2)
+        >>> torch.equal(first, again), torch.equal(before, torch.get_rng_state())
+        (True, True)
     """
     seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -56,7 +65,7 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
 
 @torch.no_grad()
 def initialise(module: nn.Module, *, generator: torch.Generator) -> None:
-    """Draws every weight of ``module`` anew, in place, in the order of ``module.modules()``.
+    """Draw every weight of ``module`` anew, in place, in the order of ``module.modules()``.
 
     Convolutions are Kaiming-normal (fan in), linear layers as in PyTorch, uniform within 1 / sqrt(fan in); a norm
     starts with weight 1 and bias 0, at mean 0 and variance 1. A module with weights of its own kind brings a method
@@ -68,6 +77,14 @@ def initialise(module: nn.Module, *, generator: torch.Generator) -> None:
 
     Raises:
         TypeError: a layer with weights for which there is no rule and no ``reset``.
+
+    Example:
+        >>> layer = nn.Linear(4, 2)
+        >>> initialise(layer, generator=torch.Generator().manual_seed(0))
+        >>> first = layer.weight.clone()
+        >>> initialise(layer, generator=torch.Generator().manual_seed(0))
+        >>> torch.equal(layer.weight, first), bool(first.abs().max() <= 0.5)  # 1 / sqrt(fan in)
+        (True, True)
 
     References:
         He et al., Delving Deep into Rectifiers, ICCV 2015.

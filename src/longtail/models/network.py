@@ -32,6 +32,14 @@ class Backbone(nn.Module):
     Args:
         stages: modules from images or feature maps to feature maps (N, D_l, H_l, W_l), or to features (N, D_l).
         width: D, the number of features.
+
+    Example:
+        >>> backbone = Backbone([nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 3)], 8)
+        >>> images = torch.zeros(2, 1, 8, 8)
+        >>> backbone(images).shape
+        torch.Size([2, 8])
+        >>> [tuple(pooled.shape) for pooled in backbone.pyramid(images)]
+        [(2, 4), (2, 8)]
     """
 
     width: int
@@ -42,14 +50,28 @@ class Backbone(nn.Module):
         self.width = width
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D"]:
-        """Features (N, D) of normalised images (N, C, H, W)."""
+        """Return the features of a batch of images.
+
+        Args:
+            images: (N, C, H, W), normalised.
+
+        Returns:
+            (N, D), the pooled output of the last stage.
+        """
         maps = images
         for stage in self.stages:
             maps = stage(maps)
         return pool(maps)
 
     def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
-        """The pooled output (N, D_l) of every stage; the last are the features."""
+        """Return the pooled output of every stage, such as for a method that compares features of several depths.
+
+        Args:
+            images: (N, C, H, W), normalised.
+
+        Returns:
+            One tensor (N, D_l) for each stage, first to last; the last are the features.
+        """
         maps, pooled = images, []
         for stage in self.stages:
             maps = stage(maps)
@@ -58,12 +80,12 @@ class Backbone(nn.Module):
 
 
 class Network(nn.Module):
-    """A backbone and a head.
+    """A backbone and the head that reads its features.
 
     Args:
-        backbone: from images (N, C, H, W) to features (N, D).
-        head: from features (N, D) to logits (N, K).
-        name: by which records speak of it.
+        backbone: module from images (N, C, H, W) to features (N, D).
+        head: module from features (N, D) to logits (N, K).
+        name: what records call it.
 
     Example:
         >>> from longtail.models import cifar_resnet
@@ -82,24 +104,38 @@ class Network(nn.Module):
         self.name = name
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Output:
-        """Features and logits of normalised images (N, C, H, W)."""
+        """Return the features and the logits of a batch of images.
+
+        Args:
+            images: (N, C, H, W), normalised.
+
+        Returns:
+            ``features`` (N, D) and ``logits`` (N, K).
+        """
         features = self.backbone(images)
         return Output(features, self.head(features))
 
     def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
-        """The pooled output (N, D_l) of every stage; the last are the features, and ``head`` reads them."""
+        """Return the pooled output of every stage of the backbone.
+
+        Args:
+            images: (N, C, H, W), normalised.
+
+        Returns:
+            One tensor (N, D_l) for each stage, first to last; the last are the features, which ``head`` reads.
+        """
         return self.backbone.pyramid(images)
 
 
 def identity(network: Network, *, channels: int, image_size: int) -> dict[str, Any]:
-    """What a network is, so that two numbers are only compared if they came from the same one.
+    """Name, size and cost of a network, so that two results are only compared if they came from the same one.
 
     Multiply-adds are those of convolutions and matrix products for one image, half of the floating point operations
     that PyTorch's counter finds. The network is run on shapes alone: neither its weights nor its batch statistics
     change, and no arithmetic is done.
 
     Args:
-        network: on any device.
+        network: any network of ours, on any device.
         channels: C of the images.
         image_size: H = W of the images, in pixels.
 

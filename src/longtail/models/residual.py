@@ -41,7 +41,10 @@ def cifar_resnet(
         widths: channels of the three stages. Some repositories call 64-128-256 a "ResNet-32" as well; here it is named
             ``resnet32-64-128-256``.
         head: ``linear`` or ``cosine``.
-        scale: of the cosine head; without meaning for a linear one.
+        scale: factor s of the cosine head, above 0; a linear head does not read it.
+
+    Returns:
+        The network, on the generator's device: images (N, C, H, W) to features (N, D) and logits (N, K).
 
     Raises:
         InputError: a depth that is not 6 n + 2, or widths that are not three growing ones.
@@ -94,7 +97,10 @@ def cifar_stem_resnet(
         generator: gives the first weights.
         depth: 18 or 34.
         head: ``linear`` or ``cosine``.
-        scale: of the cosine head; without meaning for a linear one.
+        scale: factor s of the cosine head, above 0; a linear head does not read it.
+
+    Returns:
+        The network, on the generator's device: images (N, C, H, W) to features (N, D) and logits (N, K).
 
     Raises:
         InputError: another depth.

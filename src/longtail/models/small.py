@@ -34,7 +34,10 @@ def small_conv_net(
         generator: gives the first weights.
         widths: channels of the stages; the last is the number of features.
         head: ``linear`` or ``cosine``.
-        scale: of the cosine head; without meaning for a linear one.
+        scale: factor s of the cosine head, above 0; a linear head does not read it.
+
+    Returns:
+        The network, on the generator's device: images (N, C, H, W) to features (N, D) and logits (N, K).
 
     Raises:
         InputError: no widths, or one below 1.
