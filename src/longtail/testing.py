@@ -973,9 +973,9 @@ def check_recipe(recipe: Any, data: Any = None, **options: Any) -> None:
     """Check a recipe or a method of your own before you compare it.
 
     Args:
-        recipe: as for ``longtail.recipe``: a name, a function from a protocol to a recipe, a loss, or a recipe.
+        recipe: what ``longtail.recipe`` takes: a name, a function from a protocol to a recipe, a loss, or a recipe.
         data: a data set; scikit-learn's digits if None.
-        options: of ``longtail.recipe``; one epoch if they name none.
+        options: options of ``longtail.recipe``; one epoch if they name none.
 
     Raises:
         ContractError: a promise of ``recipe_checks`` that it does not keep.
@@ -991,9 +991,9 @@ def recipe_checks(recipe: Any, data: Any = None, **options: Any) -> Iterator[Che
     """Yield the promises of a recipe: it is what its record says, and the same numbers come out of the same seed.
 
     Args:
-        recipe: as for ``longtail.recipe``.
+        recipe: what ``longtail.recipe`` takes.
         data: a data set; scikit-learn's digits if None.
-        options: of ``longtail.recipe``; one epoch if they name none.
+        options: options of ``longtail.recipe``; one epoch if they name none.
 
     Yields:
         Checks, to be called in any order.

@@ -39,7 +39,7 @@ GROUPS = ("many", "medium", "few")
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A method against another one.
+    """The difference of one method from another one.
 
     Args:
         against: name of the row that is subtracted.
@@ -49,10 +49,24 @@ class Difference:
         seeds: the differences of accuracy, seed by seed, where both have the same seeds; else empty.
         paired: the seeds are the same.
         test: how the accuracy was tested: "exact McNemar" for single runs, otherwise what the interval is made of.
-        p: two-sided, of equal accuracy, of this contrast alone; None for two seeds.
-        p_adjusted: for all contrasts of the block; below 5 % exactly when the interval leaves 0 out.
-        verdict: on the accuracy: "better", "worse" or "indistinguishable at 95 %"; "better in this run" for one seed.
-        family: contrasts in the block.
+        p: two-sided p-value of equal accuracy, of this contrast alone; None for two seeds.
+        p_adjusted: ``p`` with the other contrasts of the block allowed for; below 5 % exactly when the interval leaves
+            0 out.
+        verdict: what the interval of the accuracy says: "better", "worse" or "indistinguishable at 95 %"; "better in
+            this run" for one seed.
+        family: number of contrasts in the block.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=folder)
+        ...     run = longtail.results.read(folder)
+        >>> found = compare_records({"ce": [run], "the same": [run]}).methods[1].difference
+        >>> found.against, found.rates["accuracy"].value, found.p, found.verdict, found.test
+        ('ce', 0.0, 1.0, 'indistinguishable at 95 %', 'exact McNemar')
     """
 
     against: str
@@ -69,11 +83,11 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """One row: a method over its seeds.
+    """One row of a comparison: a method over its seeds.
 
     Args:
-        name: of the row.
-        seeds: in ascending order.
+        name: name of the row.
+        seeds: seeds of the runs, in ascending order.
         signature: see ``longtail.results.signature``; one for all its runs.
         marks: what sets its runs apart wherever they are shown: shorter than the recipe states, or of earlier numerics.
         summaries: mean, sd and range over the seeds of each of ``RATES`` and ``FURTHER``; None for an empty group.
@@ -81,8 +95,19 @@ class Method:
         per_class: mean recall of each class; None for a class without test items.
         calibration: expected calibration error as recorded, if it was.
         seconds: mean duration of a run.
-        difference: from the method that all are compared with; None for that method itself.
+        difference: what it differs by from the method that all are compared with; None for that method itself.
         control: difference from the method's own control; None without one in the table.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=folder)
+        ...     (method,) = compare_records({"ce": [longtail.results.read(folder)]}).methods
+        >>> method.name, method.seeds, method.marks, len(method.per_class), method.difference
+        ('ce', (0,), ('short: 1 of 60 epochs',), 10, None)
     """
 
     name: str
@@ -100,14 +125,25 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Methods on one data set.
+    """Several methods on one data set, each compared with one of them.
 
     Args:
-        data: its identity, as in the records.
+        data: identity of the data set, as in the records.
         against: name of the row that the others are compared with.
         methods: the rows.
         group_sizes: classes in each of the groups many, medium and few.
         notes: what a reader must know before believing a difference.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=folder)
+        ...     comparison = compare_records({"ce": [longtail.results.read(folder)]})
+        >>> comparison.against, comparison.group_sizes, comparison.notes[0]
+        ('ce', {'many': 3, 'medium': 4, 'few': 3}, 'Many: more than 30 training images; few: fewer than 5.')
     """
 
     data: dict[str, Any]
@@ -129,8 +165,8 @@ def compare_records(
     Args:
         records: runs of each method, by the name of its row, in the order of the rows.
         against: the row that the others are compared with; the first if left out.
-        controls: for some rows, the row that differs in the one idea under test. A pair of which one is not in
-            ``records`` is left out.
+        controls: name of the row that differs in the one idea under test, by the name of the row that has one. A pair
+            of which one is not in ``records`` is left out.
         numerics: current version of the numerics; records of an earlier one are marked.
 
     Returns:
@@ -139,6 +175,21 @@ def compare_records(
     Raises:
         InputError: nothing to compare, no such row, runs on different data, a seed twice, or runs of one method that
             differ in more than their seed.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> records = {}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("ce", "balanced-softmax"):
+        ...         recipe = longtail.recipe(name, data, epochs=1)
+        ...         record = longtail.train(recipe, data, seed=0, out=f"{folder}/{name}")
+        ...         records[name] = [longtail.results.read(f"{folder}/{name}")]
+        >>> for method in compare_records(records, against="ce").methods:
+        ...     print(method.name, "minus", method.difference and method.difference.against)
+        ce minus None
+        balanced-softmax minus ce
     """
     runs = {name: sorted(loaded, key=lambda run: run.record.seed) for name, loaded in records.items()}
     if not runs or not all(runs.values()):

@@ -52,7 +52,7 @@ class Record:
         schema: version of this layout.
         recipe: name under which the result is listed.
         config: the recipe in its plain form.
-        seed: of every random draw.
+        seed: the number that decided every random draw.
         data: identity of the data set: name, fingerprint, imbalance, split_seed, sizes, counts, class names and
             thresholds of the groups.
         model: name, parameters, multiply-adds for one image, widths.
@@ -64,7 +64,7 @@ class Record:
         history: one row for each epoch.
         report: ``longtail.metrics.Report`` in its JSON form.
         legacy: numbers selected on the test set, flagged as such; empty where none were measured.
-        seconds: of training and evaluation.
+        seconds: duration of training and evaluation.
         started: UTC, ISO 8601.
         predictions: name and SHA-256 of the file with the test predictions; filled in by ``write``.
         budget: ``epochs`` trained, ``stated`` by the recipe for these data, and optimiser ``steps``; empty in records
@@ -72,6 +72,16 @@ class Record:
         digests: SHA-256 of the sources and files that the run was made with, by part.
         plan: what was planned before the run; empty if nothing was.
         notes: what a reader of the run must know, in the words of its parts.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=3, out=f"{folder}/ce")
+        >>> record.recipe, record.seed, record.data["counts"][:3], record.budget["epochs"]
+        ('ce', 3, [100, 64, 41], 1)
     """
 
     schema: int
@@ -97,16 +107,23 @@ class Record:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and numbers."""
+        """Turn the record into plain dictionaries, lists and numbers.
+
+        Returns:
+            The value of each field by its name, as ``record.json`` holds it; nothing is copied.
+        """
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_json(cls, data: object, where: str = "record") -> Record:
-        """What ``to_json`` wrote, checked field by field.
+        """Read what ``to_json`` made, checked field by field.
 
         Args:
             data: parsed JSON from anywhere.
-            where: named in the error, a path for example.
+            where: name of the source in an error, a path for example.
+
+        Returns:
+            The record; fields that earlier records lack are empty.
 
         Raises:
             InputError: anything missing, unknown, of the wrong type or at odds with the rest.
@@ -124,6 +141,17 @@ class Loaded:
         index: identity of each test image in its original file or list.
         target: true class of each.
         prediction: predicted class of each.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=f"{folder}/ce")
+        ...     loaded = read(f"{folder}/ce")
+        >>> loaded.record == record, loaded.folder.name, tuple(loaded.prediction.shape)
+        (True, 'ce', (740,))
     """
 
     record: Record
@@ -157,6 +185,20 @@ def write(
 
     Raises:
         InputError: the folder holds a record already or cannot be written to, or the record is not sound.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=f"{folder}/ce")
+        ...     run = read(f"{folder}/ce")
+        ...     arrays = {"index": run.index, "target": run.target, "prediction": run.prediction}
+        ...     same = write(record, f"{folder}/again", **arrays) == record
+        ...     files = sorted(file.name for file in pathlib.Path(folder, "again").iterdir())
+        >>> same, files
+        (True, ['predictions.npz', 'record.json'])
     """
     folder = pathlib.Path(folder)
     if (folder / RECORD).exists():
@@ -192,6 +234,20 @@ def read(path: pathlib.Path | str) -> Loaded:
 
     Raises:
         InputError: not there, damaged, not a record, or predictions that are not the ones the record was written with.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=f"{folder}/ce")
+        ...     found = read(f"{folder}/ce"), read(f"{folder}/ce/record.json")
+        >>> [one.record == record for one in found]
+        [True, True]
+        >>> read("nowhere")
+        Traceback (most recent call last):
+        longtail.errors.InputError: nowhere does not exist; give the folder of a finished run
     """
     path = pathlib.Path(path)
     file = path / RECORD if path.is_dir() else path
@@ -210,13 +266,27 @@ def parse(record: bytes, predictions: bytes, where: str, *, folder: pathlib.Path
         record: contents of a ``record.json``.
         predictions: contents of a ``predictions.npz``.
         where: name of the run in an error.
-        folder: of the result.
+        folder: value of ``folder`` in the result; nothing is read from it.
 
     Returns:
         The record and its predictions.
 
     Raises:
         InputError: too large, damaged, not a record, or predictions that the record was not written with.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=folder)
+        ...     sent = [pathlib.Path(folder, name).read_bytes() for name in ("record.json", "predictions.npz")]
+        >>> parse(*sent, where="upload").record == record
+        True
+        >>> parse(sent[0], b"other predictions", where="upload")
+        Traceback (most recent call last):
+        longtail.errors.InputError: upload, predictions.npz is not the file that its record was written with ...
     """
     return _together(parse_record(record, where), predictions, f"{where}, {PREDICTIONS}", folder)
 
@@ -316,8 +386,21 @@ def numerics_note(record: Record, current: int | None) -> str:
 def signature(record: Record) -> str:
     """What two records must have in common for their numbers to be comparable; the method and the seed are not in it.
 
+    Args:
+        record: a finished run.
+
     Returns:
         Data and its fingerprint, model and its size, epochs of each stage, selection, precision.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=f"{folder}/ce")
+        >>> signature(record)
+        'data:digits-lt/50/...|model:small/24058/39808|epochs:1|selection:last epoch|precision:...'
     """
     return "|".join(f"{name}:{value}" for name, value in protocol(record).items())
 

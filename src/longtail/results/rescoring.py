@@ -28,6 +28,17 @@ def rescore(loaded: Loaded, data: Data | None = None) -> Report:
 
     Raises:
         InputError: the data are not those of the record, or the record claims something else than its predictions say.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=f"{folder}/ce")
+        ...     report = rescore(longtail.results.read(f"{folder}/ce"), data)
+        >>> abs(report.accuracy - record.report["accuracy"]) < 1e-9
+        True
     """
     record, where = loaded.record, loaded.folder
     if data is not None:
@@ -56,6 +67,20 @@ def score(
 
     Returns:
         The report, with the calibration as recorded.
+
+    Raises:
+        InputError: the record holds a class that ``counts`` does not have, or a class would be both many and few.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=f"{folder}/ce")
+        ...     report = score(longtail.results.read(f"{folder}/ce"), many=50, few=10)
+        >>> record.report["group_sizes"], report.group_sizes
+        ({'many': 3, 'medium': 4, 'few': 3}, {'many': 2, 'medium': 4, 'few': 4})
     """
     data = loaded.record.data
     report = evaluate(

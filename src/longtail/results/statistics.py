@@ -41,15 +41,19 @@ _STRAY = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """A rate over seeds.
+    """One rate over the seeds of a method.
 
     Args:
-        values: one for each seed.
-        mean: of them.
-        sd: standard deviation with n - 1 in the denominator; None for one seed.
-        low: the smallest.
-        high: the largest.
+        values: the rate of each seed, in [0, 1].
+        mean: mean of ``values``.
+        sd: standard deviation of ``values`` with n - 1 in the denominator; None for one seed.
+        low: the smallest value.
+        high: the largest value.
         n: number of seeds.
+
+    Example:
+        >>> Summary((0.5,), mean=0.5, sd=None, low=0.5, high=0.5, n=1) == summarize([0.5])
+        True
     """
 
     values: tuple[float, ...]
@@ -70,6 +74,11 @@ class Estimate:
         high: upper end.
         p: two-sided p-value of the hypothesis that a difference is 0 in truth, of this contrast alone; None for a rate
             and for two seeds.
+
+    Example:
+        >>> gap = Estimate(0.02, low=-0.01, high=0.05, p=0.19)
+        >>> gap.low <= 0 <= gap.high, verdict(gap, runs=3)
+        (True, 'indistinguishable at 95 %')
     """
 
     value: float
@@ -97,6 +106,15 @@ class Seeds:
 
 def summarize(values: Sequence[float]) -> Summary:
     """Mean, standard deviation, range and number of one rate over seeds.
+
+    Args:
+        values: the rate of each seed, at least one.
+
+    Returns:
+        The summary; its standard deviation is None for one seed.
+
+    Raises:
+        InputError: ``values`` is empty.
 
     Example:
         >>> summary = summarize([0.5, 0.6, 0.7])
@@ -394,7 +412,7 @@ def verdict(estimate: Estimate, runs: int) -> str:
     """Say what an interval of a difference says.
 
     Args:
-        estimate: from ``difference``.
+        estimate: a difference with its interval, from ``difference``.
         runs: seeds of the method that has fewer.
 
     Returns:

@@ -26,12 +26,30 @@ def table(comparison: Comparison, *, width: int | None = None) -> Group:
     """Lay out a comparison for the terminal, in per cent.
 
     Args:
-        comparison: from ``compare_records``.
+        comparison: what ``compare_records`` returned.
         width: columns of the terminal; found out if left out.
 
     Returns:
         The rates of each method; the differences from the method they are compared with; those from their own
         controls, if there are any; and the notes. To be printed by a ``rich`` console.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=folder)
+        ...     run = longtail.results.read(folder)
+        >>> from rich.console import Console
+        >>> comparison = longtail.results.compare_records({"ce": [run], "the same": [run]})
+        >>> Console(width=80).print(table(comparison, width=80))
+        digits-lt, imbalance 50: 276 training images, accuracy in %
+        ...
+        Minus ce, in points
+        ...
+        Many: more than 30 training images; few: fewer than 5.
+        ...
     """
     from rich.console import Console, Group
     from rich.text import Text
@@ -122,7 +140,19 @@ def _parts(found: Difference, rate: str, *, wide: bool) -> Iterator[str]:
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Turn a comparison into dictionaries, lists and numbers; rates in [0, 1]."""
+    """Turn a comparison into dictionaries, lists and numbers; rates in [0, 1].
+
+    Args:
+        comparison: what ``compare_records`` returned.
+
+    Returns:
+        The fields of ``Comparison`` by name, and so on inwards; ``json.dumps`` takes it as it is.
+
+    Example:
+        >>> from longtail.results import Comparison
+        >>> to_json(Comparison({"name": "digits-lt"}, "ce", methods=(), group_sizes={"many": 3}, notes=("Short.",)))
+        {'data': {'name': 'digits-lt'}, 'against': 'ce', 'methods': [], 'group_sizes': {'many': 3}, 'notes': ['Short.']}
+    """
     return {name: _plain(value) for name, value in dataclasses.asdict(comparison).items()}
 
 

@@ -35,7 +35,7 @@ def diverse(
         target: (N,), the classes, 0 and above.
         k: items per class, a number or one for each class; at most the rank of the class's features, hence at most D.
         quality: (N,), 0 or more; how much each item is wanted. None for all alike.
-        generator: on the CPU or on the features' device; None for torch's default.
+        generator: a generator on the CPU or on the features' device; None for torch's default.
 
     Returns:
         Indices into ``target``, ascending, each at most once.

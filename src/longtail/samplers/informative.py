@@ -89,13 +89,16 @@ def information_preserving(
     informative and spread out.
 
     Args:
-        probability: of the true label, in [0, 1]; None when ``log_probability`` is given.
-        target: the true labels.
+        probability: (N,), the model's probability of each item's true label, in [0, 1]; None when ``log_probability``
+            is given.
+        target: (N,), the true labels, 0 and above.
         k: items per class, a number or one for each class; ``ten_times_smallest(counts)`` is the rule 10 N_min.
-        generator: on the CPU or on the target's device; None for torch's default.
-        log_probability: of the true label, at most 0: the better input (``true_label_log_probability``).
+        generator: a generator on the CPU or on the target's device; None for torch's default.
+        log_probability: (N,), the logarithm of ``probability``, at most 0: the better input
+            (``true_label_log_probability``).
         strength: the power to which the odds are raised: 1 is the paper, 0 all but forgets p.
-        features: with them, a class needs k at most the rank of its features, hence k <= D.
+        features: (N, D), one row for each item; a class then needs k at most the rank of its features, hence k <= D.
+            None for the kernel of the paper.
         mislabelled: the share of each class that is assumed to have a wrong label: so many items of smallest p are set
             aside before the draw, unless fewer than k would remain. Classes kept whole are left alone.
 

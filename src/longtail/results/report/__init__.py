@@ -32,11 +32,23 @@ def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]])
     It needs nothing from the network or beside it, and the same comparison makes the same page.
 
     Args:
-        comparison: from ``compare_records``.
-        records: the runs that it was made from.
+        comparison: what ``compare_records`` returned.
+        records: the runs that it was made from, by the name of their row.
 
     Returns:
         The page's HTML.
+
+    Example:
+        >>> import tempfile
+        >>> import longtail.results
+        >>> data = longtail.load("digits-lt", imbalance=50)
+        >>> recipe = longtail.recipe("ce", data, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = longtail.train(recipe, data, seed=0, out=folder)
+        ...     records = {"ce": [longtail.results.read(folder)]}
+        >>> page = report_html(longtail.results.compare_records(records), records)
+        >>> page.lstrip()[:15], "digits-lt" in page, page.count("<svg") > 0
+        ('<!doctype html>', True, True)
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
