@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -21,22 +22,22 @@ def faults() -> Iterator[ModuleType]:
 
 
 def test_damaged_files_are_refused_or_harmless(faults: ModuleType) -> None:
-    found, wrong = faults.damage(40, seed=1)
+    found, wrong = faults.damage(30, seed=1)
     assert wrong == []
-    assert found.total() == 40
-    assert found["refused"] >= 15
+    assert found.total() == 30
+    assert found["refused"] >= 10
 
 
 def test_hostile_records_are_refused_or_harmless(faults: ModuleType) -> None:
-    found, wrong = faults.hostile(60, seed=1)
+    found, wrong = faults.hostile(30, seed=1)
     assert wrong == []
-    assert found.total() == 60
-    assert found["refused"] >= 30
+    assert found.total() == 30
+    assert found["refused"] >= 15
 
 
 def test_a_killed_command_goes_on_to_the_same_numbers(faults: ModuleType) -> None:
-    found = faults.kills(3, seed=1)
-    assert found["kills"] >= 3
+    found = faults.kills(1, seed=1)
+    assert found["kills"] >= 1
     assert found["same numbers"] >= 1
     assert not any(found[outcome] for outcome in faults.FORBIDDEN)
 
@@ -48,9 +49,8 @@ def test_a_killed_worker_ends_the_command(faults: ModuleType) -> None:
 
 
 def test_the_sweep_notices_other_numbers(faults: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    from longtail.training import checkpoint
-
-    monkeypatch.setattr(checkpoint, "digest", lambda tensors, facts: "")  # a check that cannot fail
-    found, wrong = faults.damage(60, seed=1)
-    assert found["other numbers"] + found["traceback"] >= 1
-    assert wrong != []
+    never_twice = itertools.count()
+    monkeypatch.setattr(faults, "shown", lambda text: next(never_twice))
+    found, wrong = faults.damage(8, seed=1)
+    assert found["harmless"] == 0
+    assert found["other numbers"] == len(wrong) >= 1

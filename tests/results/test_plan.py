@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import pathlib
 import subprocess
 from typing import Any
@@ -129,8 +130,9 @@ def test_a_run_that_no_plan_announced_is_shown(done: tuple[Plan, pathlib.Path, l
 def test_a_plan_committed_after_its_runs_is_told(done: tuple[Plan, pathlib.Path, list[pathlib.Path]]) -> None:
     plan, folder, runs = done
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    later = {**os.environ, "GIT_COMMITTER_DATE": "2099-01-01T00:00:00+00:00"}
     for words in (["init", "-q"], ["add", "plan.toml"], ["commit", "-q", "-m", "plan"]):
-        subprocess.run([*git, *words], check=True)
+        subprocess.run([*git, *words], check=True, env=later)
     status = planned.status(
         plan, folder / "plan.toml", load("digits-lt"), out=folder / "runs", compute=choose("cpu", "float32")
     )

@@ -163,8 +163,10 @@ def leader_correction(values: Sequence[float], half_widths: Sequence[float]) -> 
         Points to subtract from the leader's number; 0 for a single one.
 
     Example:
-        >>> round(leader_correction([50.0, 50.0], [1.96, 1.96]), 3), round(leader_correction([50.0, 40.0], [1, 1]), 3)
-        (0.564, 0.0)
+        >>> round(leader_correction([50.0, 50.0], [1.96, 1.96]), 3)
+        0.564
+        >>> round(leader_correction([50.0, 40.0], [1.0, 1.0]), 3)
+        0.0
     """
     if len(values) < 2:
         return 0.0

@@ -19,7 +19,7 @@ import re
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from longtail.errors import InputError, failure, unknown
@@ -152,14 +152,20 @@ def attribute_of(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def shipped() -> list[tuple[str, str, str | None, bytes]]:
-    """Return every foreign callable named here, so that another process of this machine can know it (``receive``)."""
+def shipped(wanted: Iterable[tuple[str, str]]) -> list[tuple[str, str, str | None, bytes]]:
+    """Return foreign callables that were named here, so that another process can know them (``receive``).
+
+    Args:
+        wanted: name and source of each, as parts hold them.
+    """
     import cloudpickle
 
     rows: list[tuple[str, str, str | None, bytes]] = []
-    for (attribute, source), function in _named.items():
-        text = _texts.get((attribute, source))
-        rows.append((attribute, source, text, b"" if text else cloudpickle.dumps(function)))
+    for name, source in wanted:
+        key = (attribute_of(name), source)
+        if key in _named:  # a part of a run that is only continued may be known by its record alone
+            text = _texts.get(key)
+            rows.append((*key, text, b"" if text else cloudpickle.dumps(_named[key])))
     return rows
 
 

@@ -26,6 +26,7 @@ from longtail.errors import InputError
 from longtail.methods.names import controls_among
 from longtail.methods.names import recipe as recipe_of
 from longtail.recipes import NUMERICS, Part, Recipe, sources
+from longtail.recipes.part import parts_in
 from longtail.training import compute as computing
 from longtail.training.audit import runs_below
 from longtail.training.loop import Notify, Progress
@@ -229,8 +230,9 @@ def _at_once(tasks: Sequence[Task], data: Data, jobs: int, notify: Notify) -> No
     _remove_stale()
     with tempfile.TemporaryDirectory(prefix=f"{WORK}{os.getpid()}-") as folder:
         file = pathlib.Path(folder) / "work.pickle"
+        foreign = {(part.name, part.source) for task in tasks for part in parts_in(task.recipe) if part.foreign}
         # As bytes: tensors handed over as they are would need shared memory, of which a container has little.
-        file.write_bytes(pickle.dumps((sources.shipped(), data, list(tasks), threads)))
+        file.write_bytes(pickle.dumps((sources.shipped(foreign), data, list(tasks), threads)))
         try:
             for _ in range(jobs):
                 ours, theirs = start.Pipe()
