@@ -371,7 +371,8 @@ def test_a_script_and_a_part_of_it_in_another_process(tmp_path: pathlib.Path) ->
         "SCALE = 3\n\ndef helper(x):\n    return SCALE * x\n\n"
         "def loss_of_the_script(logits, target):\n    return helper(logits)\n\n"
         "if __name__ == '__main__':\n    made = part(loss_of_the_script)\n"
-        f"    open({str(tmp_path / 'out')!r}, 'wb').write(pickle.dumps((made, address(made), sources.shipped([(made.name, made.source)]))))\n"
+        "    rows = sources.shipped([(made.name, made.source)])\n"
+        f"    open({str(tmp_path / 'out')!r}, 'wb').write(pickle.dumps((made, address(made), rows)))\n"
     )
     subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
     import pickle
