@@ -153,7 +153,7 @@ def worker_kills(times: int, seed: int = 0) -> collections.Counter[str]:
                 deadline = time.monotonic() + 120
                 while not workers_of(process.pid) and process.poll() is None and time.monotonic() < deadline:
                     time.sleep(0.02)
-                time.sleep(rng.uniform(0.0, 12.0))
+                time.sleep(rng.uniform(0.0, 4.0))
                 victims = workers_of(process.pid)
                 if victims:
                     os.kill(rng.choice(victims), signal.SIGKILL)

@@ -44,6 +44,7 @@ def test_a_killed_command_goes_on_to_the_same_numbers(faults: ModuleType) -> Non
 
 def test_a_killed_worker_ends_the_command(faults: ModuleType) -> None:
     found = faults.worker_kills(1, seed=1)
+    assert found["kills"] == 1
     assert found["same numbers"] == 1
     assert not any(found[outcome] for outcome in faults.FORBIDDEN)
 
