@@ -109,8 +109,6 @@ def _joined(text: str) -> list[str]:
 
 # Names.
 
-Names = Mapping[str, tuple[Callable[..., Any], Mapping[str, Any]]]
-
 
 def names(kind: str) -> dict[str, Callable[..., Any]]:
     """Return the parts of ours of a kind by the names that people type; a kind is known by the shape of its callables.

@@ -209,7 +209,7 @@ def compare_records(
     target = first.target[first.index.argsort()]
     weights = rate_weights(target, torch.tensor(data["counts"]), many=data["many"], few=data["few"])
     reports = {name: [rescore(run) for run in loaded] for name, loaded in runs.items()}
-    correct = {name: torch.stack([_correct(run) for run in loaded]) for name, loaded in runs.items()}
+    correct = {name: torch.stack([correct_items(run) for run in loaded]) for name, loaded in runs.items()}
     pairs = {name: other for name, other in (controls or {}).items() if {name, other} <= set(runs) and name != other}
     table = _Table(
         runs={name: tuple(run.record.seed for run in loaded) for name, loaded in runs.items()},
@@ -333,7 +333,8 @@ def _same_test(first: Loaded, run: Loaded) -> None:
             raise InputError(f"{first.folder} and {run.folder} cannot be compared, data.{part} differs between them")
 
 
-def _correct(run: Loaded) -> Tensor:
+def correct_items(run: Loaded) -> Tensor:
+    """Return which test items a run got right (N,), in the order of their index."""
     order = run.index.argsort()
     return run.prediction[order] == run.target[order]
 

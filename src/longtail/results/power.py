@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from longtail.errors import InputError
-from longtail.results.comparison import rate_weights
+from longtail.results.comparison import correct_items, rate_weights
 from longtail.results.record import Loaded
 from longtail.results.statistics import smallest_difference
 
@@ -98,6 +98,5 @@ def _correct(runs: Sequence[Loaded], first: Loaded) -> torch.Tensor:
     for run in runs:
         if run.record.data["fingerprint"] != first.record.data["fingerprint"]:
             raise InputError(f"{run.folder} and {first.folder} are of different data, so they cannot be compared")
-        order = run.index.argsort()
-        rows.append(run.prediction[order] == run.target[order])
+        rows.append(correct_items(run))
     return torch.stack(rows)
