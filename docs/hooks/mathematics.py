@@ -1,4 +1,4 @@
-"""Equations of docstrings for the site: LaTeX becomes MathML when the site is built, so no script is needed to read it."""
+"""Equations of docstrings for the site: LaTeX becomes MathML when it is built, so that no script is needed to read."""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def _index() -> str:
     rows = "\n".join(f"| [`{name}`](reference/{name}.md) | {said} |" for name, said in MODULES.items())
-    return f"# API reference\n\nEvery public name, with shapes, units and errors.\n\n| module | what it holds |\n|---|---|\n{rows}\n"
+    head = "# API reference\n\nEvery public name.\n\n| module | what it holds |\n|---|---|\n"
+    return f"{head}{rows}\n"
 
 
 def _reference(name: str) -> str:
