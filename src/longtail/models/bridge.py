@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import pathlib
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
@@ -203,7 +208,7 @@ def _created(
     settings: dict[str, Any] = {"pretrained": weights == TIMM and first_weights, "num_classes": 0, "in_chans": channels}
     if configuration.fixed_input_size:
         settings["img_size"] = size
-    with drawing_from(generator):
+    with drawing_from(generator), _offline_without_network(settings["pretrained"]):
         try:
             model: nn.Module = timm.create_model(name, **settings)
         except Exception as error:
@@ -219,6 +224,25 @@ def _created(
                 f"timm cannot build {name} for {channels}-channel images of {size}x{size} pixels: {reason}"
             ) from error
     return model
+
+
+@contextlib.contextmanager
+def _offline_without_network(asked: bool) -> Iterator[None]:
+    """Let a download that cannot begin fail at once, rather than be tried again for a minute; the cache is looked at."""
+    if not asked or urllib.request.getproxies():
+        yield
+        return
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _loaded(timm: ModuleType, name: str, configuration: Any, model: nn.Module, weights: str) -> stored.Loaded:
