@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,6 +125,29 @@ class Data:
     def num_classes(self) -> int:
         """K, the number of classes."""
         return len(self.class_names)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Fingerprint, mean and standard deviation: what decides the numbers that enter a network."""
+        return self.fingerprint, self.mean, self.std
+
+    def renewed(self) -> Data:
+        """Return the data with the counts and the fingerprint of the images that it holds.
+
+        Use it after ``dataclasses.replace``: training refuses images under another set's fingerprint.
+
+        Example:
+            >>> from longtail.data import load
+            >>> data = load("digits-lt")
+            >>> changed = dataclasses.replace(data, train=data.train.at(torch.arange(200))).renewed()
+            >>> int(changed.counts.sum()), changed.fingerprint == data.fingerprint
+            (200, False)
+        """
+        return dataclasses.replace(
+            self,
+            counts=class_counts(self.train.target, self.num_classes),
+            fingerprint=fingerprint(self.train, self.validation, self.test, self.rule),
+        )
 
 
 def draw(

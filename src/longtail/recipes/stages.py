@@ -10,7 +10,7 @@ import torch
 from longtail.errors import InputError
 from longtail.recipes import text
 from longtail.recipes.optimizers import constant
-from longtail.recipes.part import UNSET, Part, address, part, parts_in, revive
+from longtail.recipes.part import UNSET, address, part, parts_in, revive
 
 NUMERICS = 3
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
@@ -130,17 +130,25 @@ def check_parts(recipe: Recipe) -> None:
 
 
 def state_address(
-    recipe: Recipe, stage: int, *, fingerprint: str, seed: int, compute: dict[str, Any], adjustment: Part | None = None
+    recipe: Recipe, stage: int, *, data: tuple[Any, ...], seed: int, compute: dict[str, Any], after: Any = None
 ) -> str:
     """Return the content address of the state after ``stage`` (from 0): equal exactly when the states must be equal.
 
     Names of stages and recipes do not enter; the model, the stages so far with the sources of foreign parts, the data,
     the seed, what computes, and the version of the numerics do.
+
+    Args:
+        recipe: that the stage is part of.
+        stage: number of the stage, from 0.
+        data: the identity of the data set (``longtail.data.Data.identity``).
+        seed: of every random draw.
+        compute: what decides the numbers of the machine.
+        after: what is done after the stage, where the address is that of a finished run.
     """
     stages = [dataclasses.replace(held, name="") for held in recipe.stages[: stage + 1]]
     last = stage == len(recipe.stages) - 1
     selection = recipe.selection if last else "last epoch"
-    return address([NUMERICS, recipe.model, stages, selection, fingerprint, seed, compute, adjustment])
+    return address([NUMERICS, recipe.model, stages, selection, data, seed, compute, after])
 
 
 def stored_recipe(config: Any) -> Recipe:

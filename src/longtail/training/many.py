@@ -79,14 +79,17 @@ def compare(
     folders = train_many(
         asked, data, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
     )
-    return compare_folders(folders, against=against)
+    return compare_rows(rows_of(folders), against=against)
 
 
-def compare_folders(folders: dict[str, list[pathlib.Path]], *, against: str | None = None) -> results.Comparison:
+def rows_of(folders: Mapping[str, Sequence[pathlib.Path]]) -> dict[str, list[results.Loaded]]:
+    """Return the finished runs in some folders, by the name of their row."""
+    return {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
+
+
+def compare_rows(rows: Mapping[str, Sequence[results.Loaded]], *, against: str | None = None) -> results.Comparison:
     """Return the comparison of finished runs, by the name of their row; each method beside its own control."""
-    records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
-    controls = controls_among(list(records))
-    return results.compare_records(records, against=against, controls=controls, numerics=NUMERICS)
+    return results.compare_records(rows, against=against, controls=controls_among(list(rows)), numerics=NUMERICS)
 
 
 def loaded_rows(folders: Sequence[pathlib.Path]) -> dict[str, list[results.Loaded]]:

@@ -44,20 +44,20 @@ class Store:
     Args:
         folder: of all states.
         recipe: of the run.
-        fingerprint: of its data.
+        data: the identity of its data set.
         seed: of the run.
         compute: what the arithmetic depends on (``longtail.training.compute.identity``).
     """
 
     folder: pathlib.Path
     recipe: Recipe
-    fingerprint: str
+    data: tuple[Any, ...]
     seed: int
     compute: dict[str, Any]
 
     def address(self, stage: int) -> str:
         """Return what the state after a stage (from 0) is known by."""
-        return state_address(self.recipe, stage, fingerprint=self.fingerprint, seed=self.seed, compute=self.compute)
+        return state_address(self.recipe, stage, data=self.data, seed=self.seed, compute=self.compute)
 
     def at(self, stage: int) -> pathlib.Path:
         """Return the folder of a stage."""
