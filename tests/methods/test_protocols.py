@@ -60,7 +60,7 @@ def test_digits_are_not_flipped(digits: Data) -> None:
 
 def test_ldam_gets_the_head_that_it_needs(digits: Data) -> None:
     for model, protocol in (("small", None), (RANDOM, "linear-probe"), (RANDOM, "linear-probe@head=linear")):
-        made = named("ldam", digits, protocol=protocol, model=model)
+        made = named("longtail.losses:ldam", digits, protocol=protocol, model=model)
         assert (made.model["head"], made.model["scale"]) == ("cosine", 1.0)
     assert named("ce", digits, model="small").model["head"] == "linear"
 
@@ -79,7 +79,7 @@ def test_what_a_protocol_does_not_have_is_one_line(digits: Data) -> None:
         ("linear-prob", "unknown protocol 'linear-prob': did you mean 'linear-probe'"),
         ("linear-probe@haed=cosine", "did you mean 'head'"),
         ("plain-200@lr=1", "protocol 'plain-200' has no options; got lr"),
-        ("peft@rank=0", "at least 1"),
+        ("peft@lora=0", "at least 1"),
         ("fine-tune@ema=1.5", "ema 1.5"),
         ("fine-tune@accumulate=0", "accumulate is 0"),
     ):

@@ -74,7 +74,7 @@ def test_missing_weights_are_one_clear_line(monkeypatch, tmp_path):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match="timm cannot get the weights of test_vit .* give @weights=FILE") as error:
+    with pytest.raises(InputError, match=r"timm cannot get the weights of test_vit .* give @weights=FILE") as error:
         build("test_vit", weights="timm", image_size=160)
     assert "\n" not in str(error.value)
 

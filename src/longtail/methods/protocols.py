@@ -242,7 +242,7 @@ def fine_tune(
 
 def peft(
     *,
-    rank: int = 8,
+    lora: int = 8,
     head: HeadKind = "linear",
     scale: float = 30.0,
     lr: float = 1e-3,
@@ -260,7 +260,7 @@ def peft(
     fine-tuning over-fits.
 
     Args:
-        rank: r of the adapters.
+        lora: rank of the adapters.
         head: ``linear`` or ``cosine``.
         scale: factor of the cosine head, 25 to 30.
         lr: learning rate of AdamW.
@@ -273,11 +273,11 @@ def peft(
         checkpointing: compute activations again instead of keeping them.
 
     Example:
-        >>> dict(peft(rank=4).network)["lora"]
+        >>> dict(peft(lora=4).network)["lora"]
         4
     """
-    if rank < 1:
-        raise InputError(f"protocol peft: rank {rank}; the rank of the adapters is at least 1")
+    if lora < 1:
+        raise InputError(f"protocol peft: lora {lora}; the rank of the adapters is at least 1")
     return Protocol(
         name="peft",
         model=part(timm_model, timm_name="vit_small_patch16_224"),
@@ -290,7 +290,7 @@ def peft(
         fine_tune_lr=lr / 2,
         contrastive_epochs=1.0,
         contrastive_batch_size=128,
-        network=(("lora", rank), *_network_options(head, scale, checkpointing=checkpointing)),
+        network=(("lora", lora), *_network_options(head, scale, checkpointing=checkpointing)),
         stage=_stage_fields(ema=ema, clip=clip, accumulate=accumulate),
         label_smoothing=label_smoothing,
         class_means=class_means,

@@ -228,7 +228,7 @@ def _created(
 
 @contextlib.contextmanager
 def _offline_without_network(asked: bool) -> Iterator[None]:
-    """Let a download that cannot begin fail at once, rather than be tried again for a minute; the cache is looked at."""
+    """Let a download that cannot begin fail at once, after a look at the cache, rather than be tried for a minute."""
     if not asked or urllib.request.getproxies():
         yield
         return

@@ -43,7 +43,7 @@ def as_input(images: Tensor, inputs: Inputs | None, mean: tuple[float, ...], std
             flat = images.reshape(-1, *images.shape[-3:]).to(torch.float32)
             size, kind = (inputs.size, inputs.size), inputs.interpolation
             flat = functional.interpolate(flat, size, mode=kind, align_corners=False, antialias=True)
-            images = flat.clamp_(0, 255).reshape(*images.shape[:-2], *size)
+            images = flat.round_().clamp_(0, 255).to(torch.uint8).reshape(*images.shape[:-2], *size)
     images = normalize(images, mean, std)
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
