@@ -1,7 +1,7 @@
 """What a recipe is made of: parts, stages, objectives, optimisers. Nothing here trains."""
 
 from longtail.recipes.objectives import Contrastive, Robust, Total
-from longtail.recipes.optimizers import adamw, constant, cosine, sgd, steps
+from longtail.recipes.optimizers import adamw, adamw_by_layer, constant, cosine, sgd, steps
 from longtail.recipes.part import Part, part
 from longtail.recipes.stages import NUMERICS, Recipe, Stage
 
@@ -14,6 +14,7 @@ __all__ = [
     "Stage",
     "Total",
     "adamw",
+    "adamw_by_layer",
     "constant",
     "cosine",
     "part",
