@@ -101,7 +101,7 @@ class Drawing:
 class Setting:
     """The protocol that a recipe is applied to, and changes of it."""
 
-    protocol: Annotated[str | None, typer.Option(help="plain-200, strong-400 or digits")] = None
+    protocol: Annotated[str | None, typer.Option(help="plain-200, strong-400, digits or features")] = None
     model: Annotated[
         str | None, typer.Option(help="resnet32, resnet18-cifar, small, a timm name, net.py:Net, ... with @options")
     ] = None
@@ -121,7 +121,7 @@ class Setting:
     ] = None
 
     def __post_init__(self) -> None:
-        _one_of("--protocol", self.protocol, ("plain-200", "strong-400", "digits"))
+        _one_of("--protocol", self.protocol, ("plain-200", "strong-400", "digits", "features"))
         _one_of("--select", self.select, ("last", "validation"))
 
     def recipes(self, names: Sequence[str], data: Data | None) -> list[Recipe]:

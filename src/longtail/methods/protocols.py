@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from longtail.augment import ColorJitter, RandomCrop, RandomResizedCrop, Views
+from longtail.augment import ColorJitter, FeatureDropout, FeatureNoise, RandomCrop, RandomResizedCrop, Views
 from longtail.data import Data
 from longtail.errors import unknown
-from longtail.models import cifar_resnet, small_conv_net
-from longtail.recipes import part, sgd, steps, text
+from longtail.models import cifar_resnet, linear, small_conv_net
+from longtail.recipes import cosine, part, sgd, steps, text
 from longtail.recipes.augmentations import PLAIN, SIMCLR, STRONG
 from longtail.recipes.part import Part
 
@@ -110,6 +110,22 @@ PROTOCOLS = {
         fine_tune_lr=5e-3,
         fine_tune_batch_size=16,
     ),
+    # The head of a frozen network, or a table of numbers: steps of a millisecond, so that ten seeds take minutes.
+    "features": Protocol(
+        name="features",
+        model=part(linear, head="cosine", scale=25.0),
+        epochs=30,
+        stated_epochs=30,
+        batch_size=512,
+        optimizer=part(sgd, lr=1.0, momentum=0.9, weight_decay=5e-5),
+        schedule=part(cosine),
+        augmentation=(),
+        contrastive_epochs=2.0,
+        # Two views of a vector that is all there is: noise and dropout on it (SimCSE has dropout alone).
+        views=(part(Views, operations=(part(FeatureNoise, scale=0.2), part(FeatureDropout, probability=0.1))),),
+        fine_tune_lr=1e-3,
+        fine_tune_batch_size=512,
+    ),
 }
 
 
@@ -125,7 +141,7 @@ def protocol_for(
     """Return the protocol for a data set, with the few things changed that a user changes.
 
     Args:
-        data: decides the default: ``digits`` for images of 8 pixels, else ``plain-200``.
+        data: decides the default: ``features`` for features, ``digits`` for images of 8 pixels, else ``plain-200``.
         protocol: its name instead.
         model: the network, by name or as a part.
         epochs: another number of epochs; schedules and later stages scale with it.
@@ -135,8 +151,7 @@ def protocol_for(
     Raises:
         InputError: a name that is not known.
     """
-    small = data is not None and data.train.images.shape[-1] == 8
-    name = protocol or ("digits" if small else "plain-200")
+    name = protocol or _usual(data)
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     changes: dict[str, Any] = {
@@ -146,3 +161,10 @@ def protocol_for(
         "augmentation": text.augmentation(augmentation) if isinstance(augmentation, str) else augmentation,
     }
     return dataclasses.replace(PROTOCOLS[name], **{key: value for key, value in changes.items() if value is not None})
+
+
+def _usual(data: Data | None) -> str:
+    """The protocol of a data set for which none is named."""
+    if data is not None and data.train.images.ndim == 2:
+        return "features"
+    return "digits" if data is not None and data.train.images.shape[-1] == 8 else "plain-200"

@@ -23,6 +23,7 @@ def timm_model(
     generator: torch.Generator,
     timm_name: str = "",
     pretrained: bool = False,
+    weights: str = "",
     head: HeadKind = "linear",
     scale: float = 16.0,
 ) -> Network:
@@ -40,6 +41,7 @@ def timm_model(
         timm_name: name as in ``timm.list_models()``, with a tag for particular weights (``name.tag``).
         pretrained: load timm's weights, from the local cache or the Hugging Face hub; they were trained on data of
             their own, so a result with them belongs to another track.
+        weights: a safetensors file of timm's weights instead.
         head: ``linear`` or ``cosine``.
         scale: factor s of the cosine head, above 0; a linear head does not read it.
 
@@ -80,6 +82,8 @@ def timm_model(
                 f"timm cannot build {timm_name} {weights}for {channels}-channel images of "
                 f"{image_size}x{image_size} pixels: {reason}"
             ) from error
+    if weights:
+        _load(model, weights)
     width = _width(model)
     classifier = materialise(lambda: classifier_of(head, width, num_classes, scale=scale), generator=generator)
     name = f"{timm_name} (pretrained)" if pretrained else timm_name
@@ -106,6 +110,18 @@ def _width(model: nn.Module) -> int:
     """The number of pooled features; some models pass them through one more layer, whose width then counts."""
     width = getattr(model, "head_hidden_size", None) or model.num_features
     return typing.cast(int, width)
+
+
+def _load(model: nn.Module, path: str) -> None:
+    """Put the weights of a safetensors file into a model without its classifier."""
+    from safetensors.torch import load_file
+
+    try:
+        missing = model.load_state_dict(load_file(path), strict=False).missing_keys
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: no weights of this model ({' '.join(str(error).split())[:120]})") from None
+    if missing:
+        raise InputError(f"{path} lacks {missing[0]} and {len(missing) - 1} more of this model's weights")
 
 
 def _timm(what: str) -> ModuleType:

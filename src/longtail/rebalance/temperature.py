@@ -97,7 +97,7 @@ class GroupTemperatureScaling(Estimator):
         few: few-shot classes have fewer than this.
 
     Example:
-        >>> logits = torch.tensor([[8.0, 0.0], [8.0, 0.0], [0.0, 8.0], [0.0, 8.0]])  # sure of both, right of the first only
+        >>> logits = torch.tensor([[8.0, 0.0], [8.0, 0.0], [0.0, 8.0], [0.0, 8.0]])
         >>> model = GroupTemperatureScaling().fit(logits, [0, 0, 1, 0], counts=[200, 5])
         >>> [[round(value, 1) for value in row] for row in model.predict_proba(logits[1:3]).tolist()]
         [[1.0, 0.0], [0.5, 0.5]]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.augment import compose, normalize
+from longtail.augment import compose, normalize, standardise
 from longtail.data import Data, Split
 from longtail.models import Network, Output
 from longtail.recipes.contract import Chunk
@@ -40,11 +40,16 @@ def images_of(
     operations: Sequence[Any] = (),
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Normalised images (n, C, H, W), channels last, of the split's items at ``index``; augmented if asked."""
+    """Normalised images (n, C, H, W), channels last, or features (n, D) of at ``index``; augmented if asked."""
     images = split.images[index]
+    features = images.ndim == 2
+    if features:
+        images = standardise(images, data.mean, data.std)
     if operations:
         assert generator is not None  # whoever augments says from which stream
         images = compose(operations, images, generator=generator)
+    if features:
+        return images
     images = normalize(images, data.mean, data.std)
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 

@@ -18,7 +18,7 @@ from longtail.data import Data
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
 from longtail.files import TEMPORARY, sweep, write_atomically
-from longtail.models import identity
+from longtail.models import identity, sides_of
 from longtail.recipes.part import plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
 from longtail.results.record import Record, read, write
@@ -202,8 +202,8 @@ def _train(
     store = Store(folder, recipe, data.fingerprint, seed, computing.identity(compute))
     job = Job(recipe, data, seed, store, compute, watch_test, notify)
     state = State(untrained(recipe, data, seed=seed, compute=compute))
-    shape = data.train.images.shape
-    model = identity(state.network, channels=shape[1], image_size=shape[2])
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
+    model = identity(state.network, channels=channels, image_size=size)
     largest = max(stage.batch_size for stage in recipe.stages)
     devices = [torch.cuda.current_device()] if compute.device == "cuda" else []
     with computing.threads_for(model["multiply_adds"] * largest), torch.random.fork_rng(devices=devices):
