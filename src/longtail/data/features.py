@@ -131,6 +131,8 @@ def load(
             f"features:{shown(path)} holds the subset of imbalance {drawn['imbalance']:g} and split seed "
             f"{drawn['split_seed']}; embed with --whole to draw others from one file"
         )
+    if drawn is not None and source.validation is not None and validation == drawn["validation_share"]:
+        validation = 0  # it is in the file
     data = draw(
         source,
         imbalance=None if drawn is not None else imbalance,
