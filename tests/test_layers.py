@@ -31,7 +31,7 @@ ALLOWED = {
     "recipes": {"augment", "losses", "models", "samplers"},
     "methods": {"augment", "data", "losses", "models", "rebalance", "recipes", "samplers"},
     "training": {"augment", "data", "metrics", "models", "recipes", "results"},
-    "analysis": {"samplers", "counts", "data", "metrics", "models", "recipes", "results", "training"},
+    "analysis": {"samplers", "counts", "data", "metrics", "models", "rebalance", "recipes", "results", "training"},
     "use": {"augment", "recipes", "results", "training"},
     "board": {"counts", "metrics", "results"},
 }

@@ -49,7 +49,7 @@ def test_unknown_names_suggest_the_nearest(typed, meant):
 
 
 def test_a_name_like_nothing_gets_no_suggestion():
-    with pytest.raises(InputError, match=r"unknown model 'qqqqqqqq' \(known: small, resnet8"):
+    with pytest.raises(InputError, match=r"unknown model 'qqqqqqqq' \(known: small, linear"):
         read("qqqqqqqq", "model")
 
 

@@ -106,7 +106,8 @@ class Setting:
     """The protocol that a recipe is applied to, and changes of it."""
 
     protocol: Annotated[
-        str | None, typer.Option(help="plain-200, strong-400, digits, linear-probe, fine-tune or peft, with @options")
+        str | None,
+        typer.Option(help="plain-200, strong-400, digits, features, linear-probe, fine-tune or peft, with @options"),
     ] = None
     model: Annotated[
         str | None, typer.Option(help="resnet32, resnet18-cifar, small, a timm name, net.py:Net, ... with @options")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-from longtail.data import arrays, cifar, digits, folders, hygiene, selection
+from longtail.data import arrays, cifar, digits, features, folders, hygiene, selection
 from longtail.data.dataset import Data, Source, draw, leave_out_small
 from longtail.data.folders import Notify
 from longtail.data.pictures import printable
@@ -21,6 +21,11 @@ ENTRIES = (
     ),
     ("folder:PATH", "your pictures, one folder per class, with or without train/ and test/", "the folder"),
     ("list:PATH", "the images that longtail data select chose from a data set", "the list, and that data set"),
+    (
+        "features:PATH",
+        "features that longtail embed wrote, or a table of numbers (.npz, .csv with a column label)",
+        "the file",
+    ),
     ("npz:PATH", "your arrays: train_images, train_target, test_images, test_target, class_names", "the file"),
 )
 
@@ -96,6 +101,10 @@ def load(
         if imbalance is not None:
             raise InputError(f"{name} is a selection of {base}, which says its own imbalance")
         return selection.kept_only(load(base, **{"root": root, "download": download, **options}), path_of(path))
+    if kind == "features" and path and drop_duplicates is None and leave_out_classes_below is None:
+        return features.load(
+            path_of(path), imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation
+        )
     wanted = 100 if imbalance is None else imbalance
     standard = profile == "exponential" and split_seed == 0 and wanted in cifar.SUBSETS
     source = read(
@@ -191,10 +200,12 @@ def read(
 def _read(name: str, *, root: str | pathlib.Path | None, download: bool, subset: int | None) -> Source:
     kind, _, path = name.partition(":")
     match kind:
-        case "folder" | "npz" if not path:
+        case "folder" | "npz" | "features" if not path:
             raise InputError(f"{name!r}: give a path, as in {kind}:PATH")
         case "npz":
             return arrays.read(path_of(path))
+        case "features":
+            return features.read(path_of(path))[0]
         case "digits-lt":
             return digits.read()
         case "cifar10-lt" | "cifar100-lt":

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.shapes import Int, UInt8
+from longtail.shapes import Int, Shaped
 
 
-def groups(parts: Sequence[UInt8[Tensor, "_ C H W"]]) -> list[Int[Tensor, " _"]]:
+def groups(parts: Sequence[Shaped[Tensor, " _ *one"]]) -> list[Int[Tensor, " _"]]:
     """Number the different images: images have one number exactly if they are equal (up to a collision of 128 bits).
 
     Args:
-        parts: images of equal shape, (N, C, H, W) each.
+        parts: images of equal shape, (N, C, H, W) each, or features (N, D).
 
     Returns:
         For each part (N,) int64 numbers from 0.

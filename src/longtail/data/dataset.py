@@ -35,7 +35,8 @@ class Source:
         largest: images of the largest class of a drawn subset; None: as many as the classes allow.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
-        mean: C means, one for each channel, of pixels scaled to [0, 1]; None: computed from the training images.
+        mean: C means, one for each channel, of pixels scaled to [0, 1], or of the D features, empty where they are used
+            as they are; None: computed from the training images.
         std: C standard deviations, likewise.
         drawn: ``train`` is the de-facto subset of ``imbalance`` already; nothing more is drawn from it.
         notes: what was done to the images that a reader of the numbers should know.
@@ -90,7 +91,8 @@ class Data:
         validation_share: share carved from each training class, 0 if nothing was.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
-        mean: C means, one for each channel, of pixels scaled to [0, 1].
+        mean: C means, one for each channel, of pixels scaled to [0, 1]; for features D means, or none where they are
+            used as they are.
         std: C standard deviations, likewise.
         notes: what was done to the images that a reader of the numbers should know.
         rule: name of the rule by which a held-out split kept copies of an image on one side; empty where that changed

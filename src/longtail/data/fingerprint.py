@@ -4,7 +4,8 @@ What is hashed, by SHA-256, for each of the splits ``train``, ``validation`` (wh
 order, and for each of its arrays ``index``, ``target`` and ``images``, in this order:
 
     the line ``longtail-fingerprint-1 SPLIT ARRAY DTYPE SHAPE`` (shape as ``3x1x8x8``), a newline, and the array's bytes
-    in C order: ``index`` and ``target`` as little-endian 64-bit integers, ``images`` as bytes (N, C, H, W).
+    in C order: ``index`` and ``target`` as little-endian 64-bit integers, ``images`` as bytes (N, C, H, W), or, of a
+    data set of features (N, D), as little-endian 32-bit floats.
 
 Each of these is a part; ``parts`` gives them by name. The fingerprint is the SHA-256 of the lines ``SPLIT.ARRAY HEX``
 of all parts, each with a newline, in the same order. Names of classes, of files and of the data set are no part of it,
@@ -30,7 +31,8 @@ def parts(train: Split, validation: Split | None, test: Split) -> dict[str, str]
     found = {}
     for name, split in (("train", train), ("validation", validation), ("test", test)):
         if split is not None:
-            for array, kind in (("index", "<i8"), ("target", "<i8"), ("images", "|u1")):
+            kind_of_images = "<f4" if split.images.ndim == 2 else "|u1"
+            for array, kind in (("index", "<i8"), ("target", "<i8"), ("images", kind_of_images)):
                 found[f"{name}.{array}"] = _digest(name, array, kind, getattr(split, array))
     return found
 

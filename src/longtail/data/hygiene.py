@@ -20,7 +20,7 @@ from longtail.data.fingerprint import combine, parts
 from longtail.data.images import Split
 from longtail.errors import InputError
 from longtail.files import write_atomically
-from longtail.shapes import UInt8
+from longtail.shapes import Shaped
 
 HEADER = "# longtail: copies to leave out, one 'SPLIT NUMBER NAME' a line; fingerprint of the whole data "
 """How the first line of an index list begins."""
@@ -134,13 +134,15 @@ def count(splits: Mapping[str, Split], found: list[Group]) -> Summary:
     )
 
 
-def one_colour(images: UInt8[Tensor, "N C H W"]) -> list[int]:
-    """The positions of the images whose pixels are all equal.
+def one_colour(images: Shaped[Tensor, " N *one"]) -> list[int]:
+    """The positions of the images whose pixels are all equal; of features (N, D), none.
 
     Example:
         >>> one_colour(torch.tensor([[7, 7], [7, 8]], dtype=torch.uint8).view(2, 1, 1, 2))
         [0]
     """
+    if images.ndim == 2:
+        return []
     pixels = images.flatten(2)
     return torch.nonzero((pixels == pixels[..., :1]).all(2).all(1)).flatten().tolist()
 

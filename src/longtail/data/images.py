@@ -1,4 +1,4 @@
-"""Images with their classes, in memory."""
+"""Images, or features of images, with their classes, in memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import dataclasses
 
 from torch import Tensor
 
-from longtail.shapes import Int, UInt8
+from longtail.shapes import Float, Int, UInt8
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Images with their classes and their places in the original list.
 
+    A data set of features has them in the place of the images.
+
     Args:
-        images: (N, C, H, W) uint8, C = 1 or 3.
+        images: (N, C, H, W) uint8, C = 1 or 3; or features (N, D) float32.
         target: (N,) int64 class numbers.
         index: (N,) int64, where each image stands in its original file or list.
         listing: the name of each image of the original list, by ``index``; None where images have no names.
@@ -28,7 +30,7 @@ class Split:
         ([1, 0], 'b/3.png')
     """
 
-    images: UInt8[Tensor, "N C H W"]
+    images: UInt8[Tensor, "N C H W"] | Float[Tensor, "N D"]
     target: Int[Tensor, " N"]
     index: Int[Tensor, " N"]
     listing: tuple[str, ...] | None = None

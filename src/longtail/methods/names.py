@@ -74,8 +74,8 @@ def recipe(
             ``file.py:attribute`` of a recipe, of a function from a protocol to a recipe, or of a loss or objective;
             ``SHORT=NAME`` to list it as SHORT; the folder of a finished run; or, from Python, such an object itself.
         data: decides the protocol, unless it is named; None only to check names and options before data are read.
-        protocol: ``plain-200``, ``strong-400``, ``digits``, or for a network with weights ``linear-probe``,
-            ``fine-tune`` or ``peft``, with options as in ``linear-probe@head=cosine``.
+        protocol: ``plain-200``, ``strong-400``, ``digits``, ``features``, or for a network with weights
+            ``linear-probe``, ``fine-tune`` or ``peft``, with options as in ``linear-probe@head=cosine``.
         model: another network, by name, as a part or as a callable of your own.
         epochs: epochs of the first stage; later stages and schedules scale with them.
         batch_size: images in a step of natural sampling.

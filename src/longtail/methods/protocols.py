@@ -12,10 +12,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from longtail.augment import ColorJitter, RandomCrop, RandomResizedCrop, Views
+from longtail.augment import ColorJitter, FeatureDropout, FeatureNoise, RandomCrop, RandomResizedCrop, Views
 from longtail.data import Data
 from longtail.errors import InputError, unknown
-from longtail.models import HeadKind, cifar_resnet, cifar_stem_resnet, small_conv_net, timm_model
+from longtail.models import HeadKind, cifar_resnet, cifar_stem_resnet, linear, small_conv_net, timm_model
 from longtail.recipes import Recipe, Stage, adamw, adamw_by_layer, cosine, part, sgd, steps, text
 from longtail.recipes.augmentations import PLAIN, SIMCLR, STRONG
 from longtail.recipes.part import Part, options_of, parts_in
@@ -123,6 +123,22 @@ PROTOCOLS = {
         # A few steps an epoch instead of a hundred.
         fine_tune_lr=5e-3,
         fine_tune_batch_size=16,
+    ),
+    # The head of a frozen network, or a table of numbers: steps of a millisecond, so that ten seeds take minutes.
+    "features": Protocol(
+        name="features",
+        model=part(linear, head="cosine", scale=25.0),
+        epochs=30,
+        stated_epochs=30,
+        batch_size=512,
+        optimizer=part(sgd, lr=1.0, momentum=0.9, weight_decay=5e-5),
+        schedule=part(cosine),
+        augmentation=(),
+        contrastive_epochs=2.0,
+        # Two views of a vector that is all there is: noise and dropout on it (SimCSE has dropout alone).
+        views=(part(Views, operations=(part(FeatureNoise, scale=0.2), part(FeatureDropout, probability=0.1))),),
+        fine_tune_lr=1e-3,
+        fine_tune_batch_size=512,
     ),
 }
 
@@ -360,7 +376,7 @@ def protocol_for(
     """Return the protocol for a data set, with the few things changed that a user changes.
 
     Args:
-        data: decides the default: ``digits`` for images of 8 pixels, else ``plain-200``.
+        data: decides the default: ``features`` for features, ``digits`` for images of 8 pixels, else ``plain-200``.
         protocol: its name instead, with options where it has some.
         model: the network, by name or as a part.
         epochs: another number of epochs; schedules and later stages scale with it.
@@ -371,9 +387,8 @@ def protocol_for(
     Raises:
         InputError: a name that is not known, or a network without what the protocol needs.
     """
-    small = data is not None and data.train.images.shape[-1] == 8
-    setting = named(protocol or ("digits" if small else "plain-200"))
-    if small and setting.augmentation == PLAIN:  # a flipped digit is another sign
+    setting = named(protocol or _usual(data))
+    if _small(data) and setting.augmentation == PLAIN:  # a flipped digit is another sign
         setting = dataclasses.replace(setting, augmentation=PROTOCOLS["digits"].augmentation)
     changes: dict[str, Any] = {
         "model": text.read(model, "model") if isinstance(model, str) else model,
@@ -386,6 +401,18 @@ def protocol_for(
     if image_size is not None and "size" in _options(setting.model):
         wanted["size"] = image_size
     return dataclasses.replace(setting, model=_with_options(setting, wanted))
+
+
+def _small(data: Data | None) -> bool:
+    """Whether these are pictures of 8 pixels, as scikit-learn's digits are."""
+    return data is not None and data.train.images.ndim == 4 and data.train.images.shape[-1] == 8
+
+
+def _usual(data: Data | None) -> str:
+    """The protocol of a data set for which none is named."""
+    if data is not None and data.train.images.ndim == 2:
+        return "features"
+    return "digits" if _small(data) else "plain-200"
 
 
 def _options(model: Part) -> dict[str, Any]:

@@ -175,7 +175,8 @@ def identity(network: Network, *, channels: int, image_size: int) -> dict[str, A
     Args:
         network: any network of ours, on any device.
         channels: C of the images.
-        image_size: H = W of the images, in pixels; a network with ``inputs`` of its own is measured at their size.
+        image_size: H = W of the images, in pixels; a network with ``inputs`` of its own is measured at their size. It
+            is 0 for features, whose number is ``channels``.
 
     Returns:
         ``name``, ``parameters``, ``multiply_adds`` (per image) and ``widths`` (the D_l of its stages), JSON-ready.
@@ -193,7 +194,7 @@ def identity(network: Network, *, channels: int, image_size: int) -> dict[str, A
     shapes = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
     # Two images, because batch norm in training mode refuses a single value per channel.
     side = image_size if network.inputs is None else network.inputs.size
-    images = torch.empty(2, channels, side, side, device="meta")
+    images = torch.empty(2, *shape_of(channels, side), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pooled = functional_call(profile, shapes, (images,))
     return {
@@ -217,12 +218,47 @@ class _Profile(nn.Module):
         return pooled
 
 
+def shape_of(channels: int, image_size: int) -> tuple[int, ...]:
+    """Return the shape of one input: (C, H, W) of an image, (D,) of features.
+
+    Args:
+        channels: C, or the number of features.
+        image_size: H = W in pixels; 0 for features.
+
+    Returns:
+        The shape without the batch.
+
+    Example:
+        >>> shape_of(3, 32), shape_of(1280, 0)
+        ((3, 32, 32), (1280,))
+    """
+    return (channels, image_size, image_size) if image_size else (channels,)
+
+
+def sides_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return channels and image size of the shape of one input: the inverse of ``shape_of``.
+
+    Args:
+        shape: (C, H, W) of an image or (D,) of features.
+
+    Returns:
+        C and H, or D and 0.
+
+    Example:
+        >>> sides_of((3, 32, 32)), sides_of((1280,))
+        ((3, 32), (1280, 0))
+    """
+    return int(shape[0]), int(shape[1]) if len(shape) == 3 else 0
+
+
 def check_shape(*, num_classes: int, channels: int, image_size: int) -> None:
-    """Refuses what no network can be built for.
+    """Refuses what no network on images can be built for.
 
     Raises:
-        InputError: a number of classes, channels or pixels below 1.
+        InputError: a number of classes, channels or pixels below 1, or features instead of images.
     """
+    if image_size == 0 and num_classes > 0 and channels > 0:
+        raise InputError("this network is for images, and the data set holds features: use linear, mlp or projected")
     for name, value in (("num_classes", num_classes), ("channels", channels), ("image_size", image_size)):
         if value < 1:
             raise InputError(f"a network needs {name} of at least 1, not {value}")

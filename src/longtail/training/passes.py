@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from longtail.augment import compose, normalize
+from longtail.augment import compose, normalize, standardise
 from longtail.data import Data, Split
 from longtail.models import Inputs, Network, Output
 from longtail.recipes.contract import Chunk
@@ -72,15 +72,18 @@ def images_of(
     generator: torch.Generator | None = None,
     inputs: Inputs | None = None,
 ) -> Tensor:
-    """Normalised images (n, C, H, W), channels last, of the split's items at ``index``; augmented if asked.
+    """Normalised images (n, C, H, W), channels last, or features (n, D), of the items at ``index``; augmented if asked.
 
     Augmentation works on the pictures as they are; then they are brought to the size of the network's ``inputs``.
     """
     images = split.images[index]
+    features = images.ndim == 2
+    if features:
+        images = standardise(images, data.mean, data.std)
     if operations:
         assert generator is not None  # whoever augments says from which stream
         images = compose(operations, images, generator=generator)
-    return as_input(images, inputs, data.mean, data.std)
+    return images if features else as_input(images, inputs, data.mean, data.std)
 
 
 def chunks(

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from longtail.data import Data, Split
 from longtail.errors import InputError, failure
-from longtail.models import CosineHead, Network, as_network, drawing_from, identity, initialise
+from longtail.models import CosineHead, Network, as_network, drawing_from, identity, initialise, sides_of
 from longtail.recipes.contract import Chunk, Context, Objective
 from longtail.recipes.objectives import check_built, looks_at_training_set, objective_of
 from longtail.recipes.part import Part, built, parts_in
@@ -49,11 +49,11 @@ def network_of(
         model: a callable that gets those of ``num_classes``, ``channels`` / ``in_chans``, ``image_size`` /
             ``img_size`` and ``generator`` that it has parameters for.
         num_classes: K.
-        shape: (C, H, W) of the images.
+        shape: (C, H, W) of the images, or (D,) of features.
         generator: gives the first weights, also to a network that draws them from torch's global generator.
         first_weights: False where all weights are replaced afterwards: no file of weights is read then.
     """
-    channels, size = shape[0], shape[1]
+    channels, size = sides_of(shape)
     given = {
         "num_classes": num_classes,
         "channels": channels,
@@ -144,8 +144,9 @@ def prepare(
     scorer = copy.deepcopy(network.head) if before else None
     if stage.fresh_head:
         initialise(network.head, generator=seeds.generator(seed, "stage", position, "head", device=compute.device))
-    shape, counts = data.train.images.shape, data.counts.to(device)
-    widths = tuple(identity(network, channels=shape[1], image_size=shape[2])["widths"])
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
+    counts = data.counts.to(device)
+    widths = tuple(identity(network, channels=channels, image_size=size)["widths"])
     given = {
         "target": data.train.target,
         "counts": counts,
@@ -172,6 +173,11 @@ def prepare(
     elif not hasattr(sampler, "__iter__"):
         raise InputError(f"sampler {stage.sampler.name!r} gave a {type(sampler).__name__}; it must give indices")
     _freeze(network, stage)
+    if stage.trains == "backbone" and next(network.backbone.parameters(), None) is None:
+        raise InputError(
+            f"stage {stage.name!r} trains a representation, and {network.name} has none: use "
+            "--model projected@width=64 or --model mlp"
+        )
     moving = [weight for module in modules for weight in module.parameters() if weight.requires_grad]
     optimizer = _built(stage, "optimizer", modules=modules, params=moving)
     if not isinstance(optimizer, torch.optim.Optimizer):

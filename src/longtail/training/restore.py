@@ -12,7 +12,7 @@ import torch
 from longtail.data import Data
 from longtail.errors import InputError
 from longtail.files import write_atomically
-from longtail.models import Network, Output, identity
+from longtail.models import Network, Output, identity, sides_of
 from longtail.recipes.part import Part, address, revive
 from longtail.recipes.stages import NUMERICS, Recipe, state_address, stored_recipe
 from longtail.results import Loaded
@@ -102,7 +102,8 @@ def features_of(loaded: Loaded, data: Data, model: Part | None = None) -> tuple[
         InputError: as ``restored``, and a network whose answers are not those of the record.
     """
     network = restored(loaded, data, model)
-    work = identity(network, channels=data.train.images.shape[1], image_size=data.train.images.shape[2])
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
+    work = identity(network, channels=channels, image_size=size)
     with computing.threads_for(work["multiply_adds"] * max(s["batch_size"] for s in loaded.record.config["stages"])):
         found = outputs(network, data.test, data)
         _check_answers(loaded, data, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import pathlib
 import shutil
@@ -19,7 +20,7 @@ from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
 from longtail.files import TEMPORARY, sweep, write_atomically
-from longtail.models import identity
+from longtail.models import identity, sides_of
 from longtail.recipes.part import plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
 from longtail.results.record import Record, read, write
@@ -32,6 +33,7 @@ from longtail.training.prepare import on_device, untrained
 from longtail.training.store import State, Store, locked
 
 MODEL = "model.safetensors"
+LOGITS = "logits.safetensors"
 
 
 def train(
@@ -216,15 +218,15 @@ def _train(
     job = Job(recipe, data, seed, store, compute, watch_test, notify)
     network = untrained(recipe, data, seed=seed, compute=compute)
     state = State(network, notes=list(network.notes))
-    shape = data.train.images.shape
-    model = identity(state.network, channels=shape[1], image_size=shape[2])
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
+    model = identity(state.network, channels=channels, image_size=size)
     largest = max(stage.batch_size for stage in recipe.stages)
     devices = [torch.cuda.current_device()] if compute.device == "cuda" else []
     with computing.threads_for(model["multiply_adds"] * largest), torch.random.fork_rng(devices=devices):
         with capture.apart(compute.device):
             train_stages(job, state)
         clock = time.perf_counter()
-        report, arrays = _test(job, state)
+        report, arrays, logits = _test(job, state)
         threads = torch.get_num_threads()
     final = store.finished(len(recipe.stages) - 1)
     write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
@@ -258,6 +260,7 @@ def _train(
         digests={
             "run": run_address(recipe, data, seed, compute),
             "model": checkpoint.digest_of(out / MODEL),
+            "logits": keep_logits(out / LOGITS, logits),
         },
         plan=plan,
         notes=state.notes,
@@ -265,10 +268,14 @@ def _train(
     return write(record, out, **arrays)
 
 
-def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor]]:
-    """The report on the test split, and the arrays that go beside the record."""
+def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor], dict[str, Tensor]]:
+    """The report on the test split, the arrays that go beside the record, and the logits by split, not adjusted."""
     data = job.data
     logits = outputs(state.network, data.test, data).logits.cpu()
+    kept = {"test.logits": logits}
+    if data.validation is not None:
+        kept["validation.logits"] = outputs(state.network, data.validation, data).logits.cpu()
+        kept["validation.target"] = data.validation.target.cpu()
     target = data.test.target.cpu()
     if job.recipe.adjustment is not None:
         logits = job.recipe.adjustment.build().fit(counts=data.counts).adjust(logits)
@@ -281,7 +288,29 @@ def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor]]:
         many=data.many,
         few=data.few,
     )
-    return report, {"index": data.test.index.cpu(), "target": target, "prediction": prediction}
+    return report, {"index": data.test.index.cpu(), "target": target, "prediction": prediction}, kept
+
+
+def keep_logits(path: pathlib.Path, logits: dict[str, Tensor]) -> str:
+    """Write the logits of a run in half precision, so that it can be re-balanced without its data and its network.
+
+    Args:
+        path: the file; it may be removed, and nothing but ``longtail rebalance`` misses it.
+        logits: ``test.logits`` (N, K), in the order of the predictions, and perhaps ``validation.logits`` and
+            ``validation.target``.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    from safetensors.torch import save_file
+
+    most = torch.finfo(torch.float16).max
+    half = {
+        name: held.clamp(-most, most).half().contiguous() if held.is_floating_point() else held
+        for name, held in logits.items()
+    }
+    write_atomically(path, lambda file: save_file(half, file))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def describe(data: Data) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pathlib
 import torch
 from torch import Tensor
 
+from longtail.augment import standardise
 from longtail.errors import InputError
 from longtail.recipes import Part
 from longtail.recipes.part import revive
@@ -21,13 +22,14 @@ from longtail.training.store import load_network
 
 @torch.no_grad()
 def predict(
-    folder: pathlib.Path | str, images: UInt8[Tensor, "N C H W"], *, model: Part | None = None
+    folder: pathlib.Path | str, images: UInt8[Tensor, "N C H W"] | Float[Tensor, "N D"], *, model: Part | None = None
 ) -> Float[Tensor, "N K"]:
     """Return the probability of each class for each image, by the network of a finished run.
 
     Args:
         folder: folder of a finished run.
-        images: (N, C, H, W) uint8, of the shape that it was trained on, values 0 to 255.
+        images: (N, C, H, W) uint8, of the shape that it was trained on, values 0 to 255; (N, D) float32 for a run on
+            features.
         model: the run's own network, where that is in a file of somebody's own and so must be named.
 
     Returns:
@@ -41,8 +43,9 @@ def predict(
     if "shape" not in data:
         raise InputError(f"{folder} was made by an earlier version, which did not keep the shape of its images")
     shape = tuple(data["shape"])
-    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != shape:
-        wanted = f"uint8 images (N, {', '.join(map(str, shape))})"
+    kind = torch.float32 if len(shape) == 1 else torch.uint8
+    if images.dtype != kind or tuple(images.shape[1:]) != shape:
+        wanted = f"{'float32 features' if len(shape) == 1 else 'uint8 images'} (N, {', '.join(map(str, shape))})"
         raise InputError(f"{folder} takes {wanted}, not {images.dtype} of shape {tuple(images.shape)}")
     counts = torch.tensor(data["counts"])
     network = network_of(
@@ -58,7 +61,8 @@ def predict(
     adjustment = None if stored is None else revive(stored).build().fit(counts=counts)
     found = []
     for chunk in torch.split(images, chunk_size(network)):
-        inputs = as_input(chunk, network.inputs, tuple(data["mean"]), tuple(data["std"]))
+        mean, std = tuple(data["mean"]), tuple(data["std"])
+        inputs = standardise(chunk, mean, std) if len(shape) == 1 else as_input(chunk, network.inputs, mean, std)
         logits = network(inputs).logits.float()
         found.append((logits if adjustment is None else adjustment.adjust(logits)).softmax(dim=1))
     return torch.cat(found) if found else torch.zeros(0, len(counts))

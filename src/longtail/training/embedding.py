@@ -1,0 +1,333 @@
+"""Features of a frozen network, computed once: every picture goes through it one time, in batches, to a file.
+
+The file is a data set (``features:PATH``). It is written in place beside its final name and moved there when it is
+whole; a killed run goes on after the last batch that reached the disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from longtail.augment import normalize
+from longtail.data import Data, Source, Split, features
+from longtail.data.fingerprint import fingerprint
+from longtail.errors import InputError
+from longtail.files import write_atomically
+from longtail.models import Network, timm_model
+from longtail.recipes import Part
+from longtail.shapes import Float, UInt8
+from longtail.training import compute as computing
+from longtail.training import seeds
+from longtail.training.prepare import network_of
+from longtail.training.store import locked
+
+BATCH = 64
+"""Pictures that go through the network at once: more do not make a processor faster and take more memory."""
+KEPT = 1024
+"""Pictures after which the features reach the disk: so many are computed again after a kill."""
+FOLDED = 1e-4
+"""Largest difference of a feature, over the largest feature, that folding batch norms may make."""
+VERSION = 1
+"""Of what is done to the pictures; raised when the features of one key would change."""
+
+Notify = Callable[[int, int], object]
+
+
+class Transform(NamedTuple):
+    """What is done to a picture: the whole of it is scaled to ``size`` pixels a side, then standardised."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+    @property
+    def words(self) -> str:
+        """In one phrase, for the record."""
+        numbers = " ".join(f"{value:.4g}" for value in (*self.mean, *self.std))
+        return f"{self.size} pixels, {self.interpolation}, mean and deviation {numbers}"
+
+
+def embedded(
+    data: Data | Source,
+    model: Part,
+    out: pathlib.Path | str,
+    *,
+    image_size: int | None = None,
+    notify: Notify = lambda done, total: None,
+) -> pathlib.Path:
+    """Write the features that a frozen network gives of every picture of a data set, once.
+
+    Called again with the same pictures, weights and transform it returns at once; after a kill it goes on where it
+    was. The network runs in eval mode, in float32.
+
+    Args:
+        data: pictures, with what is drawn from them (``longtail.load``), or all of a set (``longtail.data`` ``read``),
+            from which ``features:PATH --imbalance`` then draws the usual subsets.
+        model: the network; of timm's models mean, deviation and interpolation are their own.
+        out: the file, ``.safetensors``.
+        image_size: side in pixels to which pictures are scaled; None: as they are.
+        notify: called with how many pictures are done and how many there are.
+
+    Returns:
+        The file, to be loaded as ``features:PATH``.
+
+    Raises:
+        InputError: features instead of pictures, a file there that holds something else, or weights that do not fit.
+    """
+    path = pathlib.Path(out)
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: the features are written to a .safetensors file")
+    splits = _splits(data)
+    if data.train.images.ndim != 4:
+        raise InputError(f"{data.name} holds features already: give the pictures")
+    size = image_size or int(data.train.images.shape[-1])
+    transform = transform_of(model, data, size)
+    network = _network(model, len(data.class_names), len(transform.mean), size)
+    facts = facts_for(data, splits, model, network, transform)
+    if _finished(path, facts):
+        return path
+    with locked(path.with_name(f".{path.name}.lock")):
+        if not _finished(path, facts):
+            _write(path, splits, network, transform, facts, notify)
+    return path
+
+
+def transform_of(model: Part, data: Data | Source, size: int) -> Transform:
+    """Return what is done to pictures before a network: timm's own numbers for its models, else the data set's."""
+    channels = int(data.train.images.shape[1])
+    if model.function is timm_model:
+        import timm
+
+        configuration = timm.get_pretrained_cfg(str(model["timm_name"]))
+        if configuration is not None:
+            return Transform(size, configuration.mean, configuration.std, configuration.interpolation)
+    if data.mean is not None and data.std is not None:
+        return Transform(size, data.mean, data.std, "bicubic")
+    from longtail.data import channel_statistics
+
+    mean, std = channel_statistics(data.train.images)
+    return Transform(size, mean[:channels], std[:channels], "bicubic")
+
+
+def prepared(images: UInt8[Tensor, "N C H W"], transform: Transform) -> Float[Tensor, "N C S S"]:
+    """Scale and standardise pictures as Pillow and torchvision would, channels last; grey ones in three channels.
+
+    Args:
+        images: (N, C, H, W).
+        transform: what to do.
+
+    Returns:
+        (N, C, S, S) float32.
+
+    Example:
+        >>> grey = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        >>> prepared(grey, Transform(16, (0.5,) * 3, (0.5,) * 3, "bicubic")).shape
+        torch.Size([2, 3, 16, 16])
+    """
+    images = images.contiguous(memory_format=torch.channels_last)
+    if tuple(images.shape[-2:]) != (transform.size, transform.size):
+        # With antialiasing the kernels are Pillow's, also where the picture grows.
+        images = functional.interpolate(
+            images, size=(transform.size, transform.size), mode=transform.interpolation, antialias=True
+        )
+    if images.shape[1] == 1 and len(transform.mean) == 3:
+        images = images.expand(-1, 3, -1, -1)
+    return normalize(images, transform.mean, transform.std).contiguous(memory_format=torch.channels_last)
+
+
+def frozen(backbone: nn.Module, images: Float[Tensor, "N C S S"]) -> Callable[[Tensor], Tensor]:
+    """Return the backbone with batch norms folded into convolutions, if it then says the same; else as it is.
+
+    Args:
+        backbone: in eval mode.
+        images: (N, C, S, S) as it will be given them.
+
+    Returns:
+        A function from images to features (N, D).
+
+    Example:
+        >>> backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> frozen(backbone.eval(), torch.ones(4, 3, 8, 8))(torch.ones(2, 3, 8, 8)).shape
+        torch.Size([2, 4])
+    """
+    few = images[: max(1, len(images) // 3)]
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.freeze(torch.jit.trace(backbone, images, check_trace=False))  # type: ignore[no-untyped-call]
+            here, there = traced(few), backbone(few)
+        if float((here - there).abs().max()) <= FOLDED * float(there.abs().max()):
+            return cast("Callable[[Tensor], Tensor]", traced)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        pass  # what cannot be traced runs as it is
+    return backbone
+
+
+def facts_for(
+    data: Data | Source, splits: dict[str, Split], model: Part, network: Network, transform: Transform
+) -> features.Facts:
+    """Return what the file will say of itself; its key holds all that the features depend on."""
+    weights = hashlib.sha256()
+    for name, tensor in sorted(network.backbone.state_dict().items()):
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        weights.update(tensor.cpu().contiguous().numpy().tobytes())
+    pictures = fingerprint(splits["train"], splits.get("validation"), splits["test"], data.rule)
+    drawn = None
+    if isinstance(data, Data) and data.profile is not None:
+        drawn = {
+            "imbalance": data.imbalance,
+            "profile": data.profile,
+            "split_seed": data.split_seed,
+            "validation_share": data.validation_share,
+        }
+    name = str((model.arguments and dict(model.arguments).get("timm_name")) or network.name)
+    told: dict[str, Any] = {
+        "name": data.name,
+        "model": f"{name}-{transform.size}",
+        "class_names": data.class_names,
+        "many": data.many,
+        "few": data.few,
+        "imbalance": drawn["imbalance"] if drawn else data.imbalance if isinstance(data, Source) else None,
+        "largest": data.largest if isinstance(data, Source) else None,
+        "drawn": drawn,
+        "pictures": pictures,
+        "weights": weights.hexdigest(),
+        "transform": transform.words,
+        "precision": "float32",
+        "notes": data.notes,
+        "rule": data.rule,
+    }
+    key = hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()
+    return features.Facts(key=key, **told)
+
+
+def _splits(data: Data | Source) -> dict[str, Split]:
+    named = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+def _network(model: Part, num_classes: int, channels: int, size: int) -> Network:
+    network = network_of(
+        model, num_classes=num_classes, shape=(channels, size, size), generator=seeds.generator(0, "model")
+    )
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+def _finished(path: pathlib.Path, facts: features.Facts) -> bool:
+    """Whether the file is there; refused when it holds something else."""
+    if not path.exists():
+        return False
+    there, _ = features.facts_of(path)
+    if there.key != facts.key:
+        names = [field.name for field in dataclasses.fields(facts) if field.name != "key"]
+        differs = [name for name in names if getattr(there, name) != getattr(facts, name)]
+        raise InputError(f"{path} holds other features (it differs in {', '.join(differs[:4])}); name another file")
+    return True
+
+
+def _write(
+    path: pathlib.Path,
+    splits: dict[str, Split],
+    network: Network,
+    transform: Transform,
+    facts: features.Facts,
+    notify: Notify,
+) -> None:
+    unfinished, progress = (path.with_name(f".{path.name}.{kind}") for kind in ("unfinished", "progress"))
+    width, total = network.backbone.width, sum(len(split) for split in splits.values())
+    shapes = features.layout(splits, width)
+    head = features.header(shapes, facts)
+    rows = _mapped(unfinished, head, splits, width)
+    done = _done(progress, facts.key, unfinished) if rows is not None else 0
+    if rows is None or done == 0:
+        rows = _begun(unfinished, head, splits, width)
+    places = [(name, start) for name, split in splits.items() for start in range(0, len(split), BATCH)]
+    at, kept = 0, done
+    with torch.inference_mode(), _threads(network, transform):
+        forward = frozen(network.backbone, prepared(splits["train"].images[:BATCH], transform))
+        for name, start in places:
+            split = splits[name]
+            end = min(start + BATCH, len(split))
+            first, at = at, at + end - start
+            if at <= done:
+                continue
+            found = forward(prepared(split.images[start:end], transform)).float().cpu()
+            if not bool(torch.isfinite(found).all()):
+                raise InputError(f"{path}: the features of {split.name(start)} or one after it are not finite")
+            rows[first:at] = found.numpy()
+            if at - kept >= KEPT:
+                _keep(rows, progress, facts.key, at)
+                kept = at
+            notify(at, total)
+    rows.flush()
+    del rows
+    checksum = features.digest(unfinished)
+    with unfinished.open("r+b") as file:
+        file.write(features.header(shapes, facts, checksum))
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    progress.unlink(missing_ok=True)
+
+
+def _threads(network: Network, transform: Transform) -> Any:
+    from longtail.models import identity
+
+    work = identity(network, channels=len(transform.mean), image_size=transform.size)["multiply_adds"]
+    return computing.threads_for(work * BATCH)
+
+
+def _offset(head: bytes, splits: dict[str, Split]) -> int:
+    return len(head) + 16 * sum(len(split) for split in splits.values())
+
+
+def _mapped(path: pathlib.Path, head: bytes, splits: dict[str, Split], width: int) -> np.memmap[Any, Any] | None:
+    """The features of all splits in a file that was begun, one after the other; None where there is none."""
+    total, offset = sum(len(split) for split in splits.values()), _offset(head, splits)
+    if not path.is_file() or path.stat().st_size != offset + 4 * total * width:
+        return None
+    return np.memmap(path, dtype="<f4", mode="r+", offset=offset, shape=(total, width))
+
+
+def _begun(path: pathlib.Path, head: bytes, splits: dict[str, Split], width: int) -> np.memmap[Any, Any]:
+    """A new file with everything but the features."""
+    try:
+        with path.open("wb") as file:
+            file.write(head)
+            for split in splits.values():
+                for array in (split.index, split.target):
+                    file.write(array.cpu().numpy().astype("<i8").tobytes())
+            file.truncate(_offset(head, splits) + 4 * width * sum(len(split) for split in splits.values()))
+    except OSError as error:
+        raise InputError(f"cannot write to {path.parent}: {error.strerror}") from None
+    mapped = _mapped(path, head, splits, width)
+    assert mapped is not None  # it was just made
+    return mapped
+
+
+def _done(progress: pathlib.Path, key: str, unfinished: pathlib.Path) -> int:
+    """How many pictures are embedded already, by a run that was stopped."""
+    try:
+        told = json.loads(progress.read_bytes())
+        return int(told["done"]) if told["key"] == key and unfinished.is_file() else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _keep(rows: np.memmap[Any, Any], progress: pathlib.Path, key: str, done: int) -> None:
+    rows.flush()
+    text = json.dumps({"key": key, "done": done})
+    write_atomically(progress, lambda file: file.write_text(text, encoding="utf-8"))
