@@ -71,11 +71,11 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.width = width
 
-    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D"]:
+    def forward(self, images: Float[Tensor, " N *one"]) -> Float[Tensor, "N D"]:
         """Return the features of a batch of images.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             (N, D), the pooled output of the last stage.
@@ -85,11 +85,11 @@ class Backbone(nn.Module):
             maps = stage(maps)
         return pool(maps)
 
-    def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
+    def pyramid(self, images: Float[Tensor, " N *one"]) -> tuple[Tensor, ...]:
         """Return the pooled output of every stage, such as for a method that compares features of several depths.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             One tensor (N, D_l) for each stage, first to last; the last are the features.
@@ -141,11 +141,11 @@ class Network(nn.Module):
         self.fixed = frozenset(fixed)
         self.notes = tuple(notes)
 
-    def forward(self, images: Float[Tensor, "N C H W"]) -> Output:
+    def forward(self, images: Float[Tensor, " N *one"]) -> Output:
         """Return the features and the logits of a batch of images.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             ``features`` (N, D) and ``logits`` (N, K).
@@ -153,11 +153,11 @@ class Network(nn.Module):
         features = self.backbone(images)
         return Output(features, self.head(features))
 
-    def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
+    def pyramid(self, images: Float[Tensor, " N *one"]) -> tuple[Tensor, ...]:
         """Return the pooled output of every stage of the backbone.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             One tensor (N, D_l) for each stage, first to last; the last are the features, which ``head`` reads.

@@ -122,7 +122,7 @@ def transform_of(model: Part, data: Data | Source, size: int) -> Transform:
     return Transform(size, mean[:channels], std[:channels], "bicubic")
 
 
-def prepared(images: UInt8[Tensor, "N C H W"], transform: Transform) -> Float[Tensor, "N C S S"]:
+def prepared(images: UInt8[Tensor, "N C H W"], transform: Transform) -> Float[Tensor, "N E S S"]:
     """Scale and standardise pictures as Pillow and torchvision would, channels last; grey ones in three channels.
 
     Args:
@@ -130,7 +130,7 @@ def prepared(images: UInt8[Tensor, "N C H W"], transform: Transform) -> Float[Te
         transform: what to do.
 
     Returns:
-        (N, C, S, S) float32.
+        (N, E, S, S) float32; E is 3 for grey pictures of a network on colours, else C.
 
     Example:
         >>> grey = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
