@@ -243,7 +243,7 @@ def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:
     Args:
         source: what was read.
         gone: class numbers; those that stay are numbered anew in their order.
-        note: that says so.
+        note: note that says so.
     """
     keep = torch.ones(len(source.class_names), dtype=torch.bool)
     keep[list(gone)] = False

@@ -77,7 +77,7 @@ def recipe(
         protocol: ``plain-200``, ``strong-400``, ``digits``, or for a network with weights ``linear-probe``,
             ``fine-tune`` or ``peft``, with options as in ``linear-probe@head=cosine``.
         model: another network, by name, as a part or as a callable of your own.
-        epochs: of the first stage; later stages and schedules scale with it.
+        epochs: epochs of the first stage; later stages and schedules scale with them.
         batch_size: images in a step of natural sampling.
         augmentation: ``none``, ``plain``, ``strong``, operations joined by ``+``, or parts.
         image_size: side in pixels of the pictures that a network of timm gets; others take them as they are.

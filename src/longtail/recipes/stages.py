@@ -31,7 +31,7 @@ class Stage:
         batch_size: images in a step, unless the sampler has a ``batch_size`` of its own, as class-aware batches have.
         objective: a loss on logits or features, or an objective; what is minimised.
         sampler: which images an epoch sees.
-        optimizer: with its learning rate.
+        optimizer: optimiser with its learning rate.
         schedule: factor on the learning rate.
         augmentation: operations applied to every batch, in order.
         trains: the part whose parameters move; the other part is frozen, and a frozen backbone is in eval mode.
@@ -138,10 +138,10 @@ def state_address(
     the seed, what computes, and the version of the numerics do.
 
     Args:
-        recipe: that the stage is part of.
+        recipe: recipe that the stage is part of.
         stage: number of the stage, from 0.
         data: the identity of the data set (``longtail.data.Data.identity``).
-        seed: of every random draw.
+        seed: random seed that decides every draw.
         compute: what decides the numbers of the machine.
         after: what is done after the stage, where the address is that of a finished run.
     """

@@ -50,15 +50,15 @@ def compare(
 
     Args:
         recipes: names as on the command line, recipes, or losses and methods of your own.
-        data: for all of them.
+        data: data set that every recipe is trained on.
         seeds: how many, or which.
         out: folder of all runs.
         against: the row that the others are compared with; the first if None.
-        compute: for all of them; chosen for this machine if None.
-        watch_test: as in ``train``.
-        notify: as in ``train``.
+        compute: device, precision and compilation; chosen for this machine if None.
+        watch_test: evaluate the test split after every epoch; it never selects anything.
+        notify: called about once a second and after every epoch.
         jobs: how many runs train at once; a program that uses it needs the usual ``if __name__ == "__main__":``.
-        options: of ``longtail.recipe``, such as ``epochs`` and ``model``.
+        options: options of ``longtail.recipe``, such as ``epochs`` and ``model``.
 
     Returns:
         The comparison; ``longtail.results.table`` prints it.
@@ -151,13 +151,13 @@ def train_many(
     several jobs it is the recipes, so that two runs at once seldom want the same beginning.
 
     Args:
-        recipes: of different names, and different runs.
-        data: for all of them.
+        recipes: recipes of different names, each another run.
+        data: data set that every recipe is trained on.
         seeds: random seeds, one run each.
         out: folder of all runs.
-        compute: for all of them.
-        watch_test: as in ``train``.
-        notify: as in ``train``; with several jobs called here, as news arrives.
+        compute: device, precision and compilation, the same for all runs.
+        watch_test: evaluate the test split after every epoch; it never selects anything.
+        notify: called about once a second and after every epoch, in this process.
         jobs: how many runs train at once, each in a process with its share of the threads. On a CPU two runs of one
             thread are faster than one after the other on two (docs/speed.md).
         plans: what the records of a recipe say of the plan that announced them, by its name.

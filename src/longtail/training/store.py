@@ -25,7 +25,7 @@ class State:
     """A network part-way through a recipe, with what the next stage may take over.
 
     Args:
-        network: on the device.
+        network: network on the device.
         optimizer: state of the last stage's optimiser; None before any training.
         history: a row for each epoch so far.
         notes: what parts of the recipe said of the run.
@@ -42,10 +42,10 @@ class Store:
     """The folder of states that runs share, as one run sees it.
 
     Args:
-        folder: of all states.
-        recipe: of the run.
+        folder: folder that holds the states of all runs.
+        recipe: recipe that is trained.
         data: the identity of its data set.
-        seed: of the run.
+        seed: random seed of the run.
         compute: what the arithmetic depends on (``longtail.training.compute.identity``).
     """
 
