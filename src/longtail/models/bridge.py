@@ -212,7 +212,7 @@ def _created(
         try:
             model: nn.Module = timm.create_model(name, **settings)
         except Exception as error:
-            reason = " ".join(str(error).split())[:160]
+            reason = " ".join(str(error).split())[:110]
             if settings["pretrained"]:
                 raise InputError(
                     f"timm cannot get the weights of {name} ({type(error).__name__}: {reason}): they need a network "

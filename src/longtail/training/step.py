@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,10 +116,12 @@ class Step:
             raise InputError("accumulate: the views of a batch are compared with each other, so it cannot be divided")
         self.optimizer.zero_grad(set_to_none=True)
         size, total, said = len(batch.target), torch.zeros((), device=batch.target.device), []
-        for place in torch.arange(size).tensor_split(min(self.accumulate, size)):
-            cut = slice(int(place[0]), int(place[-1]) + 1)
+        pieces = min(self.accumulate, size)
+        ends = [size * number // pieces for number in range(pieces + 1)]
+        for start, end in itertools.pairwise(ends):
+            cut = slice(start, end)
             loss, logits = self.loss(Batch(batch.images[cut], batch.target[cut], batch.index[cut]))
-            share = loss * (len(place) / size)
+            share = loss * ((end - start) / size)
             self._scaled(share).backward()  # type: ignore[no-untyped-call]
             total += share.detach()
             said += [] if logits is None else [logits]
