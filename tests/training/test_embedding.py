@@ -169,26 +169,14 @@ def check_scaling(scale: Any) -> None:
 
 
 def test_pictures_are_scaled_as_pillow_does_it() -> None:
-    plain = Transform(128, (0.0,) * 3, (1.0,) * 3, "bicubic")
+    plain = Inputs(128, "bicubic", (0.0,) * 3, (1.0,) * 3)
     check_scaling(lambda images: prepared(images, plain))
     for mutant in (
-        lambda images: prepared(images, plain._replace(interpolation="bilinear")),
+        lambda images: prepared(images, dataclasses.replace(plain, interpolation="bilinear")),
         lambda images: nn.functional.interpolate(images / 255, size=(128, 128), mode="bicubic"),
     ):
         with pytest.raises(AssertionError):
             check_scaling(mutant)
-
-
-def test_timms_own_numbers_and_grey_pictures_in_three_channels(tmp_path: pathlib.Path) -> None:
-    timm = pytest.importorskip("timm")
-    from longtail.models import timm_model
-
-    model = part(timm_model, timm_name="efficientnet_lite0")
-    data = load("digits-lt", imbalance=20)
-    found = embedding.transform_of(model, data, 64)
-    configuration = timm.get_pretrained_cfg("efficientnet_lite0")
-    assert found == Transform(64, configuration.mean, configuration.std, configuration.interpolation)
-    assert prepared(data.test.images[:2], found).shape == (2, 3, 64, 64)
 
 
 def test_folding_changes_nothing_and_what_does_is_not_folded() -> None:
@@ -262,18 +250,18 @@ def test_a_run_on_features_predicts_for_new_rows(tmp_path: pathlib.Path) -> None
 def test_the_key_holds_all_that_the_features_depend_on(tmp_path: pathlib.Path) -> None:
     pictures = load("digits-lt", imbalance=20)
     network = network_of(MODEL, num_classes=10, shape=(1, 8, 8), generator=generator(0, "model"))
-    transform = embedding.transform_of(MODEL, pictures, 8)
+    inputs = Inputs(8, "bicubic", (0.5,), (0.5,))
 
-    def key(data: Any = pictures, held: Transform = transform) -> str:
+    def key(data: Any = pictures, held: Inputs = inputs) -> str:
         splits = {"train": data.train, "test": data.test}
-        return embedding.facts_for(data, splits, MODEL, network, held).key
+        return embedding.facts_for(data, splits, "small", network.backbone, held).key
 
     turned = dataclasses.replace(
         pictures, train=dataclasses.replace(pictures.train, images=255 - pictures.train.images)
     )
     with torch.no_grad():
         plain = key()
-        others = {key(turned), key(held=transform._replace(size=16)), key(held=transform._replace(mean=(0.1,)))}
+        others = {key(turned), key(held=dataclasses.replace(inputs, size=16)), key(held=dataclasses.replace(inputs, mean=(0.1,)))}
         next(network.backbone.parameters()).add_(1)
         others.add(key())
     assert len(others | {plain}) == 5

@@ -13,23 +13,23 @@ import os
 import pathlib
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from longtail.augment import normalize
 from longtail.data import Data, Source, Split, features
 from longtail.data.fingerprint import fingerprint
 from longtail.errors import InputError
 from longtail.files import write_atomically
-from longtail.models import Network, timm_model
+from longtail.models import Inputs, Network
 from longtail.recipes import Part
+from longtail.recipes.part import options_of
 from longtail.shapes import Float, UInt8
 from longtail.training import compute as computing
 from longtail.training import seeds
+from longtail.training.passes import as_input, eval_mode
 from longtail.training.prepare import network_of
 from longtail.training.store import locked
 
@@ -43,21 +43,6 @@ VERSION = 1
 """Of what is done to the pictures; raised when the features of one key would change."""
 
 Notify = Callable[[int, int], object]
-
-
-class Transform(NamedTuple):
-    """What is done to a picture: the whole of it is scaled to ``size`` pixels a side, then standardised."""
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-
-    @property
-    def words(self) -> str:
-        """In one phrase, for the record."""
-        numbers = " ".join(f"{value:.4g}" for value in (*self.mean, *self.std))
-        return f"{self.size} pixels, {self.interpolation}, mean and deviation {numbers}"
 
 
 def embedded(
@@ -76,9 +61,9 @@ def embedded(
     Args:
         data: pictures, with what is drawn from them (``longtail.load``), or all of a set (``longtail.data`` ``read``),
             from which ``features:PATH --imbalance`` then draws the usual subsets.
-        model: the network; of timm's models mean, deviation and interpolation are their own.
+        model: the network; timm's models with weights have mean, deviation and interpolation of their own.
         out: the file, ``.safetensors``.
-        image_size: side in pixels to which pictures are scaled; None: as they are.
+        image_size: side in pixels to which pictures are scaled; None: the network's own, else as they are.
         notify: called with how many pictures are done and how many there are.
 
     Returns:
@@ -90,62 +75,80 @@ def embedded(
     path = pathlib.Path(out)
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: the features are written to a .safetensors file")
-    splits = _splits(data)
     if data.train.images.ndim != 4:
         raise InputError(f"{data.name} holds features already: give the pictures")
-    size = image_size or int(data.train.images.shape[-1])
-    transform = transform_of(model, data, size)
-    network = _network(model, len(data.class_names), len(transform.mean), size)
-    facts = facts_for(data, splits, model, network, transform)
+    channels, own = (int(side) for side in data.train.images.shape[1:3])
+    if image_size and "size" in options_of(model.function):
+        model, image_size = model.with_arguments(size=image_size), None
+    network = network_of(
+        model,
+        num_classes=len(data.class_names),
+        shape=(channels, image_size or own, image_size or own),
+        generator=seeds.generator(0, "model"),
+    )
+    if image_size and network.inputs is None:
+        network.inputs = Inputs(image_size)
+    name = str(dict(model.arguments).get("timm_name") or network.name)
+    return written(data, network, path, name=name, notify=notify)
+
+
+def written(
+    data: Data | Source,
+    network: Network,
+    path: pathlib.Path,
+    *,
+    name: str,
+    notify: Notify = lambda done, total: None,
+) -> pathlib.Path:
+    """Write what a network's backbone gives of every picture, as ``embedded`` does, for a network that is there.
+
+    Args:
+        data: pictures.
+        network: whose backbone is run in eval mode, on the CPU or the device that it is on.
+        path: the file.
+        name: short name of the network, for the file.
+        notify: as ``embedded``.
+    """
+    splits = _splits(data)
+    mean, std = _statistics(data)
+    inputs = network.inputs or Inputs(int(data.train.images.shape[-1]))
+    inputs = dataclasses.replace(inputs, mean=inputs.mean or mean, std=inputs.std or std)
+    facts = facts_for(data, splits, name, network.backbone, inputs)
     if _finished(path, facts):
         return path
+    path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_name(f".{path.name}.lock")):
         if not _finished(path, facts):
-            _write(path, splits, network, transform, facts, notify)
+            network = network.to(memory_format=torch.channels_last)
+            with eval_mode(network):
+                _write(path, splits, network, inputs, facts, notify)
     return path
 
 
-def transform_of(model: Part, data: Data | Source, size: int) -> Transform:
-    """Return what is done to pictures before a network: timm's own numbers for its models, else the data set's."""
-    channels = int(data.train.images.shape[1])
-    if model.function is timm_model:
-        import timm
-
-        configuration = timm.get_pretrained_cfg(str(model["timm_name"]))
-        if configuration is not None:
-            return Transform(size, configuration.mean, configuration.std, configuration.interpolation)
+def _statistics(data: Data | Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if data.mean is not None and data.std is not None:
-        return Transform(size, data.mean, data.std, "bicubic")
+        return data.mean, data.std
     from longtail.data import channel_statistics
 
-    mean, std = channel_statistics(data.train.images)
-    return Transform(size, mean[:channels], std[:channels], "bicubic")
+    return channel_statistics(data.train.images)
 
 
-def prepared(images: UInt8[Tensor, "N C H W"], transform: Transform) -> Float[Tensor, "N E S S"]:
-    """Scale and standardise pictures as Pillow and torchvision would, channels last; grey ones in three channels.
+def prepared(images: UInt8[Tensor, "N C H W"], inputs: Inputs) -> Float[Tensor, "N C S S"]:
+    """Scale and standardise pictures as a network takes them, channels last.
 
     Args:
         images: (N, C, H, W).
-        transform: what to do.
+        inputs: size, interpolation, mean and standard deviation.
 
     Returns:
-        (N, E, S, S) float32; E is 3 for grey pictures of a network on colours, else C.
+        (N, C, S, S) float32.
 
     Example:
         >>> grey = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
-        >>> prepared(grey, Transform(16, (0.5,) * 3, (0.5,) * 3, "bicubic")).shape
-        torch.Size([2, 3, 16, 16])
+        >>> prepared(grey, Inputs(16, "bicubic", (0.5,), (0.5,))).shape
+        torch.Size([2, 1, 16, 16])
     """
-    images = images.contiguous(memory_format=torch.channels_last)
-    if tuple(images.shape[-2:]) != (transform.size, transform.size):
-        # With antialiasing the kernels are Pillow's, also where the picture grows.
-        images = functional.interpolate(
-            images, size=(transform.size, transform.size), mode=transform.interpolation, antialias=True
-        )
-    if images.shape[1] == 1 and len(transform.mean) == 3:
-        images = images.expand(-1, 3, -1, -1)
-    return normalize(images, transform.mean, transform.std).contiguous(memory_format=torch.channels_last)
+    return as_input(images, inputs, inputs.mean or (), inputs.std or ())
 
 
 def frozen(backbone: nn.Module, images: Float[Tensor, "N C S S"]) -> Callable[[Tensor], Tensor]:
@@ -177,12 +180,12 @@ def frozen(backbone: nn.Module, images: Float[Tensor, "N C S S"]) -> Callable[[T
 
 
 def facts_for(
-    data: Data | Source, splits: dict[str, Split], model: Part, network: Network, transform: Transform
+    data: Data | Source, splits: dict[str, Split], name: str, backbone: nn.Module, inputs: Inputs
 ) -> features.Facts:
     """Return what the file will say of itself; its key holds all that the features depend on."""
     weights = hashlib.sha256()
-    for name, tensor in sorted(network.backbone.state_dict().items()):
-        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    for tensor_name, tensor in sorted(backbone.state_dict().items()):
+        weights.update(f"{tensor_name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         weights.update(tensor.cpu().contiguous().numpy().tobytes())
     pictures = fingerprint(splits["train"], splits.get("validation"), splits["test"], data.rule)
     drawn = None
@@ -193,10 +196,10 @@ def facts_for(
             "split_seed": data.split_seed,
             "validation_share": data.validation_share,
         }
-    name = str((model.arguments and dict(model.arguments).get("timm_name")) or network.name)
+    numbers = " ".join(f"{value:.4g}" for value in (*(inputs.mean or ()), *(inputs.std or ())))
     told: dict[str, Any] = {
         "name": data.name,
-        "model": f"{name}-{transform.size}",
+        "model": f"{name}-{inputs.size}",
         "class_names": data.class_names,
         "many": data.many,
         "few": data.few,
@@ -205,7 +208,7 @@ def facts_for(
         "drawn": drawn,
         "pictures": pictures,
         "weights": weights.hexdigest(),
-        "transform": transform.words,
+        "transform": f"{inputs.size} pixels, {inputs.interpolation}, mean and deviation {numbers}",
         "precision": "float32",
         "notes": data.notes,
         "rule": data.rule,
@@ -217,13 +220,6 @@ def facts_for(
 def _splits(data: Data | Source) -> dict[str, Split]:
     named = {"train": data.train, "validation": data.validation, "test": data.test}
     return {name: split for name, split in named.items() if split is not None}
-
-
-def _network(model: Part, num_classes: int, channels: int, size: int) -> Network:
-    network = network_of(
-        model, num_classes=num_classes, shape=(channels, size, size), generator=seeds.generator(0, "model")
-    )
-    return network.to(memory_format=torch.channels_last).eval()
 
 
 def _finished(path: pathlib.Path, facts: features.Facts) -> bool:
@@ -242,7 +238,7 @@ def _write(
     path: pathlib.Path,
     splits: dict[str, Split],
     network: Network,
-    transform: Transform,
+    inputs: Inputs,
     facts: features.Facts,
     notify: Notify,
 ) -> None:
@@ -256,15 +252,15 @@ def _write(
         rows = _begun(unfinished, head, splits, width)
     places = [(name, start) for name, split in splits.items() for start in range(0, len(split), BATCH)]
     at, kept = 0, done
-    with torch.inference_mode(), _threads(network, transform):
-        forward = frozen(network.backbone, prepared(splits["train"].images[:BATCH], transform))
+    with torch.inference_mode(), _threads(network, inputs):
+        forward = frozen(network.backbone, prepared(splits["train"].images[:BATCH], inputs))
         for name, start in places:
             split = splits[name]
             end = min(start + BATCH, len(split))
             first, at = at, at + end - start
             if at <= done:
                 continue
-            found = forward(prepared(split.images[start:end], transform)).float().cpu()
+            found = forward(prepared(split.images[start:end], inputs)).float().cpu()
             if not bool(torch.isfinite(found).all()):
                 raise InputError(f"{path}: the features of {split.name(start)} or one after it are not finite")
             rows[first:at] = found.numpy()
@@ -283,10 +279,10 @@ def _write(
     progress.unlink(missing_ok=True)
 
 
-def _threads(network: Network, transform: Transform) -> Any:
+def _threads(network: Network, inputs: Inputs) -> Any:
     from longtail.models import identity
 
-    work = identity(network, channels=len(transform.mean), image_size=transform.size)["multiply_adds"]
+    work = identity(network, channels=len(inputs.mean or ()), image_size=inputs.size)["multiply_adds"]
     return computing.threads_for(work * BATCH)
 
 
