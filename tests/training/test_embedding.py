@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from longtail.data import catalogue, load
 from longtail.errors import InputError
 from longtail.methods import recipe
-from longtail.models import small_conv_net
+from longtail.models import Inputs, small_conv_net
 from longtail.recipes import part
 from longtail.training import embedding
 from longtail.training.compute import Compute
-from longtail.training.embedding import Transform, embedded, frozen, prepared
+from longtail.training.embedding import embedded, frozen, prepared
 from longtail.training.prepare import network_of
 from longtail.training.run import train
 from longtail.training.seeds import generator
@@ -69,7 +69,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> list
     seen = [0]
     plain = embedding.prepared
 
-    def once(images: Tensor, transform: Transform) -> Tensor:
+    def once(images: Tensor, transform: Inputs) -> Tensor:
         if fail_at is not None and seen[0] >= fail_at:
             raise KeyboardInterrupt
         seen[0] += len(images)
@@ -261,7 +261,11 @@ def test_the_key_holds_all_that_the_features_depend_on(tmp_path: pathlib.Path) -
     )
     with torch.no_grad():
         plain = key()
-        others = {key(turned), key(held=dataclasses.replace(inputs, size=16)), key(held=dataclasses.replace(inputs, mean=(0.1,)))}
+        others = {
+            key(turned),
+            key(held=dataclasses.replace(inputs, size=16)),
+            key(held=dataclasses.replace(inputs, mean=(0.1,))),
+        }
         next(network.backbone.parameters()).add_(1)
         others.add(key())
     assert len(others | {plain}) == 5

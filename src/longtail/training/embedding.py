@@ -23,7 +23,7 @@ from longtail.data import Data, Source, Split, features
 from longtail.data.fingerprint import fingerprint
 from longtail.errors import InputError
 from longtail.files import write_atomically
-from longtail.models import Inputs, Network
+from longtail.models import Backbone, Inputs, Network
 from longtail.recipes import Part
 from longtail.recipes.part import options_of
 from longtail.shapes import Float, UInt8
@@ -39,7 +39,7 @@ KEPT = 1024
 """Pictures after which the features reach the disk: so many are computed again after a kill."""
 FOLDED = 1e-4
 """Largest difference of a feature, over the largest feature, that folding batch norms may make."""
-VERSION = 1
+VERSION = 2
 """Of what is done to the pictures; raised when the features of one key would change."""
 
 Notify = Callable[[int, int], object]
@@ -89,40 +89,53 @@ def embedded(
     if image_size and network.inputs is None:
         network.inputs = Inputs(image_size)
     name = str(dict(model.arguments).get("timm_name") or network.name)
-    return written(data, network, path, name=name, notify=notify)
+    return written(data, network.backbone, path, name=name, inputs=network.inputs, notify=notify)
 
 
 def written(
     data: Data | Source,
-    network: Network,
+    backbone: Backbone,
     path: pathlib.Path,
     *,
     name: str,
+    inputs: Inputs | None,
     notify: Notify = lambda done, total: None,
 ) -> pathlib.Path:
-    """Write what a network's backbone gives of every picture, as ``embedded`` does, for a network that is there.
+    """Write what a backbone gives of every picture, as ``embedded`` does, where the backbone is there already.
 
     Args:
-        data: pictures.
-        network: whose backbone is run in eval mode, on the CPU or the device that it is on.
+        data: pictures, on the device of the backbone.
+        backbone: from pictures to features; it is run in eval mode and left as it was.
         path: the file.
         name: short name of the network, for the file.
-        notify: as ``embedded``.
+        inputs: size and statistics of the pictures that the network takes; None for those of the data.
+        notify: called with how many pictures are done and how many there are.
+
+    Returns:
+        The file.
     """
-    splits = _splits(data)
-    mean, std = _statistics(data)
-    inputs = network.inputs or Inputs(int(data.train.images.shape[-1]))
-    inputs = dataclasses.replace(inputs, mean=inputs.mean or mean, std=inputs.std or std)
-    facts = facts_for(data, splits, name, network.backbone, inputs)
+    inputs = _inputs(data, inputs)
+    facts = facts_of_network(data, backbone, name=name, inputs=inputs)
     if _finished(path, facts):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_name(f".{path.name}.lock")):
         if not _finished(path, facts):
-            network = network.to(memory_format=torch.channels_last)
-            with eval_mode(network):
-                _write(path, splits, network, inputs, facts, notify)
+            with eval_mode(backbone.to(memory_format=torch.channels_last)):
+                _write(path, _splits(data), backbone, inputs, facts, notify)
     return path
+
+
+def facts_of_network(data: Data | Source, backbone: nn.Module, *, name: str, inputs: Inputs | None) -> features.Facts:
+    """Return what a file of this backbone's features will say of itself; see ``written`` for the arguments."""
+    return facts_for(data, _splits(data), name, backbone, _inputs(data, inputs))
+
+
+def _inputs(data: Data | Source, inputs: Inputs | None) -> Inputs:
+    """What a network takes, with the data's own numbers where it has none."""
+    mean, std = _statistics(data)
+    known = inputs or Inputs(int(data.train.images.shape[-1]))
+    return dataclasses.replace(known, mean=known.mean or mean, std=known.std or std)
 
 
 def _statistics(data: Data | Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -237,13 +250,13 @@ def _finished(path: pathlib.Path, facts: features.Facts) -> bool:
 def _write(
     path: pathlib.Path,
     splits: dict[str, Split],
-    network: Network,
+    backbone: Backbone,
     inputs: Inputs,
     facts: features.Facts,
     notify: Notify,
 ) -> None:
     unfinished, progress = (path.with_name(f".{path.name}.{kind}") for kind in ("unfinished", "progress"))
-    width, total = network.backbone.width, sum(len(split) for split in splits.values())
+    width, total = backbone.width, sum(len(split) for split in splits.values())
     shapes = features.layout(splits, width)
     head = features.header(shapes, facts)
     rows = _mapped(unfinished, head, splits, width)
@@ -252,8 +265,8 @@ def _write(
         rows = _begun(unfinished, head, splits, width)
     places = [(name, start) for name, split in splits.items() for start in range(0, len(split), BATCH)]
     at, kept = 0, done
-    with torch.inference_mode(), _threads(network, inputs):
-        forward = frozen(network.backbone, prepared(splits["train"].images[:BATCH], inputs))
+    with torch.inference_mode(), _threads(backbone, inputs):
+        forward = frozen(backbone, prepared(splits["train"].images[:BATCH], inputs))
         for name, start in places:
             split = splits[name]
             end = min(start + BATCH, len(split))
@@ -279,10 +292,12 @@ def _write(
     progress.unlink(missing_ok=True)
 
 
-def _threads(network: Network, inputs: Inputs) -> Any:
+def _threads(backbone: Backbone, inputs: Inputs) -> Any:
     from longtail.models import identity
 
-    work = identity(network, channels=len(inputs.mean or ()), image_size=inputs.size)["multiply_adds"]
+    work = identity(Network(backbone, nn.Identity(), ""), channels=len(inputs.mean or ()), image_size=inputs.size)[
+        "multiply_adds"
+    ]
     return computing.threads_for(work * BATCH)
 
 

@@ -1,24 +1,24 @@
 """A frozen network sees every picture once: its features are kept, and what is trained on them sees only those.
 
-Nothing of this shows in a run but its time: recipe, record and model file are those of the whole network.
+Nothing of it shows in a run but its time: recipe, record and model file are those of the whole network.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import inspect
 import pathlib
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
-from longtail.data import Data, Split
-from longtail.models import Backbone, Inputs, Network
+from longtail.data import Data, Source, Split, features
+from longtail.models import Backbone, Network
 from longtail.models.bridge import TimmBackbone
-from longtail.recipes.objectives import looks_at_levels
+from longtail.recipes.objectives import Robust, Total
+from longtail.recipes.part import Part, parameters_of
 from longtail.recipes.stages import Recipe
-from longtail.training.embedding import kept_features
+from longtail.training.embedding import facts_of_network, written
 
 FEWEST_EPOCHS = 2
 """From this many passes over the pictures on, keeping their features saves time."""
@@ -27,27 +27,76 @@ FEWEST_EPOCHS = 2
 def shortened(
     recipe: Recipe, network: Network, data: Data, folder: pathlib.Path, notify: Callable[[int, int], object]
 ) -> tuple[Network, Data]:
-    """Return what a recipe trains and what it trains it on: features in place of pictures where the trunk stays as it is.
+    """Return what a recipe really trains: features in place of pictures, where the network below them stays as it is.
 
     Args:
-        recipe: that is to be trained.
-        network: the whole network; what is returned shares the weights that move with it.
-        data: pictures, on the network's device.
-        folder: where features are kept, for all runs with this trunk and these pictures.
+        recipe: recipe that is to be trained.
+        network: whole network; what is returned shares the weights that move.
+        data: data set of pictures, on the network's device.
+        folder: folder of the features, for all runs with these weights and these pictures.
         notify: called with how many pictures are done and how many there are.
 
     Returns:
-        The network and the data themselves where a stage changes the trunk, augments the pictures or reads levels
-        within the trunk.
+        A network on features, and the data with features in place of pictures. Network and data as they are where a
+        stage changes what lies below the features, augments or mixes pictures, or reads levels below the features.
     """
-    trunk = _trunk(recipe, network)
-    if trunk is None or data.train.images.ndim != 4 or recipe.epochs < FEWEST_EPOCHS:
+    if data.train.images.ndim != 4 or recipe.epochs < FEWEST_EPOCHS or not all(map(_on_features, _objectives(recipe))):
         return network, data
-    rest = network.backbone.projection if isinstance(network.backbone, TimmBackbone) else nn.Identity()
-    short = Network(Backbone([rest], network.backbone.width), network.head, network.name)
-    found = kept_features(data, trunk, folder, name=network.name, inputs=network.inputs)
-    return short, found
+    if any(stage.augmentation for stage in recipe.stages):
+        return network, data
+    backbone, width = network.backbone, network.backbone.width
+    below: Backbone
+    rest: nn.Module
+    if all(stage.trains == "classifier" for stage in recipe.stages):
+        below, rest = backbone, nn.Identity()
+    elif isinstance(backbone, TimmBackbone) and _is_fixed(network, backbone.stages[0]):
+        below, rest = Backbone(backbone.stages, _width_of(backbone)), backbone.projection
+    else:
+        return network, data
+    facts = facts_of_network(data, below, name=network.name, inputs=network.inputs)
+    path = folder / f"{facts.key[:24]}.safetensors"
+    written(data, below, path, name=network.name, inputs=network.inputs, notify=notify)
+    kept, _ = features.read(path)
+    return Network(Backbone([rest], width), network.head, network.name), _with_features(data, kept)
 
 
-def _trunk(recipe: Recipe, network: Network) -> nn.Module | None:
-    return None
+def _objectives(recipe: Recipe) -> list[Part]:
+    """The objectives of all stages, the terms of sums in place of the sums."""
+    found: list[Part] = []
+    for stage in recipe.stages:
+        terms = stage.objective["terms"] if stage.objective.function is Total else (stage.objective,)
+        found.extend(terms)
+    return found
+
+
+def _on_features(objective: Part) -> bool:
+    """Whether an objective looks at a batch only through features and logits: a loss does, mixing does not."""
+    if objective.function is Robust:
+        layers = objective["layers"]
+        return not isinstance(layers, tuple) or len(layers) == 1
+    asked = parameters_of(objective.function)
+    return inspect.isfunction(objective.function) and "target" in asked and not {"model", "batch"} & set(asked)
+
+
+def _is_fixed(network: Network, below: nn.Module) -> bool:
+    names = {f"stages.0.{name}" for name, _ in below.named_parameters()}
+    return bool(names) and names <= network.fixed
+
+
+def _width_of(backbone: TimmBackbone) -> int:
+    first = next(module for module in backbone.projection.modules() if isinstance(module, nn.Linear))
+    return first.in_features
+
+
+def _with_features(data: Data, kept: Source) -> Data:
+    """The data set with features in place of its pictures; labels, indices and names are its own."""
+
+    def held(split: Split, found: Split) -> Split:
+        return dataclasses.replace(split, images=found.images.to(split.target.device))
+
+    validation = None
+    if data.validation is not None:
+        assert kept.validation is not None  # both were written from this data set
+        validation = held(data.validation, kept.validation)
+    train, test = held(data.train, kept.train), held(data.test, kept.test)
+    return dataclasses.replace(data, train=train, test=test, validation=validation, mean=(), std=())

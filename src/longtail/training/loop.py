@@ -62,6 +62,8 @@ class Job:
         compute: device, precision and compilation.
         watch_test: evaluate the test split after every epoch; it never selects anything.
         notify: called with the progress.
+        short: network on features and data of features that stand for the whole network and its pictures, where what
+            lies below the features stays as it is (``longtail.training.frozen``); None for the network itself.
     """
 
     recipe: Recipe
@@ -71,6 +73,7 @@ class Job:
     compute: computing.Compute
     watch_test: bool
     notify: Notify
+    short: Network | None = None
 
 
 def train_stages(job: Job, state: State) -> None:
@@ -91,7 +94,7 @@ def train_stages(job: Job, state: State) -> None:
 
 def train_stage(job: Job, position: int, state: State) -> None:
     """Train one stage from its beginning or from its checkpoint; ``state`` is updated, not stored."""
-    stage, network = job.recipe.stages[position], state.network
+    stage, network = job.recipe.stages[position], job.short or state.network
     prepared = prepare(job.recipe, position, network, job.data, seed=job.seed, compute=job.compute)
     if stage.keeps_optimizer:
         _keep_optimizer(prepared, state)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from longtail.augment import compose, normalize, standardise
@@ -49,7 +49,7 @@ def as_input(images: Tensor, inputs: Inputs | None, mean: tuple[float, ...], std
 
 
 @contextmanager
-def eval_mode(network: Network) -> Iterator[None]:
+def eval_mode(network: nn.Module) -> Iterator[None]:
     """Put the network in eval mode and back as each part was; a compiled backbone runs uncompiled meanwhile."""
     modes = {module: module.training for module in network.modules()}
     device = next(network.parameters()).device.type

@@ -27,7 +27,8 @@ from longtail.results.record import Record, read, write
 from longtail.results.rescoring import rescore
 from longtail.training import capture, checkpoint
 from longtail.training import compute as computing
-from longtail.training.loop import Job, Notify, train_stages
+from longtail.training.frozen import shortened
+from longtail.training.loop import Job, Notify, Progress, train_stages
 from longtail.training.passes import outputs
 from longtail.training.prepare import on_device, untrained
 from longtail.training.store import State, Store, locked
@@ -214,15 +215,25 @@ def _train(
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = describe(data)
     data = on_device(data, compute.device)
+    address = run_address(recipe, data, seed, compute)
     store = Store(folder, recipe, data.identity, seed, computing.identity(compute))
-    job = Job(recipe, data, seed, store, compute, watch_test, notify)
     network = untrained(recipe, data, seed=seed, compute=compute)
     state = State(network, notes=list(network.notes))
     channels, size = sides_of(tuple(data.train.images.shape[1:]))
     model = identity(state.network, channels=channels, image_size=size)
+
+    def looking(done: int, total: int) -> None:
+        stage = f"features, {done:,} of {total:,} pictures"
+        notify(Progress(recipe.name, seed, stage, 0, recipe.epochs, 0.0, None, None))
+
+    short, data = shortened(recipe, network, data, folder.parent / "features", looking)
+    work = model["multiply_adds"]
+    if short is not network:
+        work = identity(short, channels=data.train.images.shape[1], image_size=0)["multiply_adds"]
+    job = Job(recipe, data, seed, store, compute, watch_test, notify, None if short is network else short)
     largest = max(stage.batch_size for stage in recipe.stages)
     devices = [torch.cuda.current_device()] if compute.device == "cuda" else []
-    with computing.threads_for(model["multiply_adds"] * largest), torch.random.fork_rng(devices=devices):
+    with computing.threads_for(work * largest), torch.random.fork_rng(devices=devices):
         with capture.apart(compute.device):
             train_stages(job, state)
         clock = time.perf_counter()
@@ -258,7 +269,7 @@ def _train(
         predictions={},
         budget={"epochs": recipe.epochs, "stated": recipe.stated or recipe.epochs, "steps": steps},
         digests={
-            "run": run_address(recipe, data, seed, compute),
+            "run": address,
             "model": checkpoint.digest_of(out / MODEL),
             "logits": keep_logits(out / LOGITS, logits),
         },
@@ -271,10 +282,11 @@ def _train(
 def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor], dict[str, Tensor]]:
     """The report on the test split, the arrays that go beside the record, and the logits by split, not adjusted."""
     data = job.data
-    logits = outputs(state.network, data.test, data).logits.cpu()
+    network = job.short or state.network
+    logits = outputs(network, data.test, data).logits.cpu()
     kept = {"test.logits": logits}
     if data.validation is not None:
-        kept["validation.logits"] = outputs(state.network, data.validation, data).logits.cpu()
+        kept["validation.logits"] = outputs(network, data.validation, data).logits.cpu()
         kept["validation.target"] = data.validation.target.cpu()
     target = data.test.target.cpu()
     if job.recipe.adjustment is not None:
