@@ -299,7 +299,8 @@ def load_head(path: pathlib.Path | str, features: Float[Tensor, "N D"]) -> Float
         raise InputError(f"{path} is no head of longtail rebalance, or a damaged one") from None
     if features.ndim != 2 or features.shape[1] != weight.shape[1]:
         raise InputError(f"{path} reads features (N, {weight.shape[1]}), not {tuple(features.shape)}")
-    return (functional.normalize(features) if unit else features) @ weight.T + bias
+    logits: Tensor = (functional.normalize(features) if unit else features) @ weight.T + bias
+    return logits
 
 
 def logits_of(path: pathlib.Path, digest: str | None, target: Labels) -> tuple[Part, Part | None]:

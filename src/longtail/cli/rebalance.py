@@ -43,7 +43,8 @@ def rebalance(
     from longtail.analysis import rebalancing
 
     asked = tuple(name.strip() for name in methods.split(",") if name.strip()) if methods else ()
-    unit, facts = False, {}
+    unit = False
+    facts: dict[str, Any] = {}
     if run.suffix == ".npz":
         if data is not None:
             raise InputError("--data goes with a run's folder; a file of logits needs none")
