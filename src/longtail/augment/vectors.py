@@ -76,7 +76,7 @@ class FeatureDropout:
     """Set features to 0 at random, and enlarge the others so that the mean stays.
 
     Args:
-        probability: of a feature to be set to 0, from 0 to below 1.
+        probability: probability of a feature to be set to 0, from 0 to below 1.
 
     Raises:
         InputError: a probability outside [0, 1).

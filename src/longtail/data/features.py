@@ -117,7 +117,26 @@ def read(path: pathlib.Path) -> tuple[Source, Facts | None]:
 def load(
     path: pathlib.Path, *, imbalance: float | int | None, profile: str, split_seed: int, validation: float | int
 ) -> Data:
-    """Load a data set of features; the arguments are those of ``longtail.data.load``.
+    r"""Load a data set of features, as ``longtail.data.load`` does for ``features:PATH``.
+
+    Args:
+        path: a ``.safetensors``, ``.npz`` or ``.csv`` file.
+        imbalance: largest over smallest class to draw; None: what the file says.
+        profile: how the sizes fall from the largest class to the smallest: ``exponential``, ``step`` or ``pareto``.
+        split_seed: seed of the subset.
+        validation: share of each training class to hold out, in [0, 1).
+
+    Returns:
+        The data set to train on; its images are features (N, D).
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = pathlib.Path(folder) / "t.csv"
+        ...     _ = file.write_text("a,label\n1,x\n2,x\n3,y\n4,y\n")
+        ...     data = load(file, imbalance=None, profile="exponential", split_seed=0, validation=0)
+        >>> data.train.images.shape, len(data.test)
+        (torch.Size([2, 1]), 2)
 
     Raises:
         InputError: as ``read``, or something else is asked of a file that holds a subset already.

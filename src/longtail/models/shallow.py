@@ -122,7 +122,7 @@ def mlp(
         channels: D, the number of features; C of images.
         image_size: 0 for features; H = W of images, in pixels.
         generator: gives the first weights.
-        widths: of the hidden layers; the last is the number of features.
+        widths: sizes of the hidden layers; the last is the number of features.
         head: ``linear`` or ``cosine``.
         scale: factor s of the cosine head, above 0; a linear head does not read it.
 
