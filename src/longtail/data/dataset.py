@@ -138,6 +138,9 @@ class Data:
 
         Use it after ``dataclasses.replace``: training refuses images under another set's fingerprint.
 
+        Returns:
+            The same splits with their own counts and fingerprint.
+
         Example:
             >>> from longtail.data import load
             >>> data = load("digits-lt")
