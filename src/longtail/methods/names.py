@@ -25,7 +25,23 @@ METHODS = {
     "balanced-softmax": "balanced_softmax:recipe",
     "logit-adjustment": "logit_adjustment:recipe",
     "logit-adjustment-post-hoc": "logit_adjustment:post_hoc",
+    "tuned": "tuned:recipe",
+    "class-weights": "class_weights:recipe",
+    "class-balanced-sampling": "sampling:balanced",
+    "square-root-sampling": "sampling:square_root",
+    "progressive-sampling": "sampling:progressive",
+    "focal": "focal:recipe",
+    "cb-focal": "focal:class_balanced",
+    "ldam-drw": "ldam_drw:recipe",
+    "vector-scaling": "vector_scaling:recipe",
     "crt": "crt:recipe",
+    "tau-norm": "heads:tau_norm",
+    "lws": "heads:lws",
+    "ncm": "heads:ncm",
+    "weight-balancing": "weight_balancing:recipe",
+    "mixup": "mixing:mixup",
+    "cutmix": "mixing:cutmix",
+    "remix": "mixing:remix",
     "dro-lt": "dro_lt:recipe",
     "ip-dpp": "ip_dpp:recipe",
     "bns-ipdpp": "bns_ipdpp:recipe",
@@ -34,7 +50,19 @@ METHODS = {
 }
 """The methods of this library by name: module and function."""
 
-CONTROLS = {"dro-lt": {"robust": "0"}, "ip-dpp": {"arm": "uniform"}, "bns-ipdpp": {"arm": "uniform"}}
+SUPPORTED = {
+    "ce": "records/cifar100-lt-if100/ce",
+    "balanced-softmax": "records/cifar100-lt-if100/balanced-softmax",
+}
+"""Methods of which a run of ours stands beside their published order, and where; the others are experimental."""
+
+CONTROLS = {
+    "dro-lt": {"robust": "0"},
+    "ip-dpp": {"arm": "uniform"},
+    "bns-ipdpp": {"arm": "uniform"},
+    "weight-balancing": {"share": "1"},
+    "remix": {"threshold": "0"},
+}
 """The options that turn a method into its own control, which differs from it in one thing."""
 
 SELECTIONS: dict[str, Any] = {"last": "last epoch", "validation": "best on validation"}
@@ -98,7 +126,7 @@ def recipe(
     short = None
     if isinstance(name, str):
         short, name = _short_name(name)
-        found = _named(name, setting)
+        found = named(name, setting)
     elif isinstance(name, Recipe):
         found = name
     else:
@@ -106,7 +134,8 @@ def recipe(
         found = Recipe(text.short(made), setting.model, (ce.classify(setting, made),), stated=setting.stated_epochs)
     found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
     for setting_text in changes:
-        found = change(found, setting_text)
+        trials = tuple(change(trial, setting_text) for trial in found.trials)
+        found = dataclasses.replace(change(found, setting_text), trials=trials)
     check_parts(found)
     return found
 
@@ -137,7 +166,16 @@ def _short_name(typed: str) -> tuple[str | None, str]:
     return (match[1], typed[match.end() :]) if match and ":" not in match[1] else (None, typed)
 
 
-def _named(typed: str, protocol: Protocol) -> Recipe:
+def named(typed: str, protocol: Protocol) -> Recipe:
+    """Return the recipe that a text names, applied to a protocol.
+
+    Args:
+        typed: as for ``recipe``, without a short name.
+        protocol: that it is applied to.
+
+    Raises:
+        InputError: a name, option or value that is not known.
+    """
     base, options = text.split(typed)
     if ":" not in base and os.path.isfile(pathlib.Path(base) / "record.json"):
         return _stored(pathlib.Path(base), options)

@@ -38,6 +38,7 @@ class Protocol:
         views: the two views of contrastive pre-training.
         fine_tune_lr: of AdamW after pre-training.
         fine_tune_batch_size: images in a step after pre-training.
+        stronger: the other augmentation among which ``tuned`` chooses.
         stated_epochs: of the first stage, as the source of the protocol has them.
     """
 
@@ -56,6 +57,7 @@ class Protocol:
     views: text.Augmentation = SIMCLR
     fine_tune_lr: float = 2.5e-4
     fine_tune_batch_size: int = 64
+    stronger: text.Augmentation = STRONG
 
     def share(self, share: float) -> int:
         """Return that share of ``epochs``, at least one."""
@@ -109,6 +111,7 @@ PROTOCOLS = {
         # A few steps an epoch instead of a hundred.
         fine_tune_lr=5e-3,
         fine_tune_batch_size=16,
+        stronger=(part(RandomCrop, padding=2),),
     ),
 }
 

@@ -53,6 +53,11 @@ class TauNormalization(Estimator):
         self.weight_: Tensor | None = None
         self.tau_: float | None = None
 
+    @property
+    def held_out(self) -> bool:
+        """Whether ``fit`` chooses by samples that should be held out from training."""
+        return self.tau is None
+
     def fit(
         self,
         features: Float[Tensor, "N D"] | np.ndarray | None = None,

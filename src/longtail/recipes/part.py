@@ -299,7 +299,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Part):
         return {"name": value.name, "arguments": {k: plain(v) for k, v in value.arguments}, "source": value.source}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: plain(item) for name, item in _fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -307,6 +307,17 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"a recipe holds numbers, strings, None, tuples and parts, not {type(value).__name__}")
+
+
+UNSET = {"unset": "left out"}
+"""Metadata of a field that came later: at its default it is in no JSON and no address, so those of before hold."""
+
+
+def _fields(value: Any) -> Iterable[tuple[str, Any]]:
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if not (field.metadata == UNSET and item == field.default):
+            yield field.name, item
 
 
 def revive(value: Any) -> Any:
@@ -351,7 +362,7 @@ def _identity(value: Any) -> Any:
         }
         return {"name": name, "arguments": arguments, "source": value.source}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _identity(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: _identity(item) for name, item in _fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _identity(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):

@@ -10,7 +10,7 @@ import torch
 from longtail.errors import InputError
 from longtail.recipes import text
 from longtail.recipes.optimizers import constant
-from longtail.recipes.part import Part, address, part, parts_in, revive
+from longtail.recipes.part import UNSET, Part, address, parameters_of, part, parts_in, revive
 
 NUMERICS = 3
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
@@ -62,15 +62,17 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A method applied to a protocol: a model, its stages, and what is done to the logits afterwards.
+    """A method applied to a protocol: a model, its stages, and what is done afterwards.
 
     Args:
         name: how the result is listed.
         model: the network.
         stages: trained in this order.
-        adjustment: fitted on the class counts and applied to the test logits, or None.
+        adjustment: an estimator of ``longtail.rebalance``, or None. One on logits is fitted on the class counts and
+            applied to the test logits; one on features is fitted after the last stage and becomes the network's head.
         selection: which epoch of the last stage counts: the last, or the best on the validation split.
         stated: epochs of all stages at the budget that the protocol states; None where none is stated.
+        trials: recipes of which the best on held-out images is trained; this one is the first of them. Empty: itself.
     """
 
     name: str
@@ -79,11 +81,23 @@ class Recipe:
     adjustment: text.Adjustment | None = None
     selection: Literal["last epoch", "best on validation"] = "last epoch"
     stated: int | None = None
+    trials: tuple[Recipe, ...] = dataclasses.field(default=(), metadata=UNSET)
 
     @property
     def epochs(self) -> int:
-        """Epochs of all stages together."""
-        return sum(stage.epochs for stage in self.stages)
+        """Epochs of all stages together, those of the trials included."""
+        return sum(stage.epochs for stage in self.stages) + sum(trial.epochs for trial in self.trials)
+
+    @property
+    def changes_head(self) -> bool:
+        """Whether what is fitted after the last stage reads features, and so replaces the network's head."""
+        return changes_head(self.adjustment)
+
+
+def changes_head(adjustment: Part | None) -> bool:
+    """Return whether an estimator is fitted on features and becomes the head, rather than applied to the logits."""
+    fit = None if adjustment is None or adjustment.foreign else getattr(adjustment.function, "fit", None)
+    return fit is not None and "features" in parameters_of(fit)
 
 
 def check_parts(recipe: Recipe) -> None:
@@ -96,6 +110,8 @@ def check_parts(recipe: Recipe) -> None:
         InputError: a value that a part does not take.
     """
     counts = torch.tensor([4, 2])
+    for trial in recipe.trials:
+        check_parts(trial)
     for stage in recipe.stages:
         given = {
             "target": torch.repeat_interleave(counts),
@@ -136,7 +152,8 @@ def stored_recipe(config: Any) -> Recipe:
     try:
         fields = {key: value for key, value in dict(config).items() if key != "stages"}
         stages = tuple(Stage(**{key: revive(value) for key, value in stage.items()}) for stage in config["stages"])
-        return Recipe(stages=stages, **{key: revive(value) for key, value in fields.items()})
+        trials = tuple(stored_recipe(trial) for trial in fields.pop("trials", ()))
+        return Recipe(stages=stages, trials=trials, **{key: revive(value) for key, value in fields.items()})
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
