@@ -14,7 +14,7 @@ from longtail import results
 from longtail.data import Data, load
 from longtail.errors import InputError
 from longtail.models import CosineHead, LinearHead
-from longtail.rebalance import LearnableWeightScaling, NearestClassMean, TauNormalization
+from longtail.rebalance import SAMN, LabelOverSmoothing, LearnableWeightScaling, NearestClassMean, TauNormalization
 from longtail.recipes import part
 from longtail.recipes.stages import changes_head
 from longtail.results import Loaded
@@ -32,6 +32,8 @@ HEADS = {
     "lws": LearnableWeightScaling(),
     "ncm": NearestClassMean(),
     "ncm@cosine=false": NearestClassMean(cosine=False),
+    "samn": SAMN(),
+    "los": LabelOverSmoothing(),
 }
 
 
@@ -61,9 +63,8 @@ def test_a_run_answers_as_the_estimator_does_on_the_features_of_ce(
     network = restored(read(folder, "ce"), digits)
     train_, test = outputs(network, digits.train, digits), outputs(network, digits.test, digits)
     estimator = HEADS[name]
-    known = {"weight": network.head.weight.detach()} if not isinstance(estimator, NearestClassMean) else {}
-    arguments = (train_.features, digits.train.target) if not isinstance(estimator, TauNormalization) else ()
-    expected = estimator.fit(*arguments, **known).predict(test.features)
+    known = {"weight": network.head.weight.detach(), "counts": digits.counts}
+    expected = estimator.fit(train_.features, digits.train.target, **known).predict(test.features)
     found = read(folder, name).prediction
     assert torch.equal(found, expected)
     assert not torch.equal(found, read(folder, "ce").prediction)  # the mutant that changes nothing
@@ -127,7 +128,7 @@ def test_tau_is_chosen_on_the_validation_split(digits: Data, tmp_path: pathlib.P
 
 def test_what_cannot_be_fitted_is_refused_in_one_line(digits: Data, tmp_path: pathlib.Path) -> None:
     recipe = longtail.recipe("tau-norm", digits, epochs=1, model="small@head=cosine")
-    with pytest.raises(InputError, match="reads the weights of a linear head") as caught:
+    with pytest.raises(InputError, match="reads those of a linear head") as caught:
         train(recipe, digits, seed=0, out=tmp_path / "run", compute=CPU)
     assert "\n" not in str(caught.value)
 

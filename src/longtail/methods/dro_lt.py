@@ -30,7 +30,7 @@ def recipe(
     *,
     robust: float = 1.0,
     mixing: float | None = None,
-    balancing: Literal["plain", "crt", "tau-norm", "lws", "ncm"] | Loss = "plain",
+    balancing: Literal["plain", "crt", "tau-norm", "lws", "ncm", "samn", "los"] | Loss = "plain",
     steps: int | None = None,
     **term: Annotated[Any, Robust],
 ) -> Recipe:
@@ -42,9 +42,9 @@ def recipe(
         mixing: lambda of ``lambda * cross-entropy + (1 - lambda) * robust`` (the paper's form); none for the plain sum
             of the released code.
         balancing: how the classifier is balanced in the last stage: ``plain`` cross-entropy on class-aware batches, as
-            published; ``crt``, the same from fresh weights; ``tau-norm``, ``lws`` or ``ncm``, fitted on the features in
-            place of that stage; or a loss, on natural batches if it uses the class counts (``balanced-softmax``,
-            ``logit-adjusted-cross-entropy``), else on class-aware ones.
+            published; ``crt``, the same from fresh weights; ``tau-norm``, ``lws``, ``ncm``, ``samn`` or ``los``, fitted
+            on the features in place of that stage; or a loss, on natural batches if it uses the class counts
+            (``balanced-softmax``, ``logit-adjusted-cross-entropy``), else on class-aware ones.
         steps: class-aware batches in an epoch; none for K * max(counts) images.
         term: options of the robust term (``longtail.recipes.Robust``).
     """

@@ -38,6 +38,8 @@ METHODS = {
     "tau-norm": "heads:tau_norm",
     "lws": "heads:lws",
     "ncm": "heads:ncm",
+    "samn": "heads:samn",
+    "los": "heads:los",
     "weight-balancing": "weight_balancing:recipe",
     "mixup": "mixing:mixup",
     "cutmix": "mixing:cutmix",

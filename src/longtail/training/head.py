@@ -36,11 +36,6 @@ def fit_head(network: Network, adjustment: Part, data: Data) -> None:
     if split is None:
         raise InputError(f"{short(adjustment)} chooses by held-out images: load the data with validation=0.1")
     asked = parameters_of(type(estimator).fit)
-    if "weight" in asked and not isinstance(network.head, LinearHead):
-        raise InputError(
-            f"{short(adjustment)} reads the weights of a linear head, and this network has a "
-            f"{type(network.head).__name__}: leave head=cosine out of the model"
-        )
     found, head = outputs(network, split, data), network.head
     given: dict[str, Any] = {
         "features": found.features.cpu(),
@@ -50,10 +45,15 @@ def fit_head(network: Network, adjustment: Part, data: Data) -> None:
     }
     if isinstance(head, LinearHead):
         given |= {"weight": head.weight.detach().cpu(), "bias": head.bias.detach().cpu()}
-    estimator.fit(**{name: value for name, value in given.items() if name in asked})
+    try:
+        estimator.fit(**{name: value for name, value in given.items() if name in asked})
+    except InputError as error:
+        kind = type(head).__name__
+        which = "" if isinstance(head, LinearHead) else f" (it reads those of a linear head, and this is a {kind})"
+        raise InputError(f"{short(adjustment)}: {error}{which}") from None
     replace_head(network, adjustment)
     weight, bias = _parameters(estimator)
-    absent = weight.isnan().any(dim=1)
+    absent = weight.isnan().any(dim=1) | (bias == -torch.inf)
     if isinstance(network.head, CosineHead) and bool(absent.any()):
         raise InputError(f"{short(adjustment)}: class {int(absent.nonzero()[0])} has no training images, so no mean")
     with torch.no_grad():
@@ -80,9 +80,6 @@ def replace_head(network: Network, adjustment: Part | None) -> None:
 def _parameters(estimator: Any) -> tuple[Tensor, Tensor]:
     """Weights (K, D) and bias (K,) of a fitted estimator."""
     weight, bias = getattr(estimator, "weight_", None), getattr(estimator, "bias_", None)
-    means = getattr(estimator, "means_", None)
-    if weight is None and means is not None:  # the nearest mean has the largest z . m - |m|^2 / 2
-        weight, bias = means, -0.5 * means.square().sum(dim=1)
     if weight is None:
         raise InputError(f"{type(estimator).__name__} gave no weights, so it cannot become a head")
     return weight.float(), torch.zeros(len(weight)) if bias is None else bias.float()
