@@ -35,7 +35,7 @@ from longtail.recipes.part import address, parts_in, plain
 from longtail.recipes.stages import state_address, stored_recipe
 from longtail.samplers import ClassBalanced, ClassQuota, InformativeSubset, InstanceBalanced, MinimumPerClass
 
-COSINE = ("ldam-drw",)
+COSINE = ("ldam-drw", "lift")
 """Methods that need a cosine head, and so set one."""
 
 PLAIN, STRONG, DIGITS = (PROTOCOLS[name] for name in ("plain-200", "strong-400", "digits"))

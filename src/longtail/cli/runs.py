@@ -297,8 +297,9 @@ def recipe(
     """
     import dataclasses
 
+    from longtail.methods.names import NETWORKS
     from longtail.recipes.part import plain
-    from longtail.recipes.text import written
+    from longtail.recipes.text import split, written
 
     setting.recipes([name], None)
     (found,) = setting.recipes([name], drawing.load(data, quiet=as_json))
@@ -313,6 +314,9 @@ def recipe(
             held = value if isinstance(value, tuple) else (value,)
             shown = " + ".join(written(one, every=True) if hasattr(one, "arguments") else str(one) for one in held)
             typer.echo(f"  {field.name}: {shown or 'none'}")
+    network = NETWORKS.get(split(name.partition("=")[2] if "=" in name.partition("@")[0] else name)[0])
+    if network is not None:
+        typer.echo(f"networks of its paper: {network} (--model)")
     if found.adjustment is not None:
         typer.echo(f"adjustment: {written(found.adjustment, every=True)}")
     typer.echo(f"selection: {found.selection}\nepochs: {found.epochs} of {found.stated} that the protocol states")

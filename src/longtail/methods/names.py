@@ -44,11 +44,19 @@ METHODS = {
     "mixup": "mixing:mixup",
     "cutmix": "mixing:cutmix",
     "remix": "mixing:remix",
+    "mislas": "mislas:recipe",
+    "sam": "sam:recipe",
+    "lift": "lift:recipe",
+    "kcl": "balanced_contrast:kcl",
+    "tsc": "balanced_contrast:tsc",
+    "sbcl": "balanced_contrast:sbcl",
     "dro-lt": "dro_lt:recipe",
     "ip-dpp": "ip_dpp:recipe",
     "bns-ipdpp": "bns_ipdpp:recipe",
     "bns-probe": "contrastive:probe",
     "supcon-probe": "contrastive:supcon_probe",
+    "simclr-probe": "contrastive:simclr_probe",
+    "released-probe": "contrastive:released_probe",
 }
 """The methods of this library by name: module and function."""
 
@@ -58,12 +66,24 @@ SUPPORTED = {
 }
 """Methods of which a run of ours stands beside their published order, and where; the others are experimental."""
 
+NETWORKS = {
+    "dro-lt": "resnet32 on CIFAR-LT, resnet50 on ImageNet-LT and iNaturalist 2018",
+    **dict.fromkeys(
+        ("bns-ipdpp", "ip-dpp", "bns-probe", "released-probe"),
+        "resnet18-cifar on CIFAR-10-LT, resnet34-cifar on CIFAR-100-LT",
+    ),
+    "lift": "CLIP ViT-B/16",
+    "weight-balancing": "ResNet-34",
+}
+"""The networks of a method's paper, where its numbers need them; --model chooses."""
+
 CONTROLS = {
     "dro-lt": {"robust": "0"},
     "ip-dpp": {"arm": "uniform"},
     "bns-ipdpp": {"arm": "uniform"},
     "weight-balancing": {"share": "1"},
     "remix": {"threshold": "0"},
+    "lift": {"means": "false"},
 }
 """The options that turn a method into its own control, which differs from it in one thing."""
 

@@ -15,7 +15,7 @@ from longtail.data import Data
 from longtail.errors import unknown
 from longtail.models import cifar_resnet, small_conv_net
 from longtail.recipes import part, sgd, steps, text
-from longtail.recipes.augmentations import PLAIN, SIMCLR, STRONG
+from longtail.recipes.augmentations import FINE_TUNE, PLAIN, SIMCLR, STRONG
 from longtail.recipes.part import Part
 
 
@@ -38,6 +38,9 @@ class Protocol:
         views: the two views of contrastive pre-training.
         fine_tune_lr: of AdamW after pre-training.
         fine_tune_batch_size: images in a step after pre-training.
+        fine_tune_beta2: AdamW's decay of the second moment after pre-training.
+        fine_tune_views: augmentation after pre-training; none for that of supervised training.
+        fine_tune_resample: share of the fine-tuning between two draws of a subset.
         stronger: the other augmentation among which ``tuned`` chooses.
         stated_epochs: of the first stage, as the source of the protocol has them.
     """
@@ -57,7 +60,15 @@ class Protocol:
     views: text.Augmentation = SIMCLR
     fine_tune_lr: float = 2.5e-4
     fine_tune_batch_size: int = 64
+    fine_tune_beta2: float = 0.95
+    fine_tune_views: text.Augmentation | None = FINE_TUNE
+    fine_tune_resample: float = 0.2
     stronger: text.Augmentation = STRONG
+
+    @property
+    def after_pretraining(self) -> tuple[Part, ...]:
+        """The augmentation of a classifier that follows contrastive pre-training."""
+        return self.augmentation if self.fine_tune_views is None else self.fine_tune_views
 
     def share(self, share: float) -> int:
         """Return that share of ``epochs``, at least one."""
@@ -111,9 +122,15 @@ PROTOCOLS = {
         # A few steps an epoch instead of a hundred.
         fine_tune_lr=5e-3,
         fine_tune_batch_size=16,
+        fine_tune_beta2=0.999,
+        fine_tune_views=None,
         stronger=(part(RandomCrop, padding=2),),
     ),
 }
+
+
+CIFAR10: dict[str, Any] = {"contrastive_batch_size": 1024, "fine_tune_resample": 0.1}
+"""What the released BNS + IP-DPP does otherwise on CIFAR-10-LT: batches of pre-training, and draws of a subset."""
 
 
 def protocol_for(
@@ -133,7 +150,8 @@ def protocol_for(
         model: the network, by name or as a part.
         epochs: another number of epochs; schedules and later stages scale with it.
         batch_size: another batch size; the learning rate is left as it is.
-        augmentation: ``none``, ``plain`` (crop and flip), ``strong`` (and AutoAugment and Cutout), or parts.
+        augmentation: ``none``, ``plain`` (crop and flip), ``strong`` (and AutoAugment and Cutout), or parts; then also
+            that of a classifier after pre-training.
 
     Raises:
         InputError: a name that is not known.
@@ -142,10 +160,14 @@ def protocol_for(
     name = protocol or ("digits" if small else "plain-200")
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
+    released = CIFAR10 if data is not None and data.name.startswith("cifar10-lt") and not small else {}
     changes: dict[str, Any] = {
         "model": text.read(model, "model") if isinstance(model, str) else model,
         "epochs": epochs,
         "batch_size": batch_size,
         "augmentation": text.augmentation(augmentation) if isinstance(augmentation, str) else augmentation,
     }
-    return dataclasses.replace(PROTOCOLS[name], **{key: value for key, value in changes.items() if value is not None})
+    if augmentation is not None:
+        changes["fine_tune_views"] = changes["augmentation"]
+    found = dataclasses.replace(PROTOCOLS[name], **released)
+    return dataclasses.replace(found, **{key: value for key, value in changes.items() if value is not None})

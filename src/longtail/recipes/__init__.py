@@ -1,5 +1,6 @@
 """What a recipe is made of: parts, stages, objectives, optimisers. Nothing here trains."""
 
+from longtail.recipes.balanced_contrast import Subclassed, Targeted
 from longtail.recipes.mixing import CutMix, MixUp, Remix
 from longtail.recipes.objectives import Contrastive, Robust, Total
 from longtail.recipes.optimizers import adamw, constant, cosine, max_norm_sgd, segment, sgd, steps
@@ -16,6 +17,8 @@ __all__ = [
     "Remix",
     "Robust",
     "Stage",
+    "Subclassed",
+    "Targeted",
     "Total",
     "adamw",
     "constant",

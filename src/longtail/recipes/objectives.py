@@ -321,5 +321,9 @@ class Contrastive(nn.Module):
             raise InputError("a contrastive stage needs two views: give it the augmentation simclr, or views")
         images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         queries, keys = self.projector(model.features(images)).chunk(2)
+        return self.pair_losses(queries, keys, batch)
+
+    def pair_losses(self, queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
+        """The losses (N,) of the embeddings (N, E) of the two views."""
         values: Tensor = self.loss(queries, keys, batch.target)
         return values

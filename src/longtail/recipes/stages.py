@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import torch
@@ -37,6 +38,9 @@ class Stage:
         trains: the part whose parameters move; the other part is frozen, and a frozen backbone is in eval mode.
         fresh_head: re-initialise the classifier first, as cRT does.
         keeps_optimizer: continue with the previous stage's optimiser state, as deferred re-weighting does.
+        first_head: an estimator on features that gives the classifier its first weights, such as class means.
+        sharpness: rho of sharpness-aware minimisation: each step takes the gradient at the weights moved uphill by so
+            much, at twice the cost; 0 for none.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Stage:
     trains: Literal["all", "backbone", "classifier"] = "all"
     fresh_head: bool = False
     keeps_optimizer: bool = False
+    first_head: text.Adjustment | None = dataclasses.field(default=None, metadata=UNSET)
+    sharpness: float = dataclasses.field(default=0.0, metadata=UNSET)
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size"):
@@ -58,6 +64,10 @@ class Stage:
                 raise InputError(
                     f"stage {self.name!r}: {field} is {value}; at least 1 and at most {LARGEST:,} is possible"
                 )
+        if not 0 <= self.sharpness < math.inf:
+            raise InputError(f"stage {self.name!r}: sharpness is {self.sharpness:g}; it is at least 0")
+        if self.first_head is not None and not changes_head(self.first_head):
+            raise InputError(f"stage {self.name!r}: first_head {self.first_head.name} is not fitted on features")
 
 
 @dataclasses.dataclass(frozen=True)

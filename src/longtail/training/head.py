@@ -73,7 +73,8 @@ def replace_head(network: Network, adjustment: Part | None) -> None:
         raise InputError(f"{short(adjustment)} replaces a single linear or cosine head, not a {type(before).__name__}")
     classes, width = before.weight.shape
     cosine = bool(getattr(adjustment.build(), "cosine", False))
-    head: nn.Module = CosineHead(width, classes, scale=1.0) if cosine else LinearHead(width, classes)
+    scale = before.scale if isinstance(before, CosineHead) else 1.0
+    head: nn.Module = CosineHead(width, classes, scale=scale) if cosine else LinearHead(width, classes)
     network.head = head.to(before.weight.device).train(before.training)
 
 

@@ -21,6 +21,7 @@ from longtail.recipes.stages import Recipe, Stage
 from longtail.recipes.text import short
 from longtail.training import capture, seeds
 from longtail.training import compute as computing
+from longtail.training.head import fit_head
 from longtail.training.passes import chunks
 from longtail.training.step import Step
 
@@ -139,6 +140,8 @@ def prepare(
     scorer = copy.deepcopy(network.head) if before else None
     if stage.fresh_head:
         initialise(network.head, generator=seeds.generator(seed, "stage", position, "head", device=compute.device))
+    if stage.first_head is not None:
+        fit_head(network, stage.first_head, data)
     shape, counts = data.train.images.shape, data.counts.to(device)
     widths = tuple(identity(network, channels=shape[1], image_size=shape[2])["widths"])
     given = {
@@ -182,6 +185,7 @@ def prepare(
         streams["augment"],
         size=int(getattr(sampler, "batch_size", None) or stage.batch_size),  # a quota has a size of its own
         frozen_backbone=stage.trains == "classifier",
+        sharpness=stage.sharpness,
     )
 
     def stream(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
@@ -250,7 +254,7 @@ def advance(prepared: Prepared) -> Step | capture.Recorded:
     """Return the function that runs one step: the eager one, or its CUDA graph."""
     step = prepared.step
     record = capture.recorder(step.compute.device)
-    if record is None or getattr(prepared.objective, "eager", False) or not step.on_device:
+    if record is None or getattr(prepared.objective, "eager", False) or not step.on_device or step.sharpness:
         return step
     return capture.Recorded(step, (prepared.generators["augment"], prepared.generators["pairs"]), record)
 

@@ -35,6 +35,7 @@ class Step:
         generator: of the augmentation.
         size: images of a full batch. A compiled backbone is compiled for full batches and run as it is for others.
         frozen_backbone: no gradient enters the backbone.
+        sharpness: rho of sharpness-aware minimisation; 0 for none.
     """
 
     network: Network
@@ -46,6 +47,7 @@ class Step:
     generator: torch.Generator
     size: int
     frozen_backbone: bool = False
+    sharpness: float = 0.0
 
     def __post_init__(self) -> None:
         device = self.data.train.target.device
@@ -74,14 +76,16 @@ class Step:
         images = images_of(train, index, self.data, operations=self.augmentation, generator=self.generator)
         return Batch(images, train.target[index], index)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The mean loss of a batch, in nats, which also enters the sums of the epoch."""
+    def forward(self, batch: Batch, *, counted: bool = True) -> Tensor:
+        """The mean loss of a batch, in nats, which also enters the sums of the epoch unless it is not counted."""
         model = Forward(self.network, pyramid=self.pyramid, frozen_backbone=self.frozen_backbone)
         with self.compute.autocast():
             values = self.objective(model, batch)
         if values.shape != batch.target.shape:
             raise InputError(f"the objective returned {tuple(values.shape)} for {len(batch.target)} images, not (N,)")
         loss = values.float().mean()
+        if not counted:
+            return loss
         self.sums.add(loss.detach(), batch.target, None if model.logits is None else model.logits.detach())
         return loss
 
@@ -90,6 +94,28 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
 
+    def sharpen(self, batch: Batch) -> None:
+        """Replace the gradients by those at the weights moved by rho along them (SAM; Foret et al., ICLR 2021, Eq. 2).
+
+        Running statistics of batch normalisation are those of the weights as they are.
+        """
+        moving = [held for group in self.optimizer.param_groups for held in group["params"] if held.grad is not None]
+        norms = torch.nn.utils.get_total_norm([held.grad for held in moving])
+        uphill = [held.grad * (self.sharpness / (norms + 1e-12)) for held in moving]
+        normalising = [
+            held for held in self.network.modules() if isinstance(held, torch.nn.modules.batchnorm._BatchNorm)
+        ]
+        before = [held.momentum for held in normalising]
+        with torch.no_grad():
+            torch._foreach_add_(moving, uphill)
+        for held in normalising:
+            held.momentum = 0.0
+        self.backward(self.forward(batch, counted=False))
+        for held, momentum in zip(normalising, before, strict=True):
+            held.momentum = momentum
+        with torch.no_grad():
+            torch._foreach_sub_(moving, uphill)
+
     def update(self) -> None:
         """Move the weights."""
         self.optimizer.step()
@@ -97,7 +123,10 @@ class Step:
     def __call__(self, index: Tensor) -> None:
         """All of it."""
         with torch.compiler.set_stance("default" if len(index) == self.size else "force_eager"):
-            self.backward(self.forward(self.batch(index)))
+            batch = self.batch(index)
+            self.backward(self.forward(batch))
+            if self.sharpness:
+                self.sharpen(batch)
         self.update()
 
 
