@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -124,6 +125,29 @@ class Data:
     def num_classes(self) -> int:
         """K, the number of classes."""
         return len(self.class_names)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Fingerprint, mean and standard deviation: what decides the numbers that enter a network."""
+        return self.fingerprint, self.mean, self.std
+
+    def renewed(self) -> Data:
+        """Return the data with the counts and the fingerprint of the images that it holds.
+
+        Use it after ``dataclasses.replace``: training refuses images under another set's fingerprint.
+
+        Example:
+            >>> from longtail.data import load
+            >>> data = load("digits-lt")
+            >>> changed = dataclasses.replace(data, train=data.train.at(torch.arange(200))).renewed()
+            >>> int(changed.counts.sum()), changed.fingerprint == data.fingerprint
+            (200, False)
+        """
+        return dataclasses.replace(
+            self,
+            counts=class_counts(self.train.target, self.num_classes),
+            fingerprint=fingerprint(self.train, self.validation, self.test, self.rule),
+        )
 
 
 def draw(
@@ -262,16 +286,9 @@ def without_test(data: Data) -> Data:
         train, held, rule = hold_out(data.train, HELD_OUT, data.num_classes, seed=(data.split_seed or 0, CHOOSING))
     if not len(held):
         raise InputError(f"{data.name}: no class has an image to spare for choosing between settings")
-    return dataclasses.replace(
-        data,
-        train=train,
-        test=held,
-        validation=None,
-        counts=class_counts(train.target, data.num_classes),
-        fingerprint=fingerprint(train, None, held, rule),
-        notes=(*data.notes, "the test split is a held-out part of the training set"),
-        rule=rule,
-    )
+    note = "the test split is a held-out part of the training set"
+    changed = dataclasses.replace(data, train=train, test=held, validation=None, notes=(*data.notes, note), rule=rule)
+    return changed.renewed()
 
 
 def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:
@@ -280,7 +297,7 @@ def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:
     Args:
         source: what was read.
         gone: class numbers; those that stay are numbered anew in their order.
-        note: that says so.
+        note: note that says so.
     """
     keep = torch.ones(len(source.class_names), dtype=torch.bool)
     keep[list(gone)] = False

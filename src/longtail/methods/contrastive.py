@@ -48,7 +48,7 @@ def pretrain(
 
     Args:
         protocol: views, batch size and length.
-        loss: of the pairs.
+        loss: pair loss.
         temperature: tau; none for 0.5, and 0.1 for SupCon, as in its paper.
         positives: m, further images of its class for each anchor; none for all in the batch. For ``bns`` alone.
         negatives: n, images of other classes for each anchor; none for all in the batch. For ``bns`` alone.
@@ -76,7 +76,7 @@ def probe(protocol: Protocol, *, per_class: int | None = None, **options: Annota
         protocol: model, views and batch size.
         per_class: images of each class in one fixed uniform subset, as released; none for class-balanced batches drawn
             from all images.
-        options: of ``pretrain``.
+        options: options of ``pretrain``.
     """
     epochs = protocol.share(0.5)
     fixed = part(InformativeSubset, arm="uniform", k=per_class, resample_every=epochs)
