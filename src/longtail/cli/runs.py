@@ -68,7 +68,7 @@ def compare(
     chosen = machine.choose()
     setting.recipes(recipes, None)
     loaded = drawing.load(data, quiet=as_json)
-    asked = setting.recipes(recipes, loaded)
+    asked = setting.recipes(recipes, loaded, image_size=drawing.image_size)
     if against is not None and against not in [recipe.name for recipe in asked]:
         raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
     announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
@@ -147,7 +147,7 @@ def train(
 
         begun = results.read(beginning)
     loaded = drawing.load(data, quiet=as_json)
-    (asked,) = setting.recipes([recipe], loaded)
+    (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
     shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
     if begun is not None:
         from longtail.training.compute import Compute
@@ -302,7 +302,8 @@ def recipe(
     from longtail.recipes.text import split, written
 
     setting.recipes([name], None)
-    (found,) = setting.recipes([name], drawing.load(data, quiet=as_json))
+    loaded = drawing.load(data, quiet=as_json)
+    (found,) = setting.recipes([name], loaded, image_size=drawing.image_size)
     if as_json:
         print_json(plain(found))
         return
@@ -388,7 +389,7 @@ def bench(
     chosen = machine.choose()
     setting.recipes([recipe], None)
     loaded = drawing.load(data, quiet=as_json)
-    (asked,) = setting.recipes([recipe], loaded)
+    (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
     announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
     with counting("timing", before="warming up", quiet=as_json) as notify:
         speed = run(asked, loaded, compute=chosen, seconds=seconds, notify=notify)

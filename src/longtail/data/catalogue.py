@@ -143,6 +143,16 @@ def drawn(
     return draw(source, imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation)
 
 
+def resizes(name: str) -> bool:
+    """Return whether the pictures of a data set are brought to a size when it is read.
+
+    Example:
+        >>> resizes("folder:birds"), resizes("cifar100-lt")
+        (True, False)
+    """
+    return name.partition(":")[0] == "folder"
+
+
 def read(
     name: str,
     *,
@@ -168,7 +178,7 @@ def read(
         InputError: as ``load``.
     """
     kind, _, path = name.partition(":")
-    if image_size is not None and kind != "folder":
+    if image_size is not None and not resizes(name):
         raise InputError(f"{name} has images of one size; --image-size is for folder:PATH")
     if kind == "folder" and path:
         return folders.read(

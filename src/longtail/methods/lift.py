@@ -17,7 +17,6 @@ from typing import Literal
 from longtail.losses import logit_adjusted_cross_entropy
 from longtail.methods.ldam_drw import cosine_head
 from longtail.methods.protocols import Protocol
-from longtail.rebalance import NearestClassMean
 from longtail.recipes import Recipe, Stage, cosine, part, sgd
 from longtail.samplers import InstanceBalanced
 
@@ -49,6 +48,6 @@ def recipe(
         schedule=part(cosine),
         augmentation=protocol.augmentation,
         trains=trains,
-        first_head=part(NearestClassMean) if means else None,
+        class_means=means,
     )
     return Recipe("lift", cosine_head(protocol.model, scale=scale), (stage,))

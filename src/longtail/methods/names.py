@@ -14,7 +14,7 @@ from typing import Any
 from longtail.data import Data
 from longtail.errors import InputError, unknown
 from longtail.methods import ce
-from longtail.methods.protocols import Protocol, protocol_for
+from longtail.methods.protocols import Protocol, applied, protocol_for
 from longtail.recipes import Part, Recipe, part, sources, text
 from longtail.recipes.fields import change
 from longtail.recipes.part import options_of, parameters_of
@@ -112,6 +112,8 @@ def recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     augmentation: str | tuple[Part, ...] | None = None,
+    image_size: int | None = None,
+    patience: int = 0,
     select: str = "last",
     changes: Sequence[str] = (),
 ) -> Recipe:
@@ -122,11 +124,15 @@ def recipe(
             ``file.py:attribute`` of a recipe, of a function from a protocol to a recipe, or of a loss or objective;
             ``SHORT=NAME`` to list it as SHORT; the folder of a finished run; or, from Python, such an object itself.
         data: decides the protocol, unless it is named; None only to check names and options before data are read.
-        protocol: ``plain-200``, ``strong-400`` or ``digits``.
+        protocol: ``plain-200``, ``strong-400``, ``digits``, or for a network with weights ``linear-probe``,
+            ``fine-tune`` or ``peft``, with options as in ``linear-probe@head=cosine``.
         model: another network, by name, as a part or as a callable of your own.
         epochs: epochs of the first stage; later stages and schedules scale with them.
         batch_size: images in a step of natural sampling.
         augmentation: ``none``, ``plain``, ``strong``, operations joined by ``+``, or parts.
+        image_size: side in pixels of the pictures that a network of timm gets; others take them as they are.
+        patience: epochs without a better one on validation after which the last stage ends, its best epoch counting;
+            0 for all its epochs.
         select: which epoch of the last stage counts: ``last``, or ``validation`` for the best on validation.
         changes: fields of the finished recipe, each ``PATH=VALUE``, such as ``stages.0.optimizer=adamw@lr=1e-3``.
 
@@ -143,8 +149,15 @@ def recipe(
         raise unknown("selection", select, SELECTIONS)
     network = part(model) if callable(model) and not isinstance(model, Part) else model
     setting = protocol_for(
-        data, protocol=protocol, model=network, epochs=epochs, batch_size=batch_size, augmentation=augmentation
+        data,
+        protocol=protocol,
+        model=network,
+        epochs=epochs,
+        batch_size=batch_size,
+        augmentation=augmentation,
+        image_size=image_size,
     )
+    _check_size(image_size, setting.model, data)
     short = None
     if isinstance(name, str):
         short, name = _short_name(name)
@@ -154,12 +167,29 @@ def recipe(
     else:
         made = part(name)
         found = Recipe(text.short(made), setting.model, (ce.classify(setting, made),), stated=setting.stated_epochs)
+        found = applied(setting, found)
     found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
+    if patience:
+        if found.trials:
+            raise InputError("a tuned recipe chooses among trials of full length: leave --patience out")
+        last = dataclasses.replace(found.stages[-1], patience=patience)
+        found = dataclasses.replace(found, stages=(*found.stages[:-1], last), selection=SELECTIONS["validation"])
     for setting_text in changes:
         trials = tuple(change(trial, setting_text) for trial in found.trials)
         found = dataclasses.replace(change(found, setting_text), trials=trials)
     check_parts(found)
     return found
+
+
+def _check_size(image_size: int | None, model: Part, data: Data | None) -> None:
+    if image_size is None or data is None or "size" in options_of(model.function):
+        return
+    own = data.train.images.shape[-1]
+    if own != image_size:
+        raise InputError(
+            f"{data.name} has images of {own} pixels, and {text.short(model)} takes them as they are: --image-size is "
+            "for folder:PATH and for networks of timm"
+        )
 
 
 def controls_among(names: Sequence[str]) -> dict[str, str]:
@@ -215,7 +245,8 @@ def named(typed: str, protocol: Protocol) -> Recipe:
     else:
         loss = text.read(typed, "objective")
         found, stated = Recipe(base, protocol.model, (ce.classify(protocol, loss),)), protocol.stated_epochs
-    return dataclasses.replace(found, name=_shown(found.name if ":" not in base else base, options), stated=stated)
+    found = dataclasses.replace(found, name=_shown(found.name if ":" not in base else base, options), stated=stated)
+    return applied(protocol, found)
 
 
 def _shown(base: str, options: dict[str, str]) -> str:

@@ -4,7 +4,7 @@ from longtail.models.adapt import as_network
 from longtail.models.bridge import timm_model
 from longtail.models.heads import CosineHead, HeadKind, LinearHead, Projector, classifier_of
 from longtail.models.initial import drawing_from, initialise, materialise
-from longtail.models.network import Backbone, Network, Output, identity
+from longtail.models.network import Backbone, Inputs, Network, Output, identity
 from longtail.models.residual import cifar_resnet, cifar_stem_resnet
 from longtail.models.small import small_conv_net
 
@@ -12,6 +12,7 @@ __all__ = [
     "Backbone",
     "CosineHead",
     "HeadKind",
+    "Inputs",
     "LinearHead",
     "Network",
     "Output",

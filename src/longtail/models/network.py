@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,27 @@ class Output(NamedTuple):
 
     features: Tensor
     logits: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """How pictures become what a network takes, where the network and not the data decides it.
+
+    Args:
+        size: side in pixels to which a picture of another size is brought.
+        interpolation: by which it is.
+        mean: C means, one for each channel, of pixels scaled to [0, 1]; None for those of the data.
+        std: C standard deviations, likewise.
+
+    Example:
+        >>> Inputs(size=224).interpolation
+        'bicubic'
+    """
+
+    size: int
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 def pool(maps: Shaped[Tensor, "N D *positions"]) -> Shaped[Tensor, "N D"]:
@@ -86,6 +108,10 @@ class Network(nn.Module):
         backbone: module from images (N, C, H, W) to features (N, D).
         head: module from features (N, D) to logits (N, K).
         name: what records call it.
+        inputs: size and statistics of the pictures that it takes; None for those of the data.
+        fixed: names of the backbone's parameters that no stage moves, such as pre-trained ones under adapters. A
+            backbone that has some stays in eval mode.
+        notes: what a reader of a run must know of it, such as where its weights come from.
 
     Example:
         >>> from longtail.models import cifar_resnet
@@ -97,11 +123,23 @@ class Network(nn.Module):
         (torch.Size([2, 64]), torch.Size([2, 10]))
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, name: str) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        name: str,
+        *,
+        inputs: Inputs | None = None,
+        fixed: Iterable[str] = (),
+        notes: Iterable[str] = (),
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.name = name
+        self.inputs = inputs
+        self.fixed = frozenset(fixed)
+        self.notes = tuple(notes)
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Output:
         """Return the features and the logits of a batch of images.
@@ -137,7 +175,7 @@ def identity(network: Network, *, channels: int, image_size: int) -> dict[str, A
     Args:
         network: any network of ours, on any device.
         channels: C of the images.
-        image_size: H = W of the images, in pixels.
+        image_size: H = W of the images, in pixels; a network with ``inputs`` of its own is measured at their size.
 
     Returns:
         ``name``, ``parameters``, ``multiply_adds`` (per image) and ``widths`` (the D_l of its stages), JSON-ready.
@@ -154,7 +192,8 @@ def identity(network: Network, *, channels: int, image_size: int) -> dict[str, A
     tensors = {**dict(profile.named_parameters()), **dict(profile.named_buffers())}
     shapes = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
     # Two images, because batch norm in training mode refuses a single value per channel.
-    images = torch.empty(2, channels, image_size, image_size, device="meta")
+    side = image_size if network.inputs is None else network.inputs.size
+    images = torch.empty(2, channels, side, side, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pooled = functional_call(profile, shapes, (images,))
     return {

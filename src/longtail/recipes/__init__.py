@@ -3,7 +3,16 @@
 from longtail.recipes.balanced_contrast import Subclassed, Targeted
 from longtail.recipes.mixing import CutMix, MixUp, Remix
 from longtail.recipes.objectives import Contrastive, Robust, Total
-from longtail.recipes.optimizers import adamw, constant, cosine, max_norm_sgd, segment, sgd, steps
+from longtail.recipes.optimizers import (
+    adamw,
+    adamw_by_layer,
+    constant,
+    cosine,
+    max_norm_sgd,
+    segment,
+    sgd,
+    steps,
+)
 from longtail.recipes.part import Part, part
 from longtail.recipes.stages import NUMERICS, Recipe, Stage
 
@@ -21,6 +30,7 @@ __all__ = [
     "Targeted",
     "Total",
     "adamw",
+    "adamw_by_layer",
     "constant",
     "cosine",
     "max_norm_sgd",

@@ -129,6 +129,61 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True)
 
 
+def adamw_by_layer(
+    modules: Iterable[torch.nn.Module],
+    *,
+    lr: float = 5e-4,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: float = 0.05,
+    layer_decay: float = 0.75,
+) -> torch.optim.Optimizer:
+    """Return AdamW whose learning rate falls from layer to layer towards the images.
+
+    The classifier moves at ``lr``, the uppermost layer at ``lr * layer_decay``, the one below it at
+    ``lr * layer_decay**2``. What a layer is timm knows for its networks (``param_groups_layer_decay``); of another each
+    stage is one. Use it to fine-tune a network whose lower layers are good already.
+
+    Args:
+        modules: whose trainable parameters move.
+        lr: learning rate of the classifier, before the schedule.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        weight_decay: of weights with more than one axis.
+        layer_decay: factor from a layer to the one below, in (0, 1].
+
+    Raises:
+        InputError: a factor out of range.
+    """
+    if not 0 < layer_decay <= 1:
+        raise InputError(f"adamw-by-layer: layer-decay is above 0 and at most 1, not {layer_decay}")
+    held = list(modules)
+    scales = {key: factor for module in held for key, factor in _layer_scales(module, layer_decay).items()}
+    groups = []
+    for group in parameter_groups(held, weight_decay, decay_bias_and_norm=False):
+        for factor in sorted({scales.get(id(weight), 1.0) for weight in group["params"]}, reverse=True):
+            own = [weight for weight in group["params"] if scales.get(id(weight), 1.0) == factor]
+            groups.append({**group, "params": own, "lr": lr * factor})
+    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True)
+
+
+def _layer_scales(module: torch.nn.Module, layer_decay: float) -> dict[int, float]:
+    """The factors on the learning rates of a backbone's parameters, by their ``id``."""
+    backbone = getattr(module, "backbone", None)
+    stages: list[torch.nn.Module] = list(getattr(backbone, "stages", ()))
+    if len(stages) == 1 and hasattr(stages[0], "group_matcher"):
+        from timm.optim._param_groups import param_groups_layer_decay
+
+        # The classifier of timm's model is ours here, one layer above its last.
+        groups = param_groups_layer_decay(stages[0], layer_decay=layer_decay, verbose=False)
+        return {id(weight): group["lr_scale"] * layer_decay for group in groups for weight in group["params"]}
+    return {
+        id(weight): layer_decay ** (len(stages) - place)
+        for place, stage in enumerate(stages)
+        for weight in stage.parameters()
+    }
+
+
 def constant(epoch: int, progress: float, epochs: int) -> float:
     """Return 1: the learning rate as it is."""
     return 1.0

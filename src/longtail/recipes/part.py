@@ -38,6 +38,7 @@ GIVEN = frozenset(
         "in_chans",
         "image_size",
         "img_size",
+        "first_weights",
         "modules",
         "params",
         "protocol",
@@ -310,7 +311,7 @@ def plain(value: Any) -> Any:
 
 
 UNSET = {"unset": "left out"}
-"""Metadata of a field that came later: at its default it is in no JSON and no address, so those of before hold."""
+"""Metadata of a field that came later: at its default it is in no JSON and no address, so older ones still hold."""
 
 
 def _fields(value: Any) -> Iterable[tuple[str, Any]]:

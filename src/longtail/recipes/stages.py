@@ -38,7 +38,12 @@ class Stage:
         trains: the part whose parameters move; the other part is frozen, and a frozen backbone is in eval mode.
         fresh_head: re-initialise the classifier first, as cRT does.
         keeps_optimizer: continue with the previous stage's optimiser state, as deferred re-weighting does.
-        first_head: an estimator on features that gives the classifier its first weights, such as class means.
+        class_means: begin with the mean of each class's features as its weights in the classifier.
+        accumulate: pieces in which a batch passes through the network, their gradients added up: less memory, and the
+            same update where a loss is a mean over images and no layer looks at the whole batch.
+        clip: largest norm of the gradient, to which a longer one is shortened; 0 for none.
+        ema: decay of the moving average of the weights, which is what the stage ends with; 0 for none.
+        patience: epochs without a better one on validation after which the stage ends; 0 for all its epochs.
         sharpness: rho of sharpness-aware minimisation: each step takes the gradient at the weights moved uphill by so
             much, at twice the cost; 0 for none.
     """
@@ -54,11 +59,20 @@ class Stage:
     trains: Literal["all", "backbone", "classifier"] = "all"
     fresh_head: bool = False
     keeps_optimizer: bool = False
-    first_head: text.Adjustment | None = dataclasses.field(default=None, metadata=UNSET)
+    class_means: bool = dataclasses.field(default=False, metadata=UNSET)
+    accumulate: int = dataclasses.field(default=1, metadata=UNSET)
+    clip: float = dataclasses.field(default=0.0, metadata=UNSET)
+    ema: float = dataclasses.field(default=0.0, metadata=UNSET)
+    patience: int = dataclasses.field(default=0, metadata=UNSET)
     sharpness: float = dataclasses.field(default=0.0, metadata=UNSET)
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "batch_size"):
+        if self.clip < 0 or not 0 <= self.ema < 1 or self.patience < 0:
+            raise InputError(
+                f"stage {self.name!r}: clip {self.clip} and patience {self.patience} are 0 or more, and ema {self.ema} "
+                "is 0 or more and below 1"
+            )
+        for field in ("epochs", "batch_size", "accumulate"):
             if not 1 <= getattr(self, field) <= LARGEST:
                 value = getattr(self, field)
                 raise InputError(
@@ -66,8 +80,8 @@ class Stage:
                 )
         if not 0 <= self.sharpness < math.inf:
             raise InputError(f"stage {self.name!r}: sharpness is {self.sharpness:g}; it is at least 0")
-        if self.first_head is not None and not changes_head(self.first_head):
-            raise InputError(f"stage {self.name!r}: first_head {self.first_head.name} is not fitted on features")
+        if self.sharpness and (self.accumulate > 1 or self.clip):
+            raise InputError(f"stage {self.name!r}: sharpness goes with neither accumulate nor clip")
 
 
 @dataclasses.dataclass(frozen=True)

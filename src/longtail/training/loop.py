@@ -6,6 +6,7 @@ its last checkpoint to the same numbers.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -19,11 +20,11 @@ from longtail import metrics
 from longtail.data import Data, Split
 from longtail.errors import InputError, failure
 from longtail.models import Network
-from longtail.recipes.stages import Recipe
+from longtail.recipes.stages import Recipe, Stage
 from longtail.training import capture, checkpoint, seeds
 from longtail.training import compute as computing
 from longtail.training.passes import outputs
-from longtail.training.prepare import Prepared, advance, batches_of, prepare
+from longtail.training.prepare import Prepared, advance, batches_of, class_mean_head, prepare
 from longtail.training.store import State, Store, load_network, load_optimizer, network_tensors, taken_up
 
 CHECKPOINT_SECONDS = 20.0
@@ -103,6 +104,10 @@ def train_stage(job: Job, position: int, state: State) -> None:
         first, best = _take_up(*found, prepared, state)
     else:
         state.notes = [*state.notes, *(f"{stage.name}: {note}" for note in prepared.notes)]
+        if stage.class_means:
+            class_mean_head(network, job.data)
+            if prepared.step.average is not None:
+                prepared.step.average.restart()
 
     take = advance(prepared)
     saved = time.monotonic()
@@ -113,23 +118,54 @@ def train_stage(job: Job, position: int, state: State) -> None:
         row: dict[str, Any] = {"stage": stage.name, "epoch": epoch + 1, **train_epoch(job, prepared, take, epoch)}
         row |= {"seconds": time.perf_counter() - clock, "validation_accuracy": None, "test_accuracy": None}
         row |= prepared.history()
-        if job.data.validation is not None:
-            # The validation split has the training set's tail; over classes it ranks epochs as a balanced test would.
-            row["validation_accuracy"] = _accuracy(network, job.data.validation, job.data).balanced_accuracy
-        if job.watch_test:
-            row["test_accuracy"] = _accuracy(network, job.data.test, job.data).accuracy
+        with averaged(prepared):
+            _look(job, network, row)
         state.history = [*state.history, row]
         if selecting and row["validation_accuracy"] > best:
             best = row["validation_accuracy"]
-            job.store.keep(job.store.best(position), position, network_tensors(network), {"epoch": epoch + 1})
+            with averaged(prepared):
+                kept = network_tensors(network)
+                job.store.keep(job.store.best(position), position, kept, {"epoch": epoch + 1})
+        if _patience_is_over(stage, state.history):
+            state.notes = [
+                *state.notes,
+                f"{stage.name}: ended after epoch {epoch + 1}, {stage.patience} epochs "
+                "without a better one on validation",
+            ]
+            break
         if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < stage.epochs:
             _checkpoint(job, position, epoch, best, prepared, state)
             saved = time.monotonic()
 
     state.optimizer = prepared.optimizer.state_dict()
     network.requires_grad_(True)
+    if prepared.step.average is not None:
+        network.load_state_dict(prepared.step.average.tensors, strict=False)
     if selecting:
         load_network(network, checkpoint.load(job.store.best(position))[0])
+
+
+def averaged(prepared: Prepared) -> contextlib.AbstractContextManager[None]:
+    """Let the network have its averaged weights for a while, if the stage averages them."""
+    average = prepared.step.average
+    return contextlib.nullcontext() if average is None else average.in_place()
+
+
+def _look(job: Job, network: Network, row: dict[str, Any]) -> None:
+    """Evaluate a network after an epoch on the splits that are there to be looked at."""
+    if job.data.validation is not None:
+        # The validation split has the training set's tail; over classes it ranks epochs as a balanced test would.
+        row["validation_accuracy"] = _accuracy(network, job.data.validation, job.data).balanced_accuracy
+    if job.watch_test:
+        row["test_accuracy"] = _accuracy(network, job.data.test, job.data).accuracy
+
+
+def _patience_is_over(stage: Stage, history: list[dict[str, Any]]) -> bool:
+    """Whether the last ``patience`` epochs of the stage were no better on validation than one before them."""
+    scores = [row["validation_accuracy"] for row in history if row["stage"] == stage.name]
+    if not stage.patience or len(scores) <= stage.patience or None in scores:
+        return False
+    return bool(max(scores[-stage.patience :]) <= max(scores[: -stage.patience]))
 
 
 def train_epoch(job: Job, prepared: Prepared, take: Callable[[Tensor], None], epoch: int) -> dict[str, Any]:
@@ -221,7 +257,12 @@ def _checkpoint(job: Job, position: int, epoch: int, best: float, prepared: Prep
     tensors = network_tensors(state.network)
     tensors |= {f"generator.{name}": held.get_state() for name, held in prepared.generators.items()}
     tensors["generator.global"] = torch.default_generator.get_state()
+    average, scaler = prepared.step.average, prepared.step.scaler
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
+        tensors["average updates"] = average.updates
     facts: dict[str, Any] = {
+        "scaler": None if scaler is None else scaler.state_dict(),
         "epoch": epoch + 1,
         "best": best if math.isfinite(best) else None,
         "history": state.history,
@@ -241,6 +282,13 @@ def _take_up(tensors: dict[str, Tensor], facts: dict[str, Any], prepared: Prepar
     for name, held in prepared.generators.items():
         held.set_state(tensors[f"generator.{name}"])
     torch.default_generator.set_state(tensors["generator.global"])
+    average, scaler = prepared.step.average, prepared.step.scaler
+    if average is not None:
+        for name, tensor in average.tensors.items():
+            tensor.copy_(tensors[f"average.{name}"])
+        average.updates.copy_(tensors["average updates"])
+    if scaler is not None:
+        scaler.load_state_dict(facts["scaler"])
     for name, part in _parts(prepared).items():
         if facts[name] is not None:
             part.load_state_dict(checkpoint.unflatten(facts[name], tensors))

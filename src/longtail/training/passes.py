@@ -8,13 +8,44 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from longtail.augment import compose, normalize
 from longtail.data import Data, Split
-from longtail.models import Network, Output
+from longtail.models import Inputs, Network, Output
 from longtail.recipes.contract import Chunk
 
 CHUNK = 1000
+CHUNK_PIXELS = CHUNK * 32 * 32
+"""Pixels of a chunk, where a network takes pictures larger than 32 pixels: a chunk of fewer images then."""
+
+
+def chunk_size(network: Network) -> int:
+    """Return how many images a pass takes at once: fewer where the network enlarges them."""
+    return CHUNK if network.inputs is None else max(8, min(CHUNK, CHUNK_PIXELS // network.inputs.size**2))
+
+
+def as_input(images: Tensor, inputs: Inputs | None, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return what a network takes: pictures of its own size, normalised, channels last.
+
+    Args:
+        images: (..., C, H, W) uint8, views in front or not.
+        inputs: of the network; None for pictures as they are.
+        mean: of the data, where the network has none of its own.
+        std: likewise.
+
+    Returns:
+        float32 of the same shape, at the network's own size.
+    """
+    if inputs is not None:
+        mean, std = inputs.mean or mean, inputs.std or std
+        if images.ndim > 3 and images.shape[-2:] != (inputs.size, inputs.size):
+            flat = images.reshape(-1, *images.shape[-3:]).to(torch.float32)
+            size, kind = (inputs.size, inputs.size), inputs.interpolation
+            flat = functional.interpolate(flat, size, mode=kind, align_corners=False, antialias=True)
+            images = flat.round_().clamp_(0, 255).to(torch.uint8).reshape(*images.shape[:-2], *size)
+    images = normalize(images, mean, std)
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 @contextmanager
@@ -39,14 +70,17 @@ def images_of(
     *,
     operations: Sequence[Any] = (),
     generator: torch.Generator | None = None,
+    inputs: Inputs | None = None,
 ) -> Tensor:
-    """Normalised images (n, C, H, W), channels last, of the split's items at ``index``; augmented if asked."""
+    """Normalised images (n, C, H, W), channels last, of the split's items at ``index``; augmented if asked.
+
+    Augmentation works on the pictures as they are; then they are brought to the size of the network's ``inputs``.
+    """
     images = split.images[index]
     if operations:
         assert generator is not None  # whoever augments says from which stream
         images = compose(operations, images, generator=generator)
-    images = normalize(images, data.mean, data.std)
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+    return as_input(images, inputs, data.mean, data.std)
 
 
 def chunks(
@@ -63,8 +97,8 @@ def chunks(
 
     The network is in eval mode only while a chunk is computed, so whoever iterates may train in between.
     """
-    for chosen in torch.split(index, CHUNK):
-        images = images_of(split, chosen, data, operations=operations, generator=generator)
+    for chosen in torch.split(index, chunk_size(network)):
+        images = images_of(split, chosen, data, operations=operations, generator=generator, inputs=network.inputs)
         with eval_mode(network):
             pyramid = network.pyramid(images) if levels else (network.backbone(images),)
             logits = network.head(pyramid[-1])

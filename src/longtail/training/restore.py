@@ -43,7 +43,9 @@ def restored(loaded: Loaded, data: Data, model: Part | None = None) -> Network:
     check_data(loaded, data)
     made = model_of(loaded, model)
     shape = tuple(data.train.images.shape[1:])
-    network = network_of(made, num_classes=data.num_classes, shape=shape, generator=seeds.generator(0, "replaced"))
+    network = network_of(
+        made, num_classes=data.num_classes, shape=shape, generator=seeds.generator(0, "replaced"), first_weights=False
+    )
     replace_head(network, adjustment_of(loaded))
     load_network(network, state_of(loaded)[0])
     # The layout it was trained and evaluated in: another one rounds otherwise.

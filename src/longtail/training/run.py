@@ -226,7 +226,8 @@ def _train(
     data = on_device(data, compute.device)
     store = Store(folder, recipe, data.identity, seed, computing.identity(compute))
     job = Job(recipe, data, seed, store, compute, watch_test, notify)
-    state = State(untrained(recipe, data, seed=seed, compute=compute))
+    network = untrained(recipe, data, seed=seed, compute=compute)
+    state = State(network, notes=list(network.notes))
     shape = data.train.images.shape
     model = identity(state.network, channels=shape[1], image_size=shape[2])
     largest = max(stage.batch_size for stage in recipe.stages)

@@ -7,7 +7,6 @@ import pathlib
 import torch
 from torch import Tensor
 
-from longtail.augment import normalize
 from longtail.errors import InputError
 from longtail.recipes import Part
 from longtail.recipes.stages import changes_head
@@ -15,7 +14,7 @@ from longtail.results import read
 from longtail.shapes import Float, UInt8
 from longtail.training import seeds
 from longtail.training.head import replace_head
-from longtail.training.passes import CHUNK
+from longtail.training.passes import as_input, chunk_size
 from longtail.training.prepare import network_of
 from longtail.training.restore import adjustment_of, model_of, state_of
 from longtail.training.store import load_network
@@ -48,7 +47,11 @@ def predict(
         raise InputError(f"{folder} takes {wanted}, not {images.dtype} of shape {tuple(images.shape)}")
     counts = torch.tensor(data["counts"])
     network = network_of(
-        model_of(loaded, model), num_classes=len(counts), shape=shape, generator=seeds.generator(0, "replaced")
+        model_of(loaded, model),
+        num_classes=len(counts),
+        shape=shape,
+        generator=seeds.generator(0, "replaced"),
+        first_weights=False,
     )
     fitted = adjustment_of(loaded)
     replace_head(network, fitted)
@@ -57,8 +60,8 @@ def predict(
     on_logits = fitted is not None and not changes_head(fitted)
     adjustment = fitted.build().fit(counts=counts) if fitted is not None and on_logits else None
     found = []
-    for chunk in torch.split(images, CHUNK):
-        inputs = normalize(chunk, tuple(data["mean"]), tuple(data["std"])).contiguous(memory_format=torch.channels_last)
+    for chunk in torch.split(images, chunk_size(network)):
+        inputs = as_input(chunk, network.inputs, tuple(data["mean"]), tuple(data["std"]))
         logits = network(inputs).logits.float()
         found.append((logits if adjustment is None else adjustment.adjust(logits)).softmax(dim=1))
     return torch.cat(found) if found else torch.zeros(0, len(counts))
