@@ -242,3 +242,47 @@ def test_controls_are_methods_and_differ() -> None:
     for name, options in names.CONTROLS.items():
         typed = ",".join(f"{key}={value}" for key, value in options.items())
         assert stages(f"{name}@{typed}") != stages(name)
+
+
+# What is as in the released code of BNS + IP-DPP.
+
+
+def test_after_pretraining_photographs_get_the_released_setting() -> None:
+    fine_tune = longtail.methods.PROTOCOLS["plain-200"].after_pretraining
+    assert [made.name.rpartition(":")[2] for made in fine_tune] == [
+        "RandomResizedCrop",
+        "HorizontalFlip",
+        "ColorJitter",
+        "Grayscale",
+        "GaussianBlur",
+    ]
+    assert [fine_tune[2][key] for key in ("brightness", "contrast", "saturation", "hue")] == [0.8, 0.8, 0.8, 0.2]
+    for name in ("bns-ipdpp", "bns-probe", "released-probe", "ip-dpp"):
+        stage = stages(name)[-1]
+        assert (stage.augmentation, stage.optimizer["beta1"], stage.optimizer["beta2"]) == (fine_tune, 0.9, 0.95)
+    (one,) = longtail.recipe("bns-ipdpp", None, augmentation="none").stages[1:]
+    assert one.augmentation == ()
+
+
+def test_cifar10_has_batches_and_draws_of_its_own(digits: Data) -> None:
+    images = torch.zeros(len(digits.train), 3, 32, 32, dtype=torch.uint8)
+    for name, batch, every in (("cifar10-lt", 1024, 10), ("cifar100-lt", 512, 20)):
+        held = dataclasses.replace(digits, name=name, train=dataclasses.replace(digits.train, images=images))
+        first, second = longtail.recipe("bns-ipdpp", held).stages
+        assert (first.batch_size, first.optimizer["lr"]) == (batch, 1e-3 * batch / 256)
+        assert second.sampler["resample_every"] == every
+
+
+def test_the_released_probe_is_one_fixed_balanced_subset(digits: Data) -> None:
+    from longtail.training.prepare import prepare, untrained
+
+    recipe = longtail.recipe("released-probe@per-class=7", digits, epochs=10)
+    held = prepare(recipe, 1, untrained(recipe, digits, seed=0, compute=CPU), digits, seed=0, compute=CPU)
+    drawn = []
+    for epoch in range(held.stage.epochs):
+        held.start_epoch(epoch)
+        drawn.append(sorted(held.sampler.draw().tolist()))
+    assert all(one == drawn[0] for one in drawn)
+    counts = torch.bincount(digits.train.target[torch.tensor(drawn[0])], minlength=10)
+    assert torch.equal(counts, digits.counts.clamp(max=7))
+    assert held.stage.trains == "classifier"

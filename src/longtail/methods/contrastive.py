@@ -3,7 +3,7 @@
 Papers: Lin and Yuan, *Long-Tailed Recognition via Information-Preservable Two-Stage Learning*, NeurIPS 2025 (BNS);
 Khosla et al., *Supervised Contrastive Learning*, NeurIPS 2020 (SupCon, the natural control); Chen et al., *A Simple
 Framework for Contrastive Learning of Visual Representations*, ICML 2020 (SimCLR, which reads no labels).
-Command: ``longtail compare bns-probe supcon-probe --data cifar100-lt --imbalance 100 --root DATA --epochs 200``
+Command: ``longtail compare bns-probe supcon-probe simclr-probe released-probe --data cifar100-lt --root DATA``
 Cost: 1000 epochs of two views at ``--epochs 200`` (contrastive stages last five times ``--epochs``, as published).
 Expect: linear probe 68.2 % on CIFAR-10-LT (ResNet-18) and 47.1 % on CIFAR-100-LT (ResNet-34), mean of 5, on balanced
 subsets of 100 and 50 images a class (docs/bns.md). ``released-probe`` is the probe that these numbers are of: a fixed

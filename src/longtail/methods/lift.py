@@ -1,7 +1,7 @@
 """``lift``: a pre-trained network with a cosine classifier that begins at the class means, logit-adjusted.
 
 Paper: Shi et al., *Long-Tail Learning with Foundation Model: Heavy Fine-Tuning Hurts*, ICML 2024.
-Command: ``longtail train lift --data folder:PATH --model vit_base_patch16_224@pretrained=true``
+Command: ``longtail train lift --data folder:PATH --model vit_base_patch16_224@weights=timm``
 Cost: a twentieth of the epochs of ``ce``, the classifier alone.
 Expect: 81.7 % on CIFAR-100-LT IF 100 with CLIP ViT-B/16, which saw other data: another track than training from scratch
 (docs/protocols.md).

@@ -40,7 +40,7 @@ class Protocol:
         views: the two views of contrastive pre-training.
         fine_tune_lr: of AdamW after pre-training.
         fine_tune_batch_size: images in a step after pre-training.
-        fine_tune_beta2: AdamW's decay of the second moment after pre-training.
+        fine_tune_beta2: decay of AdamW's second moment after pre-training.
         fine_tune_views: augmentation after pre-training; none for that of supervised training.
         fine_tune_resample: share of the fine-tuning between two draws of a subset.
         stronger: the other augmentation among which ``tuned`` chooses.
@@ -68,8 +68,8 @@ class Protocol:
     views: text.Augmentation = SIMCLR
     fine_tune_lr: float = 2.5e-4
     fine_tune_batch_size: int = 64
-    fine_tune_beta2: float = 0.95
-    fine_tune_views: text.Augmentation | None = FINE_TUNE
+    fine_tune_beta2: float = 0.999
+    fine_tune_views: text.Augmentation | None = None
     fine_tune_resample: float = 0.2
     stronger: text.Augmentation = STRONG
     network: tuple[tuple[str, Any], ...] = ()
@@ -89,6 +89,8 @@ class Protocol:
         return max(1, round(share * self.epochs))
 
 
+RELEASED: dict[str, Any] = {"fine_tune_beta2": 0.95, "fine_tune_views": FINE_TUNE}
+"""What the released BNS + IP-DPP does after pre-training on CIFAR."""
 PROTOCOLS = {
     "plain-200": Protocol(
         name="plain-200",
@@ -99,6 +101,7 @@ PROTOCOLS = {
         optimizer=part(sgd, lr=0.1, momentum=0.9, weight_decay=2e-4),
         schedule=part(steps, warmup=0.025, at=(0.8, 0.9), factor=0.01),
         augmentation=PLAIN,
+        **RELEASED,
     ),
     "strong-400": Protocol(
         name="strong-400",
@@ -109,6 +112,7 @@ PROTOCOLS = {
         optimizer=part(sgd, lr=0.05, momentum=0.9, weight_decay=5e-4),
         schedule=part(steps, warmup=0.025, at=(0.8, 0.9), factor=0.1),
         augmentation=STRONG,
+        **RELEASED,
     ),
     "digits": Protocol(
         name="digits",
@@ -136,8 +140,6 @@ PROTOCOLS = {
         # A few steps an epoch instead of a hundred.
         fine_tune_lr=5e-3,
         fine_tune_batch_size=16,
-        fine_tune_beta2=0.999,
-        fine_tune_views=None,
         stronger=(part(RandomCrop, padding=2),),
     ),
 }

@@ -2,7 +2,7 @@
 
 Paper: Foret et al., *Sharpness-Aware Minimization for Efficiently Improving Generalization*, ICLR 2021; on long tails
 Rangwani et al., *Escaping Saddle Points for Effective Generalization on Class-Imbalanced Data*, NeurIPS 2022.
-Command: ``longtail compare ldam-drw sam@of=ldam-drw,rho=0.8 --data cifar100-lt --imbalance 100 --root DATA``
+Command: ``longtail compare ce sam ldam-drw sam@of=ldam-drw,rho=0.8 --data cifar100-lt --imbalance 100 --root DATA``
 Cost: twice that of the recipe.
 Expect: 3 to 4 points above ``ldam-drw`` on CIFAR-100-LT IF 100 at rho 0.8 for it and 0.2 for ``ce`` (authors' recipes).
 """

@@ -204,7 +204,7 @@ def embedded(context: Context, projector: torch.nn.Module) -> Float[Tensor, "N E
 def even_targets(number: int, width: int, *, generator: torch.Generator) -> Float[Tensor, "K E"]:
     r"""Points on the sphere that are as far from one another as they can be.
 
-    They minimise the mean of :math:`\log \sum_j \exp(t_i \cdot t_j / \tau)`: the corners of a simplex in a random
+    They minimise the mean of :math:`\log \sum_{j \neq i} \exp(t_i \cdot t_j / \tau)`: the corners of a simplex in a random
     orientation where the dimension allows one, else what 500 steps of gradient descent find at tau = 0.07.
 
     Args:
@@ -225,11 +225,12 @@ def even_targets(number: int, width: int, *, generator: torch.Generator) -> Floa
         corners = torch.eye(number, dtype=torch.float64) - 1.0 / number
         return functional.normalize(corners @ basis.T, dim=1).float()
     points = torch.randn(number, width, generator=generator).requires_grad_()
-    optimizer = torch.optim.Adam([points], lr=0.05)
+    optimizer, itself = torch.optim.Adam([points], lr=0.05), torch.eye(number, dtype=torch.bool)
     for _ in range(500):
         unit = functional.normalize(points, dim=1)
         optimizer.zero_grad()
-        (unit @ unit.T / 0.07).logsumexp(1).mean().backward()  # type: ignore[no-untyped-call]
+        # Without each point's term with itself, which is constant and would drown the others.
+        (unit @ unit.T / 0.07).masked_fill(itself, -torch.inf).logsumexp(1).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return functional.normalize(points.detach(), dim=1)
 

@@ -80,8 +80,8 @@ class Stage:
                 )
         if not 0 <= self.sharpness < math.inf:
             raise InputError(f"stage {self.name!r}: sharpness is {self.sharpness:g}; it is at least 0")
-        if self.sharpness and (self.accumulate > 1 or self.clip):
-            raise InputError(f"stage {self.name!r}: sharpness goes with neither accumulate nor clip")
+        if self.sharpness and self.accumulate > 1:
+            raise InputError(f"stage {self.name!r}: a sharpness-aware step takes its batch whole; leave accumulate out")
 
 
 @dataclasses.dataclass(frozen=True)
