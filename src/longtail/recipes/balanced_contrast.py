@@ -204,8 +204,8 @@ def embedded(context: Context, projector: torch.nn.Module) -> Float[Tensor, "N E
 def even_targets(number: int, width: int, *, generator: torch.Generator) -> Float[Tensor, "K E"]:
     r"""Points on the sphere that are as far from one another as they can be.
 
-    They minimise the mean of :math:`\log \sum_{j \neq i} \exp(t_i \cdot t_j / \tau)`: the corners of a simplex in a random
-    orientation where the dimension allows one, else what 500 steps of gradient descent find at tau = 0.07.
+    They minimise the mean of :math:`\log \sum_{j \neq i} \exp(t_i \cdot t_j / \tau)`: the corners of a simplex in a
+    random orientation where the dimension allows one, else what 500 steps of gradient descent find at tau = 0.07.
 
     Args:
         number: K, of the points.
