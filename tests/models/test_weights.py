@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 
@@ -154,6 +155,25 @@ def test_a_file_enters_an_address_by_its_contents(file, tmp_path):
     assert address(made) == address(made.with_arguments(weights=str(copy)))
     copy.write_bytes(file.read_bytes()[:-1] + b"\1")
     assert address(made) != address(made.with_arguments(weights=str(copy)))
+
+
+def test_a_large_file_is_hashed_once_until_it_changes(file, tmp_path, monkeypatch):
+    copy = tmp_path / "model.safetensors"
+    copy.write_bytes(b"one")
+    made = part(timm_model, timm_name="test_efficientnet", weights=str(copy))
+    opened, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: opened.append(1) or digest(*given))
+    first = address(made)
+    copy.write_bytes(b"two")  # of the same size, within the resolution of a file system's clock
+    second = address(made)
+    assert first != second
+    assert len(opened) == 2
+    os.utime(copy, ns=(10**18, 10**18))
+    assert [address(made), address(made)] == [second, second]
+    assert len(opened) == 3
+    copy.write_bytes(b"six")
+    os.utime(copy, ns=(10**18 + 1, 10**18 + 1))
+    assert address(made) not in (first, second)
 
 
 def test_no_file_is_read_where_the_weights_are_replaced(tmp_path):

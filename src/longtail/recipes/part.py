@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import pathlib
+import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
@@ -63,6 +64,8 @@ CALLED = frozenset(
 )
 """What a part is called with later; never bound before."""
 
+SETTLED_SECONDS = 2
+"""A file that has not been changed for so long is hashed once in a process, until its size or time changes."""
 File = Annotated[str, "file"]
 """An argument that may name a file: it enters an address by the SHA-256 of the contents."""
 Kind = typing.NewType("Kind", str)
@@ -386,10 +389,23 @@ def contents(value: Any) -> Any:
     try:
         if not isinstance(value, str) or not pathlib.Path(value).expanduser().is_file():
             return value
-        with pathlib.Path(value).expanduser().open("rb") as file:
-            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        path = pathlib.Path(value).expanduser()
+        seen = path.stat()
+        # An address is asked for many times in a run, and weights are large; a file that has just been written may be
+        # written again without its time of change showing it.
+        settled = time.time_ns() - seen.st_mtime_ns > SETTLED_SECONDS * 1_000_000_000
+        digest = _kept_digest if settled else _digest
+        return {"sha256": digest(str(path.absolute()), seen.st_size, seen.st_mtime_ns)}
     except (OSError, RuntimeError) as error:  # a name that is too long; ~name of nobody
         raise InputError(f"file {value[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _digest(path: str, size: int, changed: int) -> str:
+    with pathlib.Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_kept_digest = functools.lru_cache(maxsize=256)(_digest)
 
 
 def parts_in(value: Any) -> Iterable[Part]:
