@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -295,8 +297,9 @@ def recipe(
     """
     import dataclasses
 
+    from longtail.methods.names import NETWORKS
     from longtail.recipes.part import plain
-    from longtail.recipes.text import written
+    from longtail.recipes.text import split, written
 
     setting.recipes([name], None)
     loaded = drawing.load(data, quiet=as_json)
@@ -312,6 +315,9 @@ def recipe(
             held = value if isinstance(value, tuple) else (value,)
             shown = " + ".join(written(one, every=True) if hasattr(one, "arguments") else str(one) for one in held)
             typer.echo(f"  {field.name}: {shown or 'none'}")
+    network = NETWORKS.get(split(name.partition("=")[2] if "=" in name.partition("@")[0] else name)[0])
+    if network is not None:
+        typer.echo(f"networks of its paper: {network} (--model)")
     if found.adjustment is not None:
         typer.echo(f"adjustment: {written(found.adjustment, every=True)}")
     typer.echo(f"selection: {found.selection}\nepochs: {found.epochs} of {found.stated} that the protocol states")
@@ -319,35 +325,49 @@ def recipe(
 
 @grouped
 def recipes(as_json: Json = False) -> None:
-    """List the methods with their papers, options and defaults.
+    """List the methods: paper, cost, the number to expect, options; experimental is what no run of ours supports yet.
 
     Example: longtail recipes
     """
     import inspect
 
-    from longtail.methods.names import METHODS, method
+    from longtail.methods.names import METHODS, SUPPORTED, method
     from longtail.methods.names import options as options_of
 
     rows: list[dict[str, Any]] = []
     for name in METHODS:
         page = inspect.getmodule(method(name)).__doc__ or ""
-        lines = dict(line.split(": ", 1) for line in page.splitlines() if line.split(":")[0] in _LINES and ": " in line)
-        rows.append({"name": name, **{key.lower(): lines.get(key) for key in _LINES}, "options": options_of(name)})
+        lines = {key: _line_of(page, key) for key in _LINES}
+        rows.append(
+            {
+                "name": name,
+                **{key.lower(): text for key, text in lines.items()},
+                "experimental": name not in SUPPORTED,
+                "evidence": SUPPORTED.get(name),
+                "options": options_of(name),
+            }
+        )
     if as_json:
         from longtail.recipes.part import plain
 
         print_json(plain(rows))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "paper", "options", show_lines=False)
     for row in rows:
-        table.add_row(row["name"], row["paper"] or row["papers"] or "-", ", ".join(row["options"]) or "-")
-    Console().print(table)
+        typer.echo(f"{row['name']}{' (experimental)' if row['experimental'] else ''}")
+        shown = {"paper": row["paper"] or row["papers"], "cost": row["cost"], "expect": row["expect"]}
+        for key, text in {**shown, "options": ", ".join(row["options"])}.items():
+            plainly = re.sub(r"[*`]", "", text or "") or "none"
+            typer.echo(textwrap.fill(f"{key}: {plainly}", 110, initial_indent="  ", subsequent_indent="    "))
+    typer.echo("experimental: no run of ours stands beside its published order yet (docs/methods.md)")
 
 
 _LINES = ("Paper", "Papers", "Cost", "Expect")
+
+
+def _line_of(page: str, key: str) -> str | None:
+    """The paragraph's entry that begins with a key, over as many lines as it takes."""
+    found = re.search(rf"^{key}: (.*?)(?=^(?:Papers?|Command|Cost|Expect): |^$|\Z)", page, re.MULTILINE | re.DOTALL)
+    return " ".join(found[1].split()) if found else None
 
 
 @grouped

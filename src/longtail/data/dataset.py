@@ -211,12 +211,7 @@ def draw(
             )
     held, rule = source.validation, ""
     if validation > 0:
-        sizes = class_counts(train.target, num_classes)
-        wanted = torch.floor(sizes.double() * validation + 0.5).long()
-        wanted = torch.minimum(wanted.clamp(min=1), sizes - 1)
-        (alike,) = groups([train.images])
-        stay, out, rule = held_out_with_copies(train.target, wanted, alike, seed=(split_seed, 1))
-        train, held = train.at(stay), train.at(out)
+        train, held, rule = hold_out(train, validation, num_classes, seed=(split_seed, 1))
     counts, rule = class_counts(train.target, num_classes), source.rule or rule
     mean, std = (
         channel_statistics(train.images) if source.mean is None or source.std is None else (source.mean, source.std)
@@ -240,6 +235,65 @@ def draw(
         notes=notes,
         rule=rule,
     )
+
+
+def hold_out(train: Split, share: float, num_classes: int, *, seed: Sequence[int]) -> tuple[Split, Split, str]:
+    """Hold out a share of each class, copies of an image on one side.
+
+    Each class gives the nearest whole number, at least one image, but keeps at least one.
+
+    Args:
+        train: the images to divide.
+        share: of each class, in (0, 1).
+        num_classes: K.
+        seed: of an isolated generator.
+
+    Returns:
+        What stays, what is held out, and the rule of ``longtail.data.splits.held_out_with_copies``.
+    """
+    sizes = class_counts(train.target, num_classes)
+    wanted = torch.floor(sizes.double() * share + 0.5).long()
+    wanted = torch.minimum(wanted.clamp(min=1), sizes - 1)
+    (alike,) = groups([train.images])
+    stay, out, rule = held_out_with_copies(train.target, wanted, alike, seed=seed)
+    return train.at(stay), train.at(out), rule
+
+
+HELD_OUT = 0.2
+"""Share of each training class by which settings are chosen where the data has no validation split."""
+CHOOSING = 2
+"""Which stream of a split seed draws that share; 1 draws the validation split."""
+
+
+def without_test(data: Data) -> Data:
+    """Return data whose test split are images held out of the training set, so that settings can be chosen.
+
+    Args:
+        data: with a validation split, which becomes the test split, or without, and a fifth of each training class
+            does; a class with a single image keeps it.
+
+    Returns:
+        The data without a validation split, with a fingerprint of its own.
+
+    Raises:
+        InputError: no class has an image to spare.
+
+    Example:
+        >>> from longtail.data import load
+        >>> data = load("digits-lt", imbalance=20)
+        >>> smaller = without_test(data)
+        >>> len(data.train), len(smaller.train), len(smaller.test)
+        (335, 268, 67)
+    """
+    if data.validation is not None:
+        train, held, rule = data.train, data.validation, data.rule
+    else:
+        train, held, rule = hold_out(data.train, HELD_OUT, data.num_classes, seed=(data.split_seed or 0, CHOOSING))
+    if not len(held):
+        raise InputError(f"{data.name}: no class has an image to spare for choosing between settings")
+    note = "the test split is a held-out part of the training set"
+    changed = dataclasses.replace(data, train=train, test=held, validation=None, notes=(*data.notes, note), rule=rule)
+    return changed.renewed()
 
 
 def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:

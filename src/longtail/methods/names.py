@@ -25,16 +25,66 @@ METHODS = {
     "balanced-softmax": "balanced_softmax:recipe",
     "logit-adjustment": "logit_adjustment:recipe",
     "logit-adjustment-post-hoc": "logit_adjustment:post_hoc",
+    "tuned": "tuned:recipe",
+    "class-weights": "class_weights:recipe",
+    "class-balanced-sampling": "sampling:balanced",
+    "square-root-sampling": "sampling:square_root",
+    "progressive-sampling": "sampling:progressive",
+    "focal": "focal:recipe",
+    "cb-focal": "focal:class_balanced",
+    "ldam-drw": "ldam_drw:recipe",
+    "vector-scaling": "vector_scaling:recipe",
     "crt": "crt:recipe",
+    "tau-norm": "heads:tau_norm",
+    "lws": "heads:lws",
+    "ncm": "heads:ncm",
+    "samn": "heads:samn",
+    "los": "heads:los",
+    "weight-balancing": "weight_balancing:recipe",
+    "mixup": "mixing:mixup",
+    "cutmix": "mixing:cutmix",
+    "remix": "mixing:remix",
+    "mislas": "mislas:recipe",
+    "sam": "sam:recipe",
+    "lift": "lift:recipe",
+    "kcl": "balanced_contrast:kcl",
+    "tsc": "balanced_contrast:tsc",
+    "sbcl": "balanced_contrast:sbcl",
     "dro-lt": "dro_lt:recipe",
     "ip-dpp": "ip_dpp:recipe",
     "bns-ipdpp": "bns_ipdpp:recipe",
     "bns-probe": "contrastive:probe",
     "supcon-probe": "contrastive:supcon_probe",
+    "simclr-probe": "contrastive:simclr_probe",
+    "released-probe": "contrastive:released_probe",
 }
 """The methods of this library by name: module and function."""
 
-CONTROLS = {"dro-lt": {"robust": "0"}, "ip-dpp": {"arm": "uniform"}, "bns-ipdpp": {"arm": "uniform"}}
+SUPPORTED = {
+    "ce": "records/cifar100-lt-if100/ce",
+    "balanced-softmax": "records/cifar100-lt-if100/balanced-softmax",
+}
+"""Methods of which a run of ours stands beside their published order, and where; the others are experimental."""
+
+NETWORKS = {
+    "dro-lt": "resnet32 on CIFAR-LT, resnet50 on ImageNet-LT and iNaturalist 2018",
+    **dict.fromkeys(
+        ("bns-ipdpp", "ip-dpp", "bns-probe", "released-probe"),
+        "resnet18-cifar on CIFAR-10-LT, resnet34-cifar on CIFAR-100-LT",
+    ),
+    "lift": "CLIP ViT-B/16",
+    "weight-balancing": "ResNet-34",
+}
+"""The networks of a method's paper, where its numbers need them; --model chooses."""
+
+CONTROLS = {
+    "dro-lt": {"robust": "0"},
+    "ip-dpp": {"arm": "uniform"},
+    "bns-ipdpp": {"arm": "uniform"},
+    "weight-balancing": {"share": "1"},
+    "remix": {"threshold": "0"},
+    "lift": {"means": "false"},
+}
 """The options that turn a method into its own control, which differs from it in one thing."""
 
 SELECTIONS: dict[str, Any] = {"last": "last epoch", "validation": "best on validation"}
@@ -111,7 +161,7 @@ def recipe(
     short = None
     if isinstance(name, str):
         short, name = _short_name(name)
-        found = _named(name, setting)
+        found = named(name, setting)
     elif isinstance(name, Recipe):
         found = name
     else:
@@ -120,10 +170,13 @@ def recipe(
         found = applied(setting, found)
     found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
     if patience:
+        if found.trials:
+            raise InputError("a tuned recipe chooses among trials of full length: leave --patience out")
         last = dataclasses.replace(found.stages[-1], patience=patience)
         found = dataclasses.replace(found, stages=(*found.stages[:-1], last), selection=SELECTIONS["validation"])
     for setting_text in changes:
-        found = change(found, setting_text)
+        trials = tuple(change(trial, setting_text) for trial in found.trials)
+        found = dataclasses.replace(change(found, setting_text), trials=trials)
     check_parts(found)
     return found
 
@@ -165,7 +218,16 @@ def _short_name(typed: str) -> tuple[str | None, str]:
     return (match[1], typed[match.end() :]) if match and ":" not in match[1] else (None, typed)
 
 
-def _named(typed: str, protocol: Protocol) -> Recipe:
+def named(typed: str, protocol: Protocol) -> Recipe:
+    """Return the recipe that a text names, applied to a protocol.
+
+    Args:
+        typed: as for ``recipe``, without a short name.
+        protocol: that it is applied to.
+
+    Raises:
+        InputError: a name, option or value that is not known.
+    """
     base, options = text.split(typed)
     if ":" not in base and os.path.isfile(pathlib.Path(base) / "record.json"):
         return _stored(pathlib.Path(base), options)

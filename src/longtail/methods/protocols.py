@@ -17,7 +17,7 @@ from longtail.data import Data
 from longtail.errors import InputError, unknown
 from longtail.models import HeadKind, cifar_resnet, cifar_stem_resnet, linear, small_conv_net, timm_model
 from longtail.recipes import Recipe, Stage, adamw, adamw_by_layer, cosine, part, sgd, steps, text
-from longtail.recipes.augmentations import PLAIN, SIMCLR, STRONG
+from longtail.recipes.augmentations import FINE_TUNE, PLAIN, SIMCLR, STRONG
 from longtail.recipes.part import Part, options_of, parts_in
 
 
@@ -40,6 +40,10 @@ class Protocol:
         views: the two views of contrastive pre-training.
         fine_tune_lr: of AdamW after pre-training.
         fine_tune_batch_size: images in a step after pre-training.
+        fine_tune_beta2: decay of AdamW's second moment after pre-training.
+        fine_tune_views: augmentation after pre-training; none for that of supervised training.
+        fine_tune_resample: share of the fine-tuning between two draws of a subset.
+        stronger: the other augmentation among which ``tuned`` chooses.
         stated_epochs: of the first stage, as the source of the protocol has them.
         network: options that the network gets where it has them and they were not set: its head, adapters.
         stage: fields that every stage gets, such as ``clip``.
@@ -64,6 +68,10 @@ class Protocol:
     views: text.Augmentation = SIMCLR
     fine_tune_lr: float = 2.5e-4
     fine_tune_batch_size: int = 64
+    fine_tune_beta2: float = 0.999
+    fine_tune_views: text.Augmentation | None = None
+    fine_tune_resample: float = 0.2
+    stronger: text.Augmentation = STRONG
     network: tuple[tuple[str, Any], ...] = ()
     stage: tuple[tuple[str, Any], ...] = ()
     label_smoothing: float = 0.0
@@ -71,11 +79,18 @@ class Protocol:
     frozen: bool = False
     project: int = 0
 
+    @property
+    def after_pretraining(self) -> tuple[Part, ...]:
+        """The augmentation of a classifier that follows contrastive pre-training."""
+        return self.augmentation if self.fine_tune_views is None else self.fine_tune_views
+
     def share(self, share: float) -> int:
         """Return that share of ``epochs``, at least one."""
         return max(1, round(share * self.epochs))
 
 
+RELEASED: dict[str, Any] = {"fine_tune_beta2": 0.95, "fine_tune_views": FINE_TUNE}
+"""What the released BNS + IP-DPP does after pre-training on CIFAR."""
 PROTOCOLS = {
     "plain-200": Protocol(
         name="plain-200",
@@ -86,6 +101,7 @@ PROTOCOLS = {
         optimizer=part(sgd, lr=0.1, momentum=0.9, weight_decay=2e-4),
         schedule=part(steps, warmup=0.025, at=(0.8, 0.9), factor=0.01),
         augmentation=PLAIN,
+        **RELEASED,
     ),
     "strong-400": Protocol(
         name="strong-400",
@@ -96,6 +112,7 @@ PROTOCOLS = {
         optimizer=part(sgd, lr=0.05, momentum=0.9, weight_decay=5e-4),
         schedule=part(steps, warmup=0.025, at=(0.8, 0.9), factor=0.1),
         augmentation=STRONG,
+        **RELEASED,
     ),
     "digits": Protocol(
         name="digits",
@@ -123,6 +140,7 @@ PROTOCOLS = {
         # A few steps an epoch instead of a hundred.
         fine_tune_lr=5e-3,
         fine_tune_batch_size=16,
+        stronger=(part(RandomCrop, padding=2),),
     ),
     # The head of a frozen network, or a table of numbers: steps of a millisecond, so that ten seeds take minutes.
     "features": Protocol(
@@ -142,6 +160,9 @@ PROTOCOLS = {
     ),
 }
 
+
+CIFAR10: dict[str, Any] = {"contrastive_batch_size": 1024, "fine_tune_resample": 0.1}
+"""What the released BNS + IP-DPP does otherwise on CIFAR-10-LT: batches of pre-training, and draws of a subset."""
 
 FROM_SCRATCH = (cifar_resnet, cifar_stem_resnet, small_conv_net)
 """Networks of ours, for which there are no weights."""
@@ -381,13 +402,15 @@ def protocol_for(
         model: the network, by name or as a part.
         epochs: another number of epochs; schedules and later stages scale with it.
         batch_size: another batch size; the learning rate is left as it is.
-        augmentation: ``none``, ``plain`` (crop and flip), ``strong`` (and AutoAugment and Cutout), or parts.
+        augmentation: ``none``, ``plain`` (crop and flip), ``strong`` (and AutoAugment and Cutout), or parts; then also
+            that of a classifier after pre-training.
         image_size: side in pixels of the pictures that the network gets, where it can choose (a network of timm).
 
     Raises:
         InputError: a name that is not known, or a network without what the protocol needs.
     """
-    setting = named(protocol or _usual(data))
+    released = CIFAR10 if data is not None and data.name.startswith("cifar10-lt") and not _small(data) else {}
+    setting = dataclasses.replace(named(protocol or _usual(data)), **released)
     if _small(data) and setting.augmentation == PLAIN:  # a flipped digit is another sign
         setting = dataclasses.replace(setting, augmentation=PROTOCOLS["digits"].augmentation)
     changes: dict[str, Any] = {
@@ -396,6 +419,8 @@ def protocol_for(
         "batch_size": batch_size,
         "augmentation": text.augmentation(augmentation) if isinstance(augmentation, str) else augmentation,
     }
+    if augmentation is not None:
+        changes["fine_tune_views"] = changes["augmentation"]
     setting = dataclasses.replace(setting, **{key: value for key, value in changes.items() if value is not None})
     wanted = dict(setting.network)
     if image_size is not None and "size" in _options(setting.model):
@@ -473,5 +498,5 @@ def _applied(protocol: Protocol, stage: Stage) -> Stage:
     objective = stage.objective
     if protocol.label_smoothing and dict(objective.arguments).get("label_smoothing") == 0:
         objective = objective.with_arguments(label_smoothing=protocol.label_smoothing)
-    means = stage.trains != "backbone" and protocol.class_means
+    means = stage.class_means or (stage.trains != "backbone" and protocol.class_means)
     return dataclasses.replace(stage, objective=objective, class_means=means, **dict(protocol.stage))

@@ -57,6 +57,11 @@ class TauNormalization(Estimator):
     def __init__(self, tau: float | None = 1.0) -> None:
         self.tau = tau
 
+    @property
+    def held_out(self) -> bool:
+        """Whether ``fit`` chooses by samples that should be held out from training."""
+        return self.tau is None
+
     def fit(
         self,
         features: Float[Tensor, "N D"] | np.ndarray | None = None,

@@ -323,5 +323,9 @@ class Contrastive(nn.Module):
         if images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         queries, keys = self.projector(model.features(images)).chunk(2)
+        return self.pair_losses(queries, keys, batch)
+
+    def pair_losses(self, queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
+        """The losses (N,) of the embeddings (N, E) of the two views."""
         values: Tensor = self.loss(queries, keys, batch.target)
         return values

@@ -10,12 +10,14 @@ the rate.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from longtail.errors import InputError
+from longtail.recipes import text
 
 
 def parameter_groups(
@@ -57,6 +59,53 @@ def sgd(
     """
     groups = parameter_groups(modules, weight_decay, decay_bias_and_norm=True)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+
+
+def max_norm_sgd(
+    modules: Iterable[torch.nn.Module],
+    *,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    share: float = 0.1,
+) -> torch.optim.Optimizer:
+    r"""Return stochastic gradient descent that keeps the classifier's weights within a ball: MaxNorm by projection.
+
+    .. math:: w_c \leftarrow \min(1, \delta / \lVert w_c \rVert) \, w_c \text{ after each step}, \quad
+        \delta = \min_c \lVert w_c \rVert + s (\max_c \lVert w_c \rVert - \min_c \lVert w_c \rVert)
+
+    with the norms of the classifier that the stage begins with. Use it with weight decay for the classifier of a
+    network whose head classes have grown large weights.
+
+    Args:
+        modules: whose trainable parameters move; the first has the classifier as its ``head``.
+        lr: learning rate, before the schedule.
+        momentum: share of the last update that is kept.
+        weight_decay: of every parameter.
+        share: s, in [0, 1]; 1 leaves the largest weight as long as it is.
+
+    Raises:
+        InputError: a share outside [0, 1], or a head without weights (K, D).
+
+    References:
+        Alshammari et al., *Long-Tailed Recognition via Weight Balancing*, CVPR 2022, section 3.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"share {share:g}: of the range of the weights' norms, from 0 to 1")
+    held = list(modules)
+    weight = getattr(getattr(held[0], "head", None), "weight", None) if held else None
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise InputError("max-norm-sgd needs a network whose head has weights (K, D)")
+    norms = weight.detach().norm(dim=1)
+    radius = norms.amin() + share * (norms.amax() - norms.amin())
+    made = sgd(held, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def project(*_: Any) -> None:
+        weight.mul_((radius / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0))
+
+    made.register_step_post_hook(project)
+    return made
 
 
 def adamw(
@@ -189,3 +238,29 @@ def cosine(epoch: int, progress: float, epochs: int, *, warmup: float = 0.0) -> 
     if now < lead:
         return now / lead
     return 0.5 * (1.0 + math.cos(math.pi * (now - lead) / max(epochs - lead, 1e-12)))
+
+
+def segment(
+    epoch: int,
+    progress: float,
+    epochs: int,
+    *,
+    of: text.Schedule | Callable[[int, float, int], float] = constant,
+    before: int = 0,
+    total: int = 1,
+) -> float:
+    """Return the factor of a stretch of a longer schedule: two stages of one run, such as deferred re-weighting.
+
+    Args:
+        epoch: from 0, of the stretch.
+        progress: share of the epoch that is done.
+        epochs: of the stretch; not read.
+        of: the whole schedule.
+        before: epochs of the whole that lie before the stretch.
+        total: epochs of the whole.
+
+    Example:
+        >>> [segment(epoch, 0.0, 40, of=steps, before=160, total=200) for epoch in (0, 19, 20)]
+        [0.01, 0.01, 0.0001]
+    """
+    return of(before + epoch, progress, total)  # type: ignore[operator]

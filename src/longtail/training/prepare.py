@@ -193,6 +193,7 @@ def prepare(
         streams["augment"],
         size=int(getattr(sampler, "batch_size", None) or stage.batch_size),  # a quota has a size of its own
         frozen_backbone=stage.trains == "classifier",
+        sharpness=stage.sharpness,
         accumulate=stage.accumulate,
         clip=stage.clip,
         average=Average(network, stage.ema) if stage.ema else None,
@@ -264,7 +265,7 @@ def advance(prepared: Prepared) -> Step | capture.Recorded:
     """Return the function that runs one step: the eager one, or its CUDA graph."""
     step = prepared.step
     record = capture.recorder(step.compute.device)
-    waits = getattr(prepared.objective, "eager", False) or step.scaler is not None
+    waits = getattr(prepared.objective, "eager", False) or step.scaler is not None or step.sharpness > 0
     if record is None or waits or not step.on_device:
         return step
     return capture.Recorded(step, (prepared.generators["augment"], prepared.generators["pairs"]), record)

@@ -16,22 +16,24 @@ from torch import Tensor
 
 from longtail import metrics
 from longtail.data import Data
+from longtail.data.dataset import HELD_OUT
 from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
 from longtail.files import TEMPORARY, sweep, write_atomically
 from longtail.models import identity, sides_of
-from longtail.recipes.part import plain
+from longtail.recipes.part import address, plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
 from longtail.results.record import Record, read, write
 from longtail.results.rescoring import rescore
-from longtail.training import capture, checkpoint
+from longtail.training import capture, checkpoint, tuning
 from longtail.training import compute as computing
 from longtail.training.frozen import shortened
+from longtail.training.head import fit_head
 from longtail.training.loop import Job, Notify, Progress, train_stages
 from longtail.training.passes import outputs
 from longtail.training.prepare import on_device, untrained
-from longtail.training.store import State, Store, locked
+from longtail.training.store import State, Store, locked, network_tensors
 
 MODEL = "model.safetensors"
 LOGITS = "logits.safetensors"
@@ -117,7 +119,10 @@ def marker_of(
 
 
 def run_address(recipe: Recipe, data: Data, seed: int, compute: computing.Compute) -> str:
-    """Return the content address of a finished run: of its last state, and of how its logits become a report."""
+    """Return the content address of a finished run: of its last state, and of how that becomes a report."""
+    if recipe.trials:
+        each = [run_address(trial, data, seed, compute) for trial in recipe.trials]
+        return address(["trials", each, recipe.selection, HELD_OUT])
     return state_address(
         recipe,
         len(recipe.stages) - 1,
@@ -214,8 +219,15 @@ def _train(
 ) -> Record:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = describe(data)
+    asked, budget, notes = recipe, dict[str, int](), list[str]()
+    if recipe.trials:
+
+        def trial(one: Recipe, smaller: Data, folder_of_trial: pathlib.Path) -> Record:
+            return train(one, smaller, seed=seed, out=folder_of_trial, store=folder, compute=compute, notify=notify)
+
+        recipe, budget, notes = tuning.choose(recipe, data, out, trial)
     data = on_device(data, compute.device)
-    address = run_address(recipe, data, seed, compute)
+    run, final_state = (run_address(held, data, seed, compute) for held in (asked, recipe))
     store = Store(folder, recipe, data.identity, seed, computing.identity(compute))
     network = untrained(recipe, data, seed=seed, compute=compute)
     state = State(network, notes=list(network.notes))
@@ -236,17 +248,27 @@ def _train(
     with computing.threads_for(work * largest), torch.random.fork_rng(devices=devices):
         with capture.apart(compute.device):
             train_stages(job, state)
+            if recipe.adjustment is not None and recipe.changes_head:
+                network = job.short or state.network
+                fit_head(network, recipe.adjustment, data)
+                state.network.head = network.head
         clock = time.perf_counter()
         report, arrays, logits = _test(job, state)
         threads = torch.get_num_threads()
-    final = store.finished(len(recipe.stages) - 1)
-    write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
+    if recipe.changes_head:
+        tensors = network_tensors(state.network)
+        skeleton = checkpoint.flatten(None, "optimizer", tensors)
+        facts = {"address": final_state, "packages": computing.packages(), "optimizer": skeleton}
+        checkpoint.save(out / MODEL, tensors, {**facts, "history": state.history, "notes": state.notes})
+    else:
+        final = store.finished(len(recipe.stages) - 1)
+        write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
     _, facts = checkpoint.load(out / MODEL)
     steps = sum(row["steps"] for row in state.history)
     record = Record(
         schema=1,
         recipe=recipe.name,
-        config=plain(recipe),
+        config=plain(asked),
         seed=seed,
         data=described,
         model=model,
@@ -267,14 +289,14 @@ def _train(
         seconds=sum(row["seconds"] for row in state.history) + time.perf_counter() - clock,
         started=started,
         predictions={},
-        budget={"epochs": recipe.epochs, "stated": recipe.stated or recipe.epochs, "steps": steps},
+        budget={"epochs": asked.epochs, "stated": asked.stated or asked.epochs, "steps": steps, **budget},
         digests={
-            "run": address,
+            "run": run,
             "model": checkpoint.digest_of(out / MODEL),
             "logits": keep_logits(out / LOGITS, logits),
         },
         plan=plan,
-        notes=state.notes,
+        notes=[*notes, *state.notes],
     )
     return write(record, out, **arrays)
 
@@ -289,7 +311,7 @@ def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor], di
         kept["validation.logits"] = outputs(network, data.validation, data).logits.cpu()
         kept["validation.target"] = data.validation.target.cpu()
     target = data.test.target.cpu()
-    if job.recipe.adjustment is not None:
+    if job.recipe.adjustment is not None and not job.recipe.changes_head:
         logits = job.recipe.adjustment.build().fit(counts=data.counts).adjust(logits)
     prediction = logits.argmax(dim=1)
     report = metrics.evaluate(

@@ -38,6 +38,7 @@ class Step:
         generator: of the augmentation.
         size: images of a full batch. A compiled backbone is compiled for full batches and run as it is for others.
         frozen_backbone: no gradient enters the backbone.
+        sharpness: rho of sharpness-aware minimisation; 0 for none.
         accumulate: pieces in which a batch passes through the network; their gradients are added up.
         clip: largest norm of the gradient; 0 for none.
         average: of the network's weights, moved along after every update; None for none.
@@ -55,6 +56,7 @@ class Step:
     accumulate: int = 1
     clip: float = 0.0
     average: Average | None = None
+    sharpness: float = 0.0
 
     def __post_init__(self) -> None:
         device = self.data.train.target.device
@@ -127,6 +129,28 @@ class Step:
             said += [] if logits is None else [logits]
         self.sums.add(total, batch.target, torch.cat(said) if said else None)
 
+    def sharpen(self, batch: Batch) -> None:
+        """Replace the gradients by those at the weights moved by rho along them (SAM; Foret et al., ICLR 2021, Eq. 2).
+
+        Running statistics of batch normalisation are those of the weights as they are.
+        """
+        moving = [held for group in self.optimizer.param_groups for held in group["params"] if held.grad is not None]
+        norms = torch.nn.utils.get_total_norm([held.grad for held in moving])
+        uphill = [held.grad * (self.sharpness / (norms + 1e-12)) for held in moving]
+        normalising = [
+            held for held in self.network.modules() if isinstance(held, torch.nn.modules.batchnorm._BatchNorm)
+        ]
+        before = [held.momentum for held in normalising]
+        with torch.no_grad():
+            torch._foreach_add_(moving, uphill)
+        for held in normalising:
+            held.momentum = 0.0
+        self.backward(self.loss(batch)[0])
+        for held, momentum in zip(normalising, before, strict=True):
+            held.momentum = momentum
+        with torch.no_grad():
+            torch._foreach_sub_(moving, uphill)
+
     def update(self) -> None:
         """Move the weights, by a gradient that is shortened if it is too long, and their average along with them."""
         if self.clip:
@@ -145,10 +169,13 @@ class Step:
     def __call__(self, index: Tensor) -> None:
         """All of it."""
         with torch.compiler.set_stance("default" if len(index) == self.size else "force_eager"):
+            batch = self.batch(index)
             if self.accumulate > 1:
-                self.in_pieces(self.batch(index))
+                self.in_pieces(batch)
             else:
-                self.backward(self.forward(self.batch(index)))
+                self.backward(self.forward(batch))
+            if self.sharpness:
+                self.sharpen(batch)
         self.update()
 
 

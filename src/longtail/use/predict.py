@@ -10,13 +10,14 @@ from torch import Tensor
 from longtail.augment import standardise
 from longtail.errors import InputError
 from longtail.recipes import Part
-from longtail.recipes.part import revive
+from longtail.recipes.stages import changes_head
 from longtail.results import read
 from longtail.shapes import Float, UInt8
 from longtail.training import seeds
+from longtail.training.head import replace_head
 from longtail.training.passes import as_input, chunk_size
 from longtail.training.prepare import network_of
-from longtail.training.restore import model_of, state_of
+from longtail.training.restore import adjustment_of, model_of, state_of
 from longtail.training.store import load_network
 
 
@@ -55,10 +56,12 @@ def predict(
         generator=seeds.generator(0, "replaced"),
         first_weights=False,
     )
+    fitted = adjustment_of(loaded)
+    replace_head(network, fitted)
     load_network(network, state_of(loaded)[0])
     network = network.to(memory_format=torch.channels_last).eval()
-    stored = loaded.record.config.get("adjustment")
-    adjustment = None if stored is None else revive(stored).build().fit(counts=counts)
+    on_logits = fitted is not None and not changes_head(fitted)
+    adjustment = fitted.build().fit(counts=counts) if fitted is not None and on_logits else None
     found = []
     for chunk in torch.split(images, chunk_size(network)):
         mean, std = tuple(data["mean"]), tuple(data["std"])
