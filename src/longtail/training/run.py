@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import json
 import pathlib
-import shutil
 import time
 from typing import Any
 
@@ -17,7 +16,7 @@ from longtail import metrics
 from longtail.data import Data
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
-from longtail.files import TEMPORARY, sweep, write_atomically
+from longtail.files import TEMPORARY, same_file, sweep, write_atomically
 from longtail.models import identity
 from longtail.recipes.part import plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
@@ -31,6 +30,8 @@ from longtail.training.prepare import on_device, untrained
 from longtail.training.store import State, Store, locked
 
 MODEL = "model.safetensors"
+ABOUT = ("name", "fingerprint", "class_names", "counts", "shape", "mean", "std")
+"""What a model's file says of its data, of the fields of ``describe``."""
 
 
 def train(
@@ -199,7 +200,8 @@ def _train(
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = describe(data)
     data = on_device(data, compute.device)
-    store = Store(folder, recipe, data.fingerprint, seed, computing.identity(compute))
+    about = {name: described[name] for name in ABOUT if name in described}
+    store = Store(folder, recipe, data.fingerprint, seed, computing.identity(compute), about)
     job = Job(recipe, data, seed, store, compute, watch_test, notify)
     state = State(untrained(recipe, data, seed=seed, compute=compute))
     shape = data.train.images.shape
@@ -212,8 +214,7 @@ def _train(
         clock = time.perf_counter()
         report, arrays = _test(job, state)
         threads = torch.get_num_threads()
-    final = store.finished(len(recipe.stages) - 1)
-    write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
+    same_file(store.finished(len(recipe.stages) - 1), out / MODEL)
     _, facts = checkpoint.load(out / MODEL)
     steps = sum(row["steps"] for row in state.history)
     record = Record(
