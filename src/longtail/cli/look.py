@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from longtail.cli.options import DataName, ImageSize, Json, OwnModel, Root, grouped
+from longtail.cli.options import DataName, ImageSize, Json, OwnModel, Quiet, Root, grouped, own_model
 from longtail.cli.progress import print_json
 from longtail.cli.runs import load_for
-
-if TYPE_CHECKING:
-    from longtail.recipes import Part
-
-
-def _own(model: str | None) -> Part | None:
-    from longtail.recipes.text import read
-
-    return None if model is None else read(model, "model")
-
 
 @grouped
 def probe(
@@ -39,7 +29,7 @@ def probe(
     from longtail.analysis.probe import evaluate_features
     from longtail.training.restore import features_of
 
-    loaded, own = results.read(record), _own(model)
+    loaded, own = results.read(record), own_model(model)
     held = load_for(loaded.record, data, root, image_size)
     train, test = features_of(loaded, held, own)
     reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
@@ -73,7 +63,7 @@ def features(
     from longtail import results
     from longtail.analysis.diagnose import diagnose
 
-    loaded, own = [results.read(record) for record in records], _own(model)
+    loaded, own = [results.read(record) for record in records], own_model(model)
     held = load_for(loaded[0].record, data, root, image_size)
     distances, figures = diagnose(loaded, held, out, own)
     if as_json:
