@@ -90,11 +90,22 @@ def _timm(run: Trained, folder: pathlib.Path, pictures: Any) -> Agreement:
     save_for_hf(model, str(folder), model_config=config, safe_serialization=True, data_config=prepared)
     loaded: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
     found = compared(timm_answers(run, loaded), run, pictures, folder)
+    if not run.loaded.record.model["name"].endswith("(pretrained)"):
+        _forget_origin(folder / CONFIG)
+    (folder / MODEL).chmod(0o644)
     (folder / EVIDENCE).mkdir()
     for name in (RECORD, PREDICTIONS):
         shutil.copyfile(pathlib.Path(run.loaded.folder) / name, folder / EVIDENCE / name)
     _write(folder, None, card(run, "hub-timm", MODEL, found))
     return found
+
+
+def _forget_origin(path: pathlib.Path) -> None:
+    """Take out of a configuration where timm's own weights are from, which these are not."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("tag", "license", "origin_url", "paper_ids", "paper_name"):
+        config["pretrained_cfg"].pop(key, None)
+    path.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _write(folder: pathlib.Path, config: dict[str, Any] | None, text: str) -> None:
