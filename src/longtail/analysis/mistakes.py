@@ -22,6 +22,8 @@ from longtail.training.restore import features_of
 
 MISTAKES, RARE, IN_ROW, PAIRS, NEAR, DOUBTS = 36, 10, 6, 20, 18, 36
 """Pictures and rows at most: worst mistakes, rare classes, pictures of one, confusions, near duplicates, suspects."""
+OF_PAIR = 3
+"""Worst mistakes that are shown of one class taken for one other, so that one confusion does not fill the page."""
 STEPS = 4
 
 
@@ -146,7 +148,13 @@ def _class(data: Data, k: int) -> str:
 def _mistakes(data: Data, target: Tensor, answer: Tensor, probability: Tensor) -> tuple[Picture, ...]:
     wrong = torch.nonzero(answer != target).flatten()
     sure = probability[wrong, answer[wrong]]
-    chosen = wrong[torch.argsort(sure, descending=True, stable=True)][:MISTAKES].tolist()
+    chosen: list[int] = []
+    times: Counter[tuple[int, int]] = Counter()
+    for i in wrong[torch.argsort(sure, descending=True, stable=True)].tolist():
+        pair = int(target[i]), int(answer[i])
+        times[pair] += 1
+        if times[pair] <= OF_PAIR and len(chosen) < MISTAKES:
+            chosen.append(i)
     return tuple(
         Picture(
             thumbnail(data.test, i),
@@ -283,8 +291,8 @@ def _suspects(features: Float[Tensor, "N D"], data: Data, seed: int) -> tuple[tu
         f"{len(found.position):,} of {found.judged:,} training images were put into another class by a linear model on "
         f"this network's features that was fitted without them ({FOLDS} folds, confident learning)"
         + (f"; {len(shown)} are shown, the rarest group first" if shown else "")
-        + ". A question, not an answer: nothing was left out. The network has seen these labels, so some wrong ones will "
-        "not show."
+        + ". A question, not an answer: nothing was left out. The network has seen these labels, so some wrong ones "
+        "will not show."
     )
     if found.small:
         told += f" {len(found.small):,} classes have fewer than {FOLDS} images and were not judged."

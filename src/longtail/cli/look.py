@@ -12,6 +12,7 @@ from longtail.cli.progress import counting, print_json
 from longtail.cli.runs import load_for
 from longtail.errors import InputError
 
+
 @grouped
 def probe(
     record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
@@ -122,7 +123,9 @@ def mistakes(
     if not quiet:
         typer.echo(f"{found.wrong:,} wrong of {found.data['num_test']:,} test images")
         for pair in found.pairs[:3]:
-            typer.echo(f"{pair.true} taken for {pair.taken}: {pair.times} times, {100 * pair.share:.0f} % of its images")
+            typer.echo(
+                f"{pair.true} taken for {pair.taken}: {pair.times} times, {100 * pair.share:.0f} % of its images"
+            )
         typer.echo(f"Near duplicates: {found.near_told}")
         typer.echo(f"Labels in doubt: {found.suspects_told}")
     typer.echo(f"Page: {out}")

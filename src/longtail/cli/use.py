@@ -31,7 +31,9 @@ Run = Annotated[pathlib.Path, typer.Argument(help="A run's folder")]
 def predict(
     run: Run,
     paths: Annotated[list[pathlib.Path], typer.Argument(metavar="PATH...", help="Pictures, or folders with pictures")],
-    out: Annotated[pathlib.Path | None, typer.Option(help="A new .csv or .json file; CSV is printed without it")] = None,
+    out: Annotated[
+        pathlib.Path | None, typer.Option(help="A new .csv or .json file; CSV is printed without it")
+    ] = None,
     abstain_below: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="No class where the largest probability is below this")
     ] = 0.0,
@@ -57,7 +59,7 @@ def predict(
     with counting("predicting", quiet=quiet or as_json) as notify:
         tally = predict_files(run, paths, write, abstain_below=abstain_below, model=own_model(model), notify=notify)
     if out is not None and as_json:
-        unread = {path: why for path, why in tally.unread}
+        unread = dict(tally.unread)
         facts = {"predicted": tally.predicted, "abstained": tally.abstained, "others": tally.others, "unread": unread}
         print_json({**facts, "out": str(out)})
         return

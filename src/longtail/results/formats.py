@@ -14,7 +14,7 @@ RATES = ("accuracy", *GROUPS, "balanced_accuracy")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "−": r"$-$", "–": "--",
+    "[": "{[}", "]": "{]}", "±": r"$\pm$", "−": r"$-$", "–": "--",
 }  # fmt: skip
 
 

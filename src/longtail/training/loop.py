@@ -34,7 +34,10 @@ REPORT_SECONDS = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run is: ``epoch`` of ``epochs`` (over all stages) done, ``share`` of the next; loss in nats."""
+    """Where a run is: ``epoch`` of ``epochs`` (over all stages) done, ``share`` of the next; loss in nats.
+
+    ``row`` is the finished epoch's row of the history, and None within an epoch.
+    """
 
     recipe: str
     seed: int
@@ -44,6 +47,7 @@ class Progress:
     share: float
     loss: float | None
     accuracy: float | None
+    row: dict[str, Any] | None = None
 
 
 Notify = Callable[[Progress], object]
@@ -119,6 +123,9 @@ def train_stage(job: Job, position: int, state: State) -> None:
         if job.watch_test:
             row["test_accuracy"] = _accuracy(network, job.data.test, job.data).accuracy
         state.history = [*state.history, row]
+        done = sum(held.epochs for held in job.recipe.stages[:position]) + epoch + 1
+        where = (job.recipe.name, job.seed, stage.name, done, job.recipe.epochs, 0.0)
+        job.notify(Progress(*where, row["loss"], row["train_accuracy"], row))
         if selecting and row["validation_accuracy"] > best:
             best = row["validation_accuracy"]
             job.store.keep(job.store.best(position), position, network_tensors(network), {"epoch": epoch + 1})

@@ -112,8 +112,8 @@ def _rates(run: Trained) -> list[str]:
         "few": f"few: fewer than {data['few']} training images ({sizes['few']} classes)",
     }
     rows = [
-        f"| {words} | {tables.percent(method.estimates[rate])} | {tables.interval(method.estimates[rate]) or tables.DASH} |"
-        for rate, words in what.items()
+        f"| {words} | {tables.percent(found)} | {tables.interval(found) or tables.DASH} |"
+        for words, found in ((words, method.estimates[rate]) for rate, words in what.items())
     ]
     lines = ["| accuracy over | % | 95 % interval |\n| --- | ---: | ---: |\n" + "\n".join(rows)]
     lines.append(

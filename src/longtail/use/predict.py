@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,7 +141,7 @@ def predict_files(
     return tally
 
 
-def write_csv(file: TextIO, run: Trained, answers: Iterable[Answer], top: int | None = None) -> None:
+def write_csv(file: io.TextIOBase, run: Trained, answers: Iterable[Answer], top: int | None = None) -> None:
     """Write answers as CSV: path, class, its probability, and the probability of each class or of the ``top`` ones.
 
     A name that a spreadsheet would take for a formula begins with an apostrophe.
@@ -168,7 +169,7 @@ def write_csv(file: TextIO, run: Trained, answers: Iterable[Answer], top: int | 
         writer.writerow([cell(value) for value in row])
 
 
-def write_json(file: TextIO, run: Trained, answers: Iterable[Answer], top: int | None = None) -> None:
+def write_json(file: io.TextIOBase, run: Trained, answers: Iterable[Answer], top: int | None = None) -> None:
     """Write answers as JSON: a list of objects with ``path``, ``class`` (null: none), and ``probability`` by class.
 
     Args:

@@ -213,7 +213,9 @@ def address_of(image: UInt8[Tensor, "C H W"]) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(held.getvalue()).decode()}"
 
 
-def matrix_svg(target: Int[Tensor, " N"], prediction: Int[Tensor, " N"], counts: Sequence[int], names: Sequence[str]) -> str:
+def matrix_svg(
+    target: Int[Tensor, " N"], prediction: Int[Tensor, " N"], counts: Sequence[int], names: Sequence[str]
+) -> str:
     """Draw the confusion matrix, the class with most training images first, each row in shares of its test images.
 
     Args:
