@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -23,11 +24,13 @@ from longtail.data.layout import find
 from longtail.errors import InputError
 from longtail.results import read
 from longtail.training import checkpoint
-from longtail.use import card, export, hub_folder, predict, predict_files, trained
-from longtail.use import export as exporting
+from longtail.use import Trained, card, export, hub_folder, predict, predict_files, trained
 from longtail.use import pictures as reading
 from longtail.use.card import write_card
 from longtail.use.predict import write_csv, write_json, writer_to
+
+
+exporting = sys.modules["longtail.use.export"]  # the package's own name for it is the function
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +265,7 @@ def test_an_export_that_does_not_agree_is_not_kept(
     run, images = trained(run_of()), digits.test.images[:4]
     write, load = exporting.KINDS["safetensors"]
 
-    def forgetful(held: exporting.Trained, file: pathlib.Path) -> None:
+    def forgetful(held: Trained, file: pathlib.Path) -> None:
         """The mutant: it leaves out what the recipe does to the logits."""
         changed = dataclasses.replace(held, classifier=copy.deepcopy(held.classifier))
         changed.classifier.shift.zero_()
@@ -285,7 +288,8 @@ class Branching(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         rows = images.flatten(1)
-        rows = rows if float(rows.sum()) > 0 else rows * 1.0
+        if images.device.type != "meta" and float(rows.sum()) < 0:
+            rows = rows * 1.0
         found: torch.Tensor = self.last(rows)
         return found
 
@@ -331,8 +335,10 @@ def test_a_card_says_what_the_record_says(run_of: Callable[..., pathlib.Path], t
     record = run.loaded.record
     text = card(run, "onnx", "net.onnx", None)
     assert record.data["fingerprint"] in text
-    for rate in ("accuracy", "many", "medium", "few"):
+    for rate in ("accuracy", "many", "medium"):
         assert f"| {100 * record.report[rate]:.1f} |" in text
+    assert record.report["few"] is None
+    assert "(0 classes) | – | – |" in text
     assert "short: 1 of 60 epochs" in text
     for head in ("## How good it is", "## Data", "## Use", "## Limits", "## Evidence"):
         assert head in text

@@ -20,10 +20,12 @@ from longtail.results.report.looked import Looked, Pair, Picture, Rare, Row, Tru
 from longtail.shapes import Float, Int
 from longtail.training.restore import features_of
 
-MISTAKES, RARE, IN_ROW, PAIRS, NEAR, DOUBTS = 36, 10, 6, 20, 18, 36
+MISTAKES, RARE, IN_ROW, PAIRS, NEAR, DOUBTS = 36, 10, 5, 20, 18, 36
 """Pictures and rows at most: worst mistakes, rare classes, pictures of one, confusions, near duplicates, suspects."""
 OF_PAIR = 3
 """Worst mistakes that are shown of one class taken for one other, so that one confusion does not fill the page."""
+MANY = 0.2
+"""From this share of suspects on, the page says that the features and not the labels are the likely reason."""
 STEPS = 4
 
 
@@ -294,6 +296,8 @@ def _suspects(features: Float[Tensor, "N D"], data: Data, seed: int) -> tuple[tu
         + ". A question, not an answer: nothing was left out. The network has seen these labels, so some wrong ones "
         "will not show."
     )
+    if len(found.position) > MANY * found.judged:
+        told += " With so many, these features tell the classes apart too badly for the list to say much of the labels."
     if found.small:
         told += f" {len(found.small):,} classes have fewer than {FOLDS} images and were not judged."
     return shown, told
