@@ -29,7 +29,6 @@ from longtail.use import pictures as reading
 from longtail.use.card import write_card
 from longtail.use.predict import write_csv, write_json, writer_to
 
-
 exporting = sys.modules["longtail.use.export"]  # the package's own name for it is the function
 
 

@@ -15,6 +15,7 @@ from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from longtail.data import Data
+    from longtail.results import Loaded
 
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
 Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
@@ -66,7 +67,7 @@ def compare(
     numbers = options.seeds(seeds)
     _one_process()
     from longtail.training.logging import logging
-    from longtail.training.many import compare_folders, data_label, train_many
+    from longtail.training.many import data_label, rows_of, train_many
 
     chosen = machine.choose()
     setting.recipes(recipes, None)
@@ -84,28 +85,34 @@ def compare(
             asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
         )
         complete(folder for paths in folders.values() for folder in paths)
-    comparison = compare_folders(folders, against=against)
-    _show(comparison, folders, page, out / data_label(loaded) / "report.html", as_json, quiet)
+    _show(rows_of(folders), against, page, out / data_label(loaded) / "report.html", as_json, quiet)
     if not silent:
         typer.echo(f"Records: {out / data_label(loaded)}")
 
 
 def _show(
-    comparison: Any,
-    folders: dict[str, list[pathlib.Path]],
+    rows: dict[str, list[Loaded]],
+    against: str | None,
     asked: pathlib.Path | None,
     usual: pathlib.Path,
     as_json: bool,
     quiet: bool = False,
-    table: bool = True,
+    kind: str | None = None,
 ) -> None:
-    """Print a comparison and write its page where it was asked for, else to its usual place."""
+    """Compare runs, print the table and write the page where it was asked for, else to its usual place."""
     from longtail import results
     from longtail.files import write_atomically
+    from longtail.results.formats import FORMATS
+    from longtail.training.many import compare_rows
 
     page = asked or usual
-    records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
-    html = results.report_html(comparison, records)
+    with counting("comparing runs", before="comparing runs", quiet=quiet or as_json):
+        comparison = compare_rows(rows, against=against)
+    if kind is not None:
+        typer.echo(FORMATS[kind](comparison), nl=False)
+        if asked is None:
+            return
+    html = results.report_html(comparison, rows)
     try:
         write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
         where = f"Report: {page}"
@@ -114,15 +121,15 @@ def _show(
             raise
         where = f"No report was written: {error}"
     if as_json:
-        paths = {name: [str(path) for path in held] for name, held in folders.items()}
+        paths = {name: [str(run.folder) for run in held] for name, held in rows.items()}
         print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
         return
-    if table:
+    if kind is None:
         from rich.console import Console
 
         Console().print(results.table(comparison))
     if not quiet:
-        typer.echo(where, err=not table)
+        typer.echo(where, err=kind is not None)
 
 
 @grouped
@@ -299,22 +306,17 @@ def report(
     Example: longtail report runs/digits-lt-if100 --against ce --format latex
     """
     from longtail.results.formats import FORMATS
-    from longtail.training.many import compare_folders, loaded_rows
+    from longtail.training.many import loaded_rows
 
     if kind is not None and kind not in FORMATS:
         raise unknown("format", kind, FORMATS)
     if kind is not None and as_json:
         raise InputError("--format and --json are two ways to print a table: give one of them")
-    with counting("comparing runs", before="comparing runs", quiet=quiet or as_json):
-        rows = {name: [run.folder for run in held] for name, held in loaded_rows(folders).items()}
-        if against is not None and against not in rows:
-            raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
-        comparison = compare_folders(rows, against=against)
-    if kind is not None:
-        typer.echo(FORMATS[kind](comparison), nl=False)
-        if page is None:
-            return
-    _show(comparison, rows, page, pathlib.Path("report.html"), as_json, quiet, table=kind is None)
+    with counting("reading runs", before="reading runs", quiet=quiet or as_json):
+        rows = loaded_rows(folders)
+    if against is not None and against not in rows:
+        raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
+    _show(rows, against, page, pathlib.Path("report.html"), as_json, quiet, kind)
 
 
 @grouped
