@@ -127,7 +127,7 @@ def test_priors_weigh_the_recalls(generator: torch.Generator) -> None:
 def test_wrong_labels_are_found_in_the_tail_too(generator: torch.Generator) -> None:
     counts = torch.tensor([200, 60, 20, 9, 3])
     truth = torch.repeat_interleave(torch.arange(5), counts)
-    features = 4 * torch.eye(5)[truth] + torch.randn(len(truth), 5, generator=generator)
+    features = 6 * torch.eye(5)[truth] + torch.randn(len(truth), 5, generator=generator)
     target = truth.clone()
     planted = torch.tensor([5, 100, 230, 270, 285])
     target[planted] = torch.tensor([1, 2, 0, 0, 2])

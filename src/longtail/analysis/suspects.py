@@ -17,6 +17,8 @@ from longtail.shapes import Float, Int
 
 FOLDS = 5
 """Parts of the training set, each judged by a model of the others; a class needs as many images."""
+SURE = 0.75
+"""No class asks for more: where the classes are easy, its own mean is so near 1 that clear cases would fall short."""
 LIMIT = 1_000_000_000
 """Images times features times classes up to which the folds are fitted; beyond, it would take hours."""
 ITERATIONS = 100
@@ -56,9 +58,9 @@ def contradicted(
     r"""Find the training images that a linear model of the other folds puts into another class.
 
     An image of class y is suspect if, among the classes j with :math:`\hat p_j(x) \ge t_j`, the most probable one is
-    not y; t_j is the mean of :math:`\hat p_j` over the images that are labelled j. The threshold of a class is its own,
-    and the classes weigh alike in the fit, so that a rare class is not contradicted for being rare. Use it to look at
-    labels before you trust a tail; what it finds is a question, not an answer.
+    not y; t_j is the mean of :math:`\hat p_j` over the images that are labelled j, 0.75 at most. The threshold of a class
+    is its own, and the classes weigh alike in the fit, so that a rare class is not contradicted for being rare. Use
+    it to look at labels before you trust a tail; what it finds is a question, not an answer.
 
     Args:
         features: (N, D) of the training images, by a network.
@@ -103,7 +105,7 @@ def contradicted(
         warnings.simplefilter("ignore")  # a fit that is not at its last digit ranks as well
         probability = np.asarray(cross_val_predict(linear, rows, labels, cv=folds, method="predict_proba"))
     own = probability[np.arange(len(labels)), labels]
-    threshold = np.bincount(labels, weights=own) / np.bincount(labels)
+    threshold = np.minimum(np.bincount(labels, weights=own) / np.bincount(labels), SURE)
     sure = np.where(probability >= threshold, probability, -1.0)
     best = sure.argmax(axis=1)
     odd = np.flatnonzero((sure.max(axis=1) >= 0) & (best != labels))
