@@ -223,10 +223,10 @@ def _rows(data: Data, confused: Counter[tuple[int, int]], target: Tensor, answer
             most[true] = (taken, times)
     rows = []
     for k in torch.argsort(data.counts.cpu(), descending=True, stable=True).tolist():
-        taken = f"{data.class_names[most[k][0]]} ({most[k][1]})" if k in most else ""
+        usual = f"{data.class_names[most[k][0]]} ({most[k][1]})" if k in most else ""
         recall = right[k] / tested[k] if tested[k] else None
         precision = right[k] / said[k] if said[k] else None
-        rows.append(Row(data.class_names[k], int(data.counts[k]), tested[k], recall, precision, taken))
+        rows.append(Row(data.class_names[k], int(data.counts[k]), tested[k], recall, precision, usual))
     return tuple(rows)
 
 

@@ -58,9 +58,9 @@ def contradicted(
     r"""Find the training images that a linear model of the other folds puts into another class.
 
     An image of class y is suspect if, among the classes j with :math:`\hat p_j(x) \ge t_j`, the most probable one is
-    not y; t_j is the mean of :math:`\hat p_j` over the images that are labelled j, 0.75 at most. The threshold of a class
-    is its own, and the classes weigh alike in the fit, so that a rare class is not contradicted for being rare. Use
-    it to look at labels before you trust a tail; what it finds is a question, not an answer.
+    not y; t_j is the mean of :math:`\hat p_j` over the images that are labelled j, 0.75 at most. The threshold of a
+    class is its own, and the classes weigh alike in the fit, so that a rare class is not contradicted for being rare.
+    Use it to look at labels before you trust a tail; what it finds is a question, not an answer.
 
     Args:
         features: (N, D) of the training images, by a network.

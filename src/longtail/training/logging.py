@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import numbers
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -139,7 +140,7 @@ def _tensorboard(folder: pathlib.Path) -> Iterator[Write]:
 @contextmanager
 def _wandb(folder: pathlib.Path) -> Iterator[Write]:
     try:
-        import wandb
+        wandb: Any = importlib.import_module("wandb")
     except ImportError:
         raise InputError("--log wandb needs the library wandb: pip install wandb") from None
     runs: dict[tuple[str, int], Any] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
+import importlib.util
 import json
 import logging
 import pathlib
@@ -322,8 +324,7 @@ def _load_pt2(run: Trained, file: pathlib.Path) -> Callable[[Tensor], Tensor]:
 
 def _write_onnx(run: Trained, file: pathlib.Path) -> None:
     _needed("onnx", "onnxscript", "onnxruntime")
-    import onnx
-
+    onnx: Any = importlib.import_module("onnx")
     with _one_line(run, "onnx"), _quiet():
         made = torch.onnx.export(
             _program(run),
@@ -343,8 +344,7 @@ def _write_onnx(run: Trained, file: pathlib.Path) -> None:
 
 def _load_onnx(run: Trained, file: pathlib.Path) -> Callable[[Tensor], Tensor]:
     del run
-    import onnxruntime
-
+    onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -353,8 +353,6 @@ def _load_onnx(run: Trained, file: pathlib.Path) -> Callable[[Tensor], Tensor]:
 
 def _needed(*names: str) -> None:
     """Say in one line which libraries are not installed."""
-    import importlib.util
-
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"--format onnx needs {', '.join(missing)}: pip install 'longtail[onnx]'")
