@@ -33,8 +33,9 @@ def probe(
 
     loaded, own = results.read(record), own_model(model)
     held = load_for(loaded.record, data, root, image_size)
-    train, test = features_of(loaded, held, own)
-    reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
+    with counting("", before="features and classifiers", quiet=as_json):
+        train, test = features_of(loaded, held, own)
+        reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
     if as_json:
         print_json({name: report.to_json() for name, report in reports.items()})
         return
@@ -67,7 +68,8 @@ def features(
 
     loaded, own = [results.read(record) for record in records], own_model(model)
     held = load_for(loaded[0].record, data, root, image_size)
-    distances, figures = diagnose(loaded, held, out, own)
+    with counting("", before="features, distances and a map", quiet=as_json):
+        distances, figures = diagnose(loaded, held, out, own)
     if as_json:
         print_json({"distances": distances, "figures": [str(path) for path in figures]})
         return
