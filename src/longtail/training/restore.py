@@ -176,7 +176,7 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
     state = store / key[:24] / "state.safetensors"
     if not state.exists():
         folder = pathlib.Path(loaded.folder).resolve()
-        beside = [place / "stages" / key[:24] / OPTIMIZER for place in (folder, folder.parent.parent)]
+        beside = [place / "stages" / key[:24] / OPTIMIZER for place in (folder, *folder.parents[:2])]
         for optimizer in [path for path in beside if path.exists()][:1]:
             same_file(optimizer, state.with_name(OPTIMIZER))
         same_file(folder / MODEL, state)
