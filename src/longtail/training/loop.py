@@ -172,7 +172,6 @@ def train_epoch(job: Job, prepared: Prepared, take: Callable[[Tensor], None], ep
             f"{int(step.sums.first_bad) + 1} of {len(batches)}; {last}. A smaller learning rate, or --precision "
             "float32, usually helps"
         )
-    _report(job, prepared, epoch + 1, 0.0, seen)
     accuracy = float(step.sums.correct) / seen if step.sums.looked else None
     loss = float(step.sums.loss) / seen
     return {"loss": loss, "train_accuracy": accuracy, "learning_rate": rate, "steps": len(batches)}
