@@ -32,7 +32,7 @@ ALLOWED = {
     "methods": {"augment", "data", "losses", "models", "rebalance", "recipes", "samplers"},
     "training": {"augment", "data", "metrics", "models", "recipes", "results"},
     "analysis": {"samplers", "counts", "data", "metrics", "models", "rebalance", "recipes", "results", "training"},
-    "use": {"augment", "recipes", "results", "training"},
+    "use": {"augment", "counts", "data", "models", "recipes", "results", "training"},
     "board": {"counts", "metrics", "results"},
 }
 # Single modules that may do more: `compare` and plans take methods by name.

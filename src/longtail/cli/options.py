@@ -17,10 +17,11 @@ from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from longtail.data import Data
-    from longtail.recipes import Recipe
+    from longtail.recipes import Part, Recipe
     from longtail.training.compute import Compute
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no lines but the result and warnings")]
 Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")]
 ImageSize = Annotated[
     int | None, typer.Option(help="Side in pixels to which a folder's images are resized, and those of a timm network")
@@ -31,6 +32,13 @@ DataName = Annotated[
 OwnModel = Annotated[
     str | None, typer.Option("--model", help="The run's network, where it is in a file of your own: net.py:Net")
 ]
+
+
+def own_model(model: str | None) -> Part | None:
+    """Return the part that ``--model`` names for a run whose network is in a file of somebody's own."""
+    from longtail.recipes.text import read
+
+    return None if model is None else read(model, "model")
 
 
 def _one_of(flag: str, value: str | None, choices: Sequence[str]) -> None:

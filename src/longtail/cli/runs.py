@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from longtail.cli import options
-from longtail.cli.options import DataName, Drawing, ImageSize, Json, Machine, Root, Setting, grouped
+from longtail.cli.options import DataName, Drawing, ImageSize, Json, Machine, Quiet, Root, Setting, grouped
 from longtail.cli.progress import announce, counting, print_json, training
-from longtail.errors import InputError
+from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from longtail.data import Data
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
 Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
+Log = Annotated[
+    str | None, typer.Option("--log", help="Write a row for each epoch as it comes: csv, tensorboard or wandb")
+]
 Watch = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
 
 
@@ -53,6 +56,8 @@ def compare(
     page: Page = None,
     watch_test: Watch = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once; on a CPU, as many as it has cores")] = 1,
+    log: Log = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train recipes from several seeds and compare them with the first.
@@ -63,21 +68,27 @@ def compare(
     """
     numbers = options.seeds(seeds)
     _one_process()
+    from longtail.training.logging import logging
     from longtail.training.many import data_label, rows_of, train_many
 
     chosen = machine.choose()
     setting.recipes(recipes, None)
-    loaded = drawing.load(data, quiet=as_json)
+    silent = quiet or as_json
+    loaded = drawing.load(data, quiet=silent)
     asked = setting.recipes(recipes, loaded, image_size=drawing.image_size)
     if against is not None and against not in [recipe.name for recipe in asked]:
         raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
-    announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
-    with training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
+    announce(f"{_described(loaded)}; {machine.described(chosen)}", silent)
+    with (
+        training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=silent) as bar,
+        logging(log, out / data_label(loaded), bar) as (notify, complete),
+    ):
         folders = train_many(
             asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
         )
-    _show(rows_of(folders), against, page, out / data_label(loaded) / "report.html", as_json)
-    if not as_json:
+        complete(folder for paths in folders.values() for folder in paths)
+    _show(rows_of(folders), against, page, out / data_label(loaded) / "report.html", as_json, quiet)
+    if not silent:
         typer.echo(f"Records: {out / data_label(loaded)}")
 
 
@@ -87,13 +98,22 @@ def _show(
     asked: pathlib.Path | None,
     usual: pathlib.Path,
     as_json: bool,
+    quiet: bool = False,
+    kind: str | None = None,
 ) -> None:
     """Compare runs, print the table and write the page where it was asked for, else to its usual place."""
     from longtail import results
     from longtail.files import write_atomically
+    from longtail.results.formats import FORMATS
     from longtail.training.many import compare_rows
 
-    page, comparison = asked or usual, compare_rows(rows, against=against)
+    page = asked or usual
+    with counting("comparing runs", before="comparing runs", quiet=quiet or as_json):
+        comparison = compare_rows(rows, against=against)
+    if kind is not None:
+        typer.echo(FORMATS[kind](comparison), nl=False)
+        if asked is None:
+            return
     html = results.report_html(comparison, rows)
     try:
         write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
@@ -106,10 +126,12 @@ def _show(
         paths = {name: [str(run.folder) for run in held] for name, held in rows.items()}
         print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
         return
-    from rich.console import Console
+    if kind is None:
+        from rich.console import Console
 
-    Console().print(results.table(comparison))
-    typer.echo(where)
+        Console().print(results.table(comparison))
+    if not quiet:
+        typer.echo(where, err=kind is not None)
 
 
 @grouped
@@ -126,6 +148,8 @@ def train(
         typer.Option("--from", help="A finished run: add the recipe's last stage to it, with its model and seed"),
     ] = None,
     watch_test: Watch = False,
+    log: Log = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train one recipe from one seed; continue it if it was stopped.
@@ -136,6 +160,7 @@ def train(
     """
     number = options.seed(seed)
     _one_process()
+    from longtail.training.logging import logging
     from longtail.training.many import data_label, run_folder
     from longtail.training.run import train as run
 
@@ -146,7 +171,8 @@ def train(
         from longtail import results
 
         begun = results.read(beginning)
-    loaded = drawing.load(data, quiet=as_json)
+    silent = quiet or as_json
+    loaded = drawing.load(data, quiet=silent)
     (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
     shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
     if begun is not None:
@@ -157,11 +183,12 @@ def train(
         chosen = Compute(numerics["device"], numerics["precision"], numerics["compiled"])
         asked = continued(begun, loaded, asked, shared)
     folder = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
-    announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
-    with training(asked.epochs, quiet=as_json) as notify:
+    announce(f"{_described(loaded)}; {machine.described(chosen)}", silent)
+    with training(asked.epochs, quiet=silent) as bar, logging(log, folder, bar) as (notify, complete):
         record = run(
             asked, loaded, seed=number, out=folder, store=shared, compute=chosen, watch_test=watch_test, notify=notify
         )
+        complete([folder])
     if as_json:
         print_json({**record.to_json(), "folder": str(folder)})
         return
@@ -189,6 +216,7 @@ def rescore(
     data: Annotated[str | None, typer.Option("--data", help="Check against this data set, not only the record")] = None,
     root: Root = None,
     image_size: ImageSize = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Check finished runs: files against their checksums, record against run, numbers against predictions.
@@ -212,7 +240,7 @@ def rescore(
         _print_report(report.to_json(), f"{loaded.record.recipe}, seed {loaded.record.seed}: {checked}", [])
         return
     failed = {}
-    with counting("checking runs", quiet=as_json) as notify:
+    with counting("checking runs", quiet=quiet or as_json) as notify:
         for number, folder in enumerate(found):
             notify(number, len(found))
             try:
@@ -268,19 +296,29 @@ def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int 
 def report(
     folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
     against: Against = None,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="Print the table as markdown, latex or csv, and write no page")
+    ] = None,
     page: Page = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compare finished runs, from any number of folders, without training anything.
+    """Compare finished runs, from any number of folders and machines, without training anything.
 
-    Example: longtail report runs/digits-lt-if100 --against ce
+    Example: longtail report runs/digits-lt-if100 --against ce --format latex
     """
+    from longtail.results.formats import FORMATS
     from longtail.training.many import loaded_rows
 
-    rows = loaded_rows(folders)
+    if kind is not None and kind not in FORMATS:
+        raise unknown("format", kind, FORMATS)
+    if kind is not None and as_json:
+        raise InputError("--format and --json are two ways to print a table: give one of them")
+    with counting("reading runs", before="reading runs", quiet=quiet or as_json):
+        rows = loaded_rows(folders)
     if against is not None and against not in rows:
         raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
-    _show(rows, against, page, pathlib.Path("report.html"), as_json)
+    _show(rows, against, page, pathlib.Path("report.html"), as_json, quiet, kind)
 
 
 @grouped

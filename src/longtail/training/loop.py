@@ -35,7 +35,10 @@ REPORT_SECONDS = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run is: ``epoch`` of ``epochs`` (over all stages) done, ``share`` of the next; loss in nats."""
+    """Where a run is: ``epoch`` of ``epochs`` (over all stages) done, ``share`` of the next; loss in nats.
+
+    ``row`` is the finished epoch's row of the history, and None within an epoch.
+    """
 
     recipe: str
     seed: int
@@ -45,6 +48,7 @@ class Progress:
     share: float
     loss: float | None
     accuracy: float | None
+    row: dict[str, Any] | None = None
 
 
 Notify = Callable[[Progress], object]
@@ -124,6 +128,9 @@ def train_stage(job: Job, position: int, state: State) -> None:
         with averaged(prepared):
             _look(job, network, row)
         state.history = [*state.history, row]
+        done = sum(held.epochs for held in job.recipe.stages[:position]) + epoch + 1
+        where = (job.recipe.name, job.seed, stage.name, done, job.recipe.epochs, 0.0)
+        job.notify(Progress(*where, row["loss"], row["train_accuracy"], row))
         if selecting and row["validation_accuracy"] > best:
             best = row["validation_accuracy"]
             with averaged(prepared):
@@ -204,7 +211,6 @@ def train_epoch(job: Job, prepared: Prepared, take: Callable[[Tensor], None], ep
             f"{int(step.sums.first_bad) + 1} of {len(batches)}; {last}. A smaller learning rate, or --precision "
             "float32, usually helps"
         )
-    _report(job, prepared, epoch + 1, 0.0, seen)
     accuracy = float(step.sums.correct) / seen if step.sums.looked else None
     loss = float(step.sums.loss) / seen
     return {"loss": loss, "train_accuracy": accuracy, "learning_rate": rate, "steps": len(batches)}

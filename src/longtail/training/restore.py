@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import shutil
 from typing import Any
 
 import torch
 
 from longtail.data import Data
 from longtail.errors import InputError
-from longtail.files import write_atomically
+from longtail.files import same_file
 from longtail.models import Network, Output, identity, sides_of
 from longtail.recipes.part import Part, address, revive
 from longtail.recipes.stages import NUMERICS, Recipe, changes_head, state_address, stored_recipe
@@ -22,7 +21,7 @@ from longtail.training.head import replace_head
 from longtail.training.passes import outputs
 from longtail.training.prepare import network_of
 from longtail.training.run import MODEL
-from longtail.training.store import load_network
+from longtail.training.store import OPTIMIZER, load_network
 
 ALIKE = 0.99
 """Share of the test answers that a network must repeat under other versions or on another machine."""
@@ -196,6 +195,9 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
         )
     state = store / key[:24] / "state.safetensors"
     if not state.exists():
-        source = pathlib.Path(loaded.folder) / MODEL
-        write_atomically(state, lambda file: shutil.copyfile(source, file))
+        folder = pathlib.Path(loaded.folder).resolve()
+        beside = [place / "stages" / key[:24] / OPTIMIZER for place in (folder, *folder.parents[:2])]
+        for optimizer in [path for path in beside if path.exists()][:1]:
+            same_file(optimizer, state.with_name(OPTIMIZER))
+        same_file(folder / MODEL, state)
     return recipe

@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import json
 import pathlib
-import shutil
 import time
 from typing import Any
 
@@ -20,7 +19,7 @@ from longtail.data.dataset import HELD_OUT
 from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
-from longtail.files import TEMPORARY, sweep, write_atomically
+from longtail.files import TEMPORARY, same_file, sweep, write_atomically
 from longtail.models import identity, sides_of
 from longtail.recipes.part import address, plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
@@ -37,6 +36,8 @@ from longtail.training.store import State, Store, locked, network_tensors
 
 MODEL = "model.safetensors"
 LOGITS = "logits.safetensors"
+ABOUT = ("name", "fingerprint", "class_names", "counts", "shape", "mean", "std")
+"""What a model's file says of its data, of the fields of ``describe``."""
 
 
 def train(
@@ -228,7 +229,8 @@ def _train(
         recipe, budget, notes = tuning.choose(recipe, data, out, trial)
     data = on_device(data, compute.device)
     run, final_state = (run_address(held, data, seed, compute) for held in (asked, recipe))
-    store = Store(folder, recipe, data.identity, seed, computing.identity(compute))
+    about = {name: described[name] for name in ABOUT if name in described}
+    store = Store(folder, recipe, data.identity, seed, computing.identity(compute), about)
     network = untrained(recipe, data, seed=seed, compute=compute)
     state = State(network, notes=list(network.notes))
     channels, size = sides_of(tuple(data.train.images.shape[1:]))
@@ -257,12 +259,10 @@ def _train(
         threads = torch.get_num_threads()
     if recipe.changes_head:
         tensors = network_tensors(state.network)
-        skeleton = checkpoint.flatten(None, "optimizer", tensors)
-        facts = {"address": final_state, "packages": computing.packages(), "optimizer": skeleton}
+        facts = {"address": final_state, "packages": computing.packages(), "about": about}
         checkpoint.save(out / MODEL, tensors, {**facts, "history": state.history, "notes": state.notes})
     else:
-        final = store.finished(len(recipe.stages) - 1)
-        write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
+        same_file(store.finished(len(recipe.stages) - 1), out / MODEL)
     _, facts = checkpoint.load(out / MODEL)
     steps = sum(row["steps"] for row in state.history)
     record = Record(
