@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from longtail.board.content import Dataset, Method, Paper, shipped_root
-from longtail.board.model import Answers, Board, Entry, parse
+from longtail.board.content import Dataset, Method, Note, Paper, Settings, shipped_root
+from longtail.board.model import Answers, Board, Entry, Judged, parse
 from longtail.board.search import find
 from longtail.board.values import slug
 
@@ -27,6 +28,8 @@ class Index(AbstractContextManager["Index"]):
     def __init__(self, connection: sqlite3.Connection, root: Path | None) -> None:
         self.connection = connection
         self.root = root
+        self.url: str | None = None
+        """The public address, where it is another than the board's own settings say."""
         self.warnings: list[str] = []
         """What was skipped when the index was built, because it could not be read."""
 
@@ -260,6 +263,29 @@ class Index(AbstractContextManager["Index"]):
                 return None
             runs.append(Scored(**read_predictions(file.read_bytes(), file.name)))
         return answers(runs, seeds)
+
+    def relations(self, **wanted: str) -> list[Judged]:
+        """Claims that a method beats another, with verdicts: of a ``board``, ``paper`` or ``method``, or all."""
+        found = self._all(Judged, "id")
+        if "board" in wanted:
+            found = [each for each in found if each.board == wanted["board"]]
+        if "paper" in wanted:
+            found = [each for each in found if each.relation.paper == wanted["paper"]]
+        if "method" in wanted:
+            found = [each for each in found if wanted["method"] in (each.relation.better, each.relation.than)]
+        return found
+
+    def notes(self, on: str) -> list[Note]:
+        """What people say on a page, the oldest first; ``on`` is its address without the ending."""
+        found = self.connection.execute(
+            "SELECT payload FROM things WHERE kind = 'note' AND title = ? ORDER BY id", (on,)
+        )
+        return [parse(Note, row[0]) for row in found]
+
+    def settings(self) -> Settings:
+        """What the board says of itself."""
+        found = self._one(Settings, "") or Settings()
+        return dataclasses.replace(found, url=self.url.rstrip("/") + "/") if self.url else found
 
     def changes(self, board: str | None = None, limit: int = 8) -> list[dict[str, Any]]:
         """What was added last."""

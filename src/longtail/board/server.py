@@ -17,8 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mutabl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,16 +29,16 @@ from starlette.middleware.gzip import GZipMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from longtail.board.content import load
-from longtail.board.feeds import board_json, entry_json
 from longtail.board.index import build_index
+from longtail.board.interface import router
 from longtail.board.pages import render
 from longtail.board.pages.pairs import pair
 from longtail.board.pages.search import missing as missing_page
 from longtail.board.pages.search import search as search_page
 from longtail.board.pages.submissions import UPLOAD_MIB
 from longtail.board.pages.submissions import submit as submit_page
+from longtail.board.previews import preview
 from longtail.board.reader import Index
-from longtail.board.statement import json_schema
 from longtail.board.submissions import (
     FILE_NAME,
     MAX_JSON,
@@ -80,6 +79,7 @@ class Current:
     """The index that requests read; a thread builds it anew, beside the old one, when the board's files change."""
 
     root: Path | None
+    numerics: int | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     ready: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -137,7 +137,7 @@ class Current:
     def _build(self) -> None:
         folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
         try:
-            build_index(self.root, str(Path(folder.name) / "index.sqlite")).close()
+            build_index(self.root, str(Path(folder.name) / "index.sqlite"), self.numerics).close()
         except BaseException:
             folder.cleanup()
             raise
@@ -305,11 +305,12 @@ def take_upload(root: Path, document: Any, form: FormData, contents: list[tuple[
     return submission.id
 
 
-def create_app(root: Path | None = None) -> FastAPI:
+def create_app(root: Path | None = None, numerics: int | None = None) -> FastAPI:
     """The application: pages at their static addresses, ``/api/v1``, the search, and uploads if there is a folder.
 
     Args:
         root: the board's folder, made if it is not there; without one nothing can be uploaded.
+        numerics: current version of the numerics; records of an earlier one are marked.
 
     Returns:
         The application, for any ASGI server.
@@ -317,7 +318,7 @@ def create_app(root: Path | None = None) -> FastAPI:
     root = Path(root) if root is not None else None
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
-    current, rate = Current(root), Rate()
+    current, rate = Current(root, numerics), Rate()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -368,86 +369,7 @@ def create_app(root: Path | None = None) -> FastAPI:
         found = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         return wrong(request, found[:500], 422)
 
-    def missing(what: str) -> JSONResponse:
-        return JSONResponse({"error": f"no such {what}"}, 404)
-
-    @app.get("/api/v1/boards")
-    def boards(
-        limit: int = Query(100, ge=1, le=1000),
-        offset: int = Query(0, ge=0, le=10**9),
-        dataset: str | None = Query(None, max_length=200),
-        task: str | None = Query(None, max_length=200),
-    ) -> dict[str, Any]:
-        """All boards, those of one data set's variant, or those that a task lists."""
-        with current.reading() as index:
-            found = index.boards(dataset=dataset) if task is None else index.task_boards(task)
-            if dataset is not None:
-                found = [each for each in found if each.variant.id == dataset]
-            asked = {"dataset": dataset, "task": task}
-            return _paged([board_json(each) for each in found], "/api/v1/boards", limit, offset, asked)
-
-    @app.get("/api/v1/boards/{name}")
-    def board(
-        name: str,
-        limit: int = Query(100, ge=1, le=1000),
-        offset: int = Query(0, ge=0, le=10**9),
-        track: str | None = Query(None, max_length=40),
-        badge: str | None = Query(None, max_length=40),
-        sort: Literal["rank", "value", "date"] = "rank",
-    ) -> Any:
-        """One board with its rows, a page at a time; ``next`` is null on the last."""
-        with current.reading() as index:
-            found = index.board(name)
-            if found is None:
-                return missing("board")
-            rows = index.entries(name, track=track)
-        rows = [entry for entry in rows if badge in (None, entry.badge)]
-        if sort == "value":
-            sign = -1.0 if found.measure.higher_is_better is not False else 1.0
-            rows.sort(key=lambda entry: (entry.value is None, sign * (entry.value or 0.0), entry.id))
-        elif sort == "date":
-            rows.sort(key=lambda entry: (entry.date or "", entry.id), reverse=True)
-        asked = {"track": track, "badge": badge, "sort": None if sort == "rank" else sort}
-        page = _paged([entry_json(entry) for entry in rows], f"/api/v1/boards/{name}", limit, offset, asked)
-        return {**board_json(found), "total": page["total"], "next": page["next"], "rows": page["items"]}
-
-    @app.get("/api/v1/statement.schema.json")
-    def statement_schema() -> dict[str, Any]:
-        """The JSON schema of what a submission of any framework states."""
-        return json_schema()
-
-    @app.get("/api/v1/papers")
-    def papers(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
-        """All papers."""
-        with current.reading() as index:
-            found = [
-                {"id": each.id, "title": each.title, "authors": each.authors, "date": each.date, "venue": each.venue,
-                 "arxiv": each.arxiv, "tasks": each.tasks}
-                for each in index.papers()
-            ]  # fmt: skip
-        return _paged(found, "/api/v1/papers", limit, offset)
-
-    @app.get("/api/v1/methods")
-    def methods(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
-        """All methods."""
-        with current.reading() as index:
-            found = [
-                {"id": each.id, "name": each.name, "family": each.family, "recipe": each.recipe, "paper": each.paper}
-                for each in index.methods()
-            ]
-        return _paged(found, "/api/v1/methods", limit, offset)
-
-    @app.get("/api/v1/submissions/{name}")
-    def submission(name: str) -> Any:
-        """One submission with its scores."""
-        with current.reading() as index:
-            return index.submission(name) or missing("submission")
-
-    @app.get("/api/v1/search")
-    def find(q: str = Query("", max_length=200)) -> dict[str, Any]:
-        """Full-text search."""
-        with current.reading() as index:
-            return {"query": q, "results": index.search(q)}
+    app.include_router(router(current.reading))
 
     @app.get("/search", include_in_schema=False)
     def search(q: str = Query("", max_length=200)) -> Response:
@@ -458,7 +380,7 @@ def create_app(root: Path | None = None) -> FastAPI:
     def compare(a: str = Query("", max_length=200), b: str = Query("", max_length=200)) -> Response:
         with current.reading() as index:
             names = {name.casefold(): each.id for each in index.methods() for name in (each.id, each.name)}
-            first, second = sorted(names.get(name.strip().casefold(), name) for name in (a, b))
+            first, second = sorted(_near(name, names) for name in (a, b))
             found = pair(index, True, f"{first}--{second}")
         # Its links are relative to compare/, one level down.
         target = f"/compare/{first}--{second}.html" if found else "/compare.html"
@@ -497,16 +419,27 @@ def create_app(root: Path | None = None) -> FastAPI:
     def anything(path: str, request: Request) -> Response:
         with current.reading() as index:
             found = render(index, path or "index.html", live=True, query=dict(request.query_params))
-            if found is None:
-                return wrong(request, "There is no such page.", 404)
-        content = found[1].encode("utf-8", "replace")
+            picture = preview(index, path) if found is None and path.startswith("previews/") else None
+        if found is None and picture is None:
+            return wrong(request, "There is no such page.", 404)
+        kind, content = (found[0], found[1].encode("utf-8", "replace")) if found else ("image/png", picture or b"")
         tag = f'W/"{hashlib.sha256(content).hexdigest()[:24]}"'
         kept = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=kept)
-        return Response(content, media_type=found[0], headers=kept)
+        return Response(content, media_type=kind, headers=kept)
 
     return app
+
+
+def _near(typed: str, names: dict[str, str]) -> str:
+    """The method that somebody means: by its name, the beginning of it, or a part; else what was typed."""
+    wanted = typed.strip().casefold()
+    if wanted in names or not wanted:
+        return names.get(wanted, typed)
+    begins = sorted(name for name in names if name.startswith(wanted))
+    holds = sorted(name for name in names if wanted in name)
+    return names[(begins or holds)[0]] if begins or holds else typed
 
 
 class Patient(H11Protocol):
@@ -522,21 +455,14 @@ class Patient(H11Protocol):
             self.transport.close()
 
 
-def _paged(
-    found: list[dict[str, Any]], path: str, limit: int, offset: int, asked: dict[str, str | None] | None = None
-) -> dict[str, Any]:
-    rest = "".join(f"&{name}={quote(value, safe='')}" for name, value in (asked or {}).items() if value is not None)
-    following = f"{path}?limit={limit}&offset={offset + limit}{rest}" if offset + limit < len(found) else None
-    return {"total": len(found), "next": following, "items": found[offset : offset + limit]}
-
-
-def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000, numerics: int | None = None) -> None:
     """Answer requests until interrupted.
 
     Args:
         root: the board's folder.
         host: the address to listen at; the default is this machine alone.
         port: the port.
+        numerics: current version of the numerics; records of an earlier one are marked.
 
     Raises:
         InputError: if the server's packages are not installed or the port is taken.
@@ -553,7 +479,7 @@ def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000
         raise InputError(f"cannot listen at {host}:{port}: {error}; choose another port") from None
     # An address in a header is whatever its sender writes, so none is believed.
     uvicorn.run(
-        create_app(root),
+        create_app(root, numerics),
         host=host,
         port=port,
         http=Patient,
