@@ -9,6 +9,8 @@ import asyncio
 import collections
 import datetime
 import hashlib
+import os
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -50,6 +52,7 @@ from longtail.board.submissions import (
 )
 from longtail.board.verification import KEPT
 from longtail.errors import InputError
+from longtail.files import write_atomically
 from longtail.results.record import MAX_PREDICTIONS_BYTES
 
 MAX_BODY = UPLOAD_MIB << 20
@@ -64,6 +67,8 @@ BODY_SECONDS = 30.0
 """How long it waits for the next piece of an upload."""
 HEAD_SECONDS = 10.0
 """How long a new connection may stay silent."""
+FIRST_SECONDS = 0.5
+"""How long a visitor waits for the very first index before being told to come again."""
 CONNECTIONS = 4000
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action"
@@ -76,10 +81,19 @@ HEADERS = {
 
 @dataclass
 class Current:
-    """The index that requests read; a thread builds it anew, beside the old one, when the board's files change."""
+    """The index that requests read; a thread builds it anew, beside the old one, when the board's files change.
+
+    Args:
+        root: the board's folder.
+        numerics: current version of the numerics.
+        kept: a file that keeps the index from one start to the next; it is served until the first build is done.
+        wait: seconds that a request waits for the first index before it is told to come again; ``None`` for any time.
+    """
 
     root: Path | None
     numerics: int | None = None
+    kept: Path | None = None
+    wait: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     ready: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -107,7 +121,33 @@ class Current:
             if self.folder is not None:
                 self.folder.cleanup()
 
+    def _recall(self) -> None:
+        """Serve what the last run of the server built, so that nobody waits; it is built anew at once."""
+        folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
+        try:
+            if self.kept is None or not self.kept.is_file():
+                raise FileNotFoundError
+            shutil.copyfile(self.kept, Path(folder.name) / "index.sqlite")
+            with Index(_opened(folder.name), self.root) as index:
+                index.tasks()
+        except (OSError, sqlite3.Error):
+            folder.cleanup()
+            return
+        with self.lock:
+            self.folder = folder
+        self.ready.set()
+
+    def _keep(self, built: Path) -> None:
+        if self.kept is None:
+            return
+        try:
+            self.kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(self.kept, lambda target: shutil.copyfile(built, target))
+        except (OSError, InputError):
+            self.kept = None  # Where nothing can be kept, the next start builds first.
+
     def _watch(self) -> None:
+        self._recall()
         while not self.stopped.is_set():
             seen = self._seen()
             if self.folder is None or seen != self.state:
@@ -141,6 +181,7 @@ class Current:
         except BaseException:
             folder.cleanup()
             raise
+        self._keep(Path(folder.name) / "index.sqlite")
         with self.lock:
             old, self.folder = self.folder, folder
             for index in self.idle:
@@ -154,7 +195,8 @@ class Current:
     def reading(self) -> Iterator[Index]:
         """A connection of its own to the index, for one request."""
         self.start()
-        self.ready.wait()
+        if not self.ready.wait(self.wait):
+            raise _BuildingError
         with self.lock:
             made = self.folder
             if made is None:
@@ -162,8 +204,7 @@ class Current:
             if self.idle:
                 index = self.idle.pop()
             else:
-                address = f"file:{made.name}/index.sqlite?mode=ro&immutable=1"
-                index = Index(sqlite3.connect(address, uri=True, check_same_thread=False), self.root)
+                index = Index(_opened(made.name), self.root)
                 # SQLite opens the file at the first question, which must not be after its folder is gone.
                 index.connection.execute("SELECT count(*) FROM tasks").fetchone()
         try:
@@ -174,6 +215,29 @@ class Current:
                     self.idle.append(index)
                 else:
                     index.close()
+
+
+def _opened(folder: str) -> sqlite3.Connection:
+    address = f"file:{folder}/index.sqlite?mode=ro&immutable=1"
+    return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+
+class _BuildingError(Exception):
+    """The first index is not there yet."""
+
+
+def kept_index(root: Path | None) -> Path:
+    """Where a server keeps its index from one start to the next: in the user's own cache, by board and program.
+
+    Args:
+        root: the board's folder.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    digest = hashlib.sha256(str(root.resolve() if root is not None else "").encode("utf-8", "surrogatepass"))
+    # Another version of the program lays its index out otherwise.
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return Path(base).expanduser() / "longtail" / "board" / f"{digest.hexdigest()[:32]}.sqlite"
 
 
 class Limited:
@@ -305,12 +369,16 @@ def take_upload(root: Path, document: Any, form: FormData, contents: list[tuple[
     return submission.id
 
 
-def create_app(root: Path | None = None, numerics: int | None = None) -> FastAPI:
+def create_app(
+    root: Path | None = None, numerics: int | None = None, *, kept: Path | None = None, wait: float | None = None
+) -> FastAPI:
     """The application: pages at their static addresses, ``/api/v1``, the search, and uploads if there is a folder.
 
     Args:
         root: the board's folder, made if it is not there; without one nothing can be uploaded.
         numerics: current version of the numerics; records of an earlier one are marked.
+        kept: a file that keeps the index from one start to the next.
+        wait: seconds that a request waits for the very first index before it is told to come again; ``None`` for any.
 
     Returns:
         The application, for any ASGI server.
@@ -318,12 +386,12 @@ def create_app(root: Path | None = None, numerics: int | None = None) -> FastAPI
     root = Path(root) if root is not None else None
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
-    current, rate = Current(root, numerics), Rate()
+    current, rate = Current(root, numerics, kept, wait), Rate()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         current.start()
-        await run_in_threadpool(current.ready.wait)
+        await run_in_threadpool(current.ready.wait, wait)
         yield
         await run_in_threadpool(current.stop)
 
@@ -353,12 +421,19 @@ def create_app(root: Path | None = None, numerics: int | None = None) -> FastAPI
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": message}, status)
         kept = request.url.path.lstrip("/")
-        page = missing_page(True, kept if kept.count("/") < 8 else "", message)
+        heading = "One moment" if status == 503 else "Not found" if status == 404 else "That did not work"
+        page = missing_page(True, kept if kept.count("/") < 8 else "", message, heading)
         return Response(page, status, media_type="text/html")
 
     @app.exception_handler(InputError)
     async def refused(request: Request, error: InputError) -> Response:
         return wrong(request, str(error), 422)
+
+    @app.exception_handler(_BuildingError)
+    async def building(request: Request, error: _BuildingError) -> Response:
+        answer = wrong(request, "The board is being put together; come again in a few seconds.", 503)
+        answer.headers["Retry-After"] = "2"
+        return answer
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
@@ -479,7 +554,7 @@ def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000
         raise InputError(f"cannot listen at {host}:{port}: {error}; choose another port") from None
     # An address in a header is whatever its sender writes, so none is believed.
     uvicorn.run(
-        create_app(root, numerics),
+        create_app(root, numerics, kept=kept_index(root), wait=FIRST_SECONDS),
         host=host,
         port=port,
         http=Patient,

@@ -14,9 +14,9 @@ def search(index: Index, live: bool, words: str = "") -> str:
     return fill(index, "search.html", "search.html", live, words=words, results=index.search(words) if live else [])
 
 
-def missing(live: bool, path: str, message: str | None = None) -> str:
-    """The page for an address that is not there."""
-    return fill(None, "missing.html", path, live, section="", message=message)
+def missing(live: bool, path: str, message: str | None = None, heading: str = "Not found") -> str:
+    """The page for an address that is not there, or for whatever else went wrong."""
+    return fill(None, "missing.html", path, live, section="", message=message, heading=heading)
 
 
 def search_script(index: Index) -> str:
