@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -125,6 +126,29 @@ class Data:
         """K, the number of classes."""
         return len(self.class_names)
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Fingerprint, mean and standard deviation: what decides the numbers that enter a network."""
+        return self.fingerprint, self.mean, self.std
+
+    def renewed(self) -> Data:
+        """Return the data with the counts and the fingerprint of the images that it holds.
+
+        Use it after ``dataclasses.replace``: training refuses images under another set's fingerprint.
+
+        Example:
+            >>> from longtail.data import load
+            >>> data = load("digits-lt")
+            >>> changed = dataclasses.replace(data, train=data.train.at(torch.arange(200))).renewed()
+            >>> int(changed.counts.sum()), changed.fingerprint == data.fingerprint
+            (200, False)
+        """
+        return dataclasses.replace(
+            self,
+            counts=class_counts(self.train.target, self.num_classes),
+            fingerprint=fingerprint(self.train, self.validation, self.test, self.rule),
+        )
+
 
 def draw(
     source: Source, *, imbalance: float | int | None, profile: str, split_seed: int, validation: float | int
@@ -219,7 +243,7 @@ def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:
     Args:
         source: what was read.
         gone: class numbers; those that stay are numbered anew in their order.
-        note: that says so.
+        note: note that says so.
     """
     keep = torch.ones(len(source.class_names), dtype=torch.bool)
     keep[list(gone)] = False
