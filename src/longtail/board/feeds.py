@@ -123,8 +123,10 @@ def board_json(board: Board) -> dict[str, Any]:
 
 def as_json(index: Index, board: Board) -> str:
     """A whole board as JSON."""
-    body = {**board_json(board), "rows": [entry_json(entry) for entry in index.entries(board.slug)]}
-    return json.dumps(body, ensure_ascii=False, indent=1) + "\n"
+    # A row a line: as easy to read as one field a line, and several times as fast to write.
+    rows = ",\n".join(json.dumps(entry_json(entry), ensure_ascii=False) for entry in index.entries(board.slug))
+    head = json.dumps({**board_json(board), "rows": []}, ensure_ascii=False, indent=1)
+    return f"{head.removesuffix('[]' + chr(10) + '}')}[\n{rows}\n]\n}}\n"
 
 
 def _cell(value: object) -> str | int | float:

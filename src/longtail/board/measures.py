@@ -50,18 +50,18 @@ class Measures:
     def __init__(self, known: Mapping[str, Measure]) -> None:
         self.known = dict(known)
         self._names = {_key(name): each for each in self.known.values() for name in (each.id, each.name, *each.aliases)}
-        self._unknown: dict[str, Measure] = {}
+        self._seen: dict[str, Measure] = {}
 
     def find(self, name: str) -> Measure:
         """The measure that a printed name stands for; an unknown name makes a measure without a direction."""
-        known = self._names.get(_key(name)) or self._unknown.get(name)
-        if known is None:
+        found = self._seen.get(name)
+        if found is None:
             from longtail.board.values import slug
 
-            known = Measure(id=slug(name), name=name, unit="", higher_is_better=None, complement=None)
-            if len(self._unknown) < _REMEMBERED:
-                self._unknown[name] = known
-        return known
+            found = self._names.get(_key(name)) or Measure(slug(name), name, "", None, None)
+            if len(self._seen) < _REMEMBERED:
+                self._seen[name] = found
+        return found
 
     def canonical(self, measure: Measure, number: float) -> tuple[Measure, float]:
         """Bring a printed number to the measure that its board ranks by (an error rate becomes an accuracy)."""
@@ -87,7 +87,7 @@ class Measures:
 
 
 _REMEMBERED = 20_000
-"""Unknown names are remembered up to so many, so that a stranger's file cannot fill the memory."""
+"""Names are remembered as they were spelled up to so many, so that a stranger's file cannot fill the memory."""
 
 
 def measure_from(entry: Mapping[str, Any], where: str) -> Measure:

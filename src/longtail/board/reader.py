@@ -28,6 +28,7 @@ class Index(AbstractContextManager["Index"]):
     def __init__(self, connection: sqlite3.Connection, root: Path | None) -> None:
         self.connection = connection
         self.root = root
+        self._whole: tuple[str, tuple[Entry, ...]] | None = None
         self.url: str | None = None
         """The public address, where it is another than the board's own settings say."""
         self.warnings: list[str] = []
@@ -57,6 +58,12 @@ class Index(AbstractContextManager["Index"]):
 
     def entries(self, board: str, *, track: str | None = None, limit: int = -1, offset: int = 0) -> list[Entry]:
         """The lines of a board in the order of its page: by track, then by place; unranked ones last."""
+        if track is None and limit < 0 and offset == 0:
+            # A board's files ask for all of its lines one after another.
+            if self._whole is None or self._whole[0] != board:
+                found = self.connection.execute("SELECT payload FROM entries WHERE board = ? ORDER BY place", (board,))
+                self._whole = (board, tuple(parse(Entry, row[0]) for row in found))
+            return list(self._whole[1])
         where, values = ("AND track = ?", [track]) if track else ("", [])
         found = self.connection.execute(
             f"SELECT payload FROM entries WHERE board = ? {where} ORDER BY place LIMIT ? OFFSET ?",

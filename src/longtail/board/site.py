@@ -56,8 +56,9 @@ def build(
     if root is not None:
         try:
             with locked(Path(root)):
-                repair(Path(root), load(Path(root), []))
-                findings = score_findings(Path(root), load(Path(root), []))
+                content = load(Path(root), [])
+                repair(Path(root), content)
+                findings = score_findings(Path(root), content)
         except PermissionError:  # A folder that cannot be written to cannot be repaired, and nobody writes to it.
             findings = score_findings(Path(root), load(Path(root), []))
         if findings:

@@ -68,11 +68,14 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
     if page > pages:
         return None
     against = against_board(index, found) if page == 1 and found.scored else []
-    points = [charts.Point(date, track, value, method, badge.startswith(("re-", "ind")))
-              for date, track, value, method, badge in index.points(name)]  # fmt: skip
+    dated = index.points(name) if page == 1 else []
+    points = [
+        charts.Point(day, track, value, method, badge.startswith(("re-", "ind")))
+        for day, track, value, method, badge in dated
+    ]
     chart: Markup | None = None
     steps: list[charts.Step] = []
-    if page == 1 and points and found.measure.higher_is_better is not None:
+    if points and found.measure.higher_is_better is not None:
         steps = charts.steps(points, found.resolution, found.measure.higher_is_better)
         chart = charts.progress(
             points,
