@@ -57,7 +57,7 @@ def test_the_command_line_takes_every_command() -> None:
 def test_the_commands_of_the_board_do_what_they_say(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runs(tmp_path / "runs", (0.9, 0.91, 0.92))
-    some = ["index.html", "boards/digits-lt-if-100.html", "static/style.css"]
+    some = ["index.html", "boards/imagenet-lt.html", "static/style.css"]
     monkeypatch.setattr("longtail.board.pages.paths", lambda index: some)
     order = ["submit", "verify", "build", "export"]
     board = [each for each in COMMANDS if each.startswith("longtail board ") and " serve" not in each]
