@@ -71,5 +71,5 @@ def test_the_commands_of_the_board_do_what_they_say(tmp_path: pathlib.Path, monk
     assert list((tmp_path / "board" / "scores").glob("*.json"))
     assert (tmp_path / "tables.json").is_file()
     assert (tmp_path / "site" / "index.html").is_file()
-    assert list((tmp_path / "attestations").glob("*.json"))
-    assert list((tmp_path / "records").rglob("*.json"))
+    assert list((tmp_path / "statements").glob("*.json"))
+    assert list((tmp_path / "rows").rglob("*.json"))
