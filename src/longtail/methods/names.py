@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from longtail.augment import HorizontalFlip, Views, simclr
 from longtail.data import Data
 from longtail.errors import InputError, unknown
 from longtail.methods import ce
@@ -107,8 +108,41 @@ def recipe(
     found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
     for setting_text in changes:
         found = change(found, setting_text)
+    if data is not None and not data.flips:
+        found = without_flips(found)
     check_parts(found)
     return found
+
+
+def without_flips(found: Recipe) -> Recipe:
+    """Return a recipe that never mirrors an image, for data whose mirrored images do not show the same.
+
+    Args:
+        found: whatever was named.
+
+    Example:
+        >>> from longtail.data import load
+        >>> plain = recipe("ce", None, augmentation="plain")
+        >>> [made.name for made in without_flips(plain).stages[0].augmentation]
+        ['longtail.augment:RandomCrop']
+    """
+    stages = [dataclasses.replace(stage, augmentation=_unflipped(stage.augmentation)) for stage in found.stages]
+    return dataclasses.replace(found, stages=tuple(stages))
+
+
+def _unflipped(operations: Sequence[Part]) -> tuple[Part, ...]:
+    kept = []
+    for made in operations:
+        if made.function is simclr:  # its operations are not options
+            views = made.build()
+            rest = [part(type(one), **dataclasses.asdict(one)) for one in views.operations]
+            made = part(Views, operations=tuple(rest), count=views.count)
+        if made.function is Views:
+            inner = _unflipped([one if isinstance(one, Part) else part(one) for one in made["operations"]])
+            made = made.with_arguments(operations=inner)
+        if made.function is not HorizontalFlip:
+            kept.append(made)
+    return tuple(kept)
 
 
 def controls_among(names: Sequence[str]) -> dict[str, str]:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from longtail.augment import compose, normalize
 from longtail.data import Data, Split
+from longtail.data.streams import Pictures
 from longtail.models import Network, Output
 from longtail.recipes.contract import Chunk
+from longtail.training.loader import PIXELS, Loaded, loaded, seeds_of
 
 CHUNK = 1000
+"""Images of a chunk; fewer where they are read from files (``loader.PIXELS``)."""
 
 
 @contextmanager
@@ -41,12 +44,37 @@ def images_of(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Normalised images (n, C, H, W), channels last, of the split's items at ``index``; augmented if asked."""
+    if isinstance(split.images, Pictures):
+        (batch,) = read_in_chunks(split, [index], data, operations=operations, generator=generator)
+        return normalized(batch.images, data, device=split.target.device)
     images = split.images[index]
     if operations:
         assert generator is not None  # whoever augments says from which stream
         images = compose(operations, images, generator=generator)
-    images = normalize(images, data.mean, data.std)
+    return normalized(images, data, device=images.device)
+
+
+def normalized(images: Tensor, data: Data, *, device: torch.device) -> Tensor:
+    """Images (n, C, H, W) uint8 as a network takes them: on its device, normalised, channels last."""
+    images = normalize(images.to(device, non_blocking=True), data.mean, data.std)
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def read_in_chunks(
+    split: Split,
+    parts: Sequence[Tensor],
+    data: Data,
+    *,
+    operations: Sequence[Any] = (),
+    generator: torch.Generator | None = None,
+) -> Iterator[Loaded]:
+    """Batches of a split whose images are files, augmented if asked; a picture that cannot be read ends it."""
+    assert isinstance(split.images, Pictures)
+    seeds = None
+    if operations:
+        assert generator is not None  # whoever augments says from which stream
+        seeds = seeds_of(sum(len(part) for part in parts), generator=generator)
+    return loaded(split.images, parts, data, operations=operations, seeds=seeds)
 
 
 def chunks(
@@ -63,8 +91,15 @@ def chunks(
 
     The network is in eval mode only while a chunk is computed, so whoever iterates may train in between.
     """
-    for chosen in torch.split(index, CHUNK):
-        images = images_of(split, chosen, data, operations=operations, generator=generator)
+    streamed = isinstance(split.images, Pictures)
+    size = min(CHUNK, max(1, PIXELS // (split.images.shape[2] * split.images.shape[3]))) if streamed else CHUNK
+    parts = torch.split(index, size)
+    read = read_in_chunks(split, parts, data, operations=operations, generator=generator) if streamed else None
+    for chosen in parts:
+        if read is None:
+            images = images_of(split, chosen, data, operations=operations, generator=generator)
+        else:
+            images = normalized(next(read).images, data, device=split.target.device)
         with eval_mode(network):
             pyramid = network.pyramid(images) if levels else (network.backbone(images),)
             logits = network.head(pyramid[-1])

@@ -250,7 +250,8 @@ def advance(prepared: Prepared) -> Step | capture.Recorded:
     """Return the function that runs one step: the eager one, or its CUDA graph."""
     step = prepared.step
     record = capture.recorder(step.compute.device)
-    if record is None or getattr(prepared.objective, "eager", False) or not step.on_device:
+    read = step.data.train.streamed  # the batch then comes from outside, so there is nothing to replay
+    if record is None or getattr(prepared.objective, "eager", False) or not step.on_device or read:
         return step
     return capture.Recorded(step, (prepared.generators["augment"], prepared.generators["pairs"]), record)
 

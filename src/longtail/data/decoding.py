@@ -1,0 +1,146 @@
+"""A picture file as an array of pixels in its own size, by the fastest decoder that gives the right ones.
+
+Plain JPEG and PNG files go to torchvision. Everything that needs one of the rules of ``longtail.data.pictures`` goes
+to Pillow: a lying photo, transparency, a palette, CMYK, 16 bits, several frames, another format, a large or a damaged
+file.
+Both give the same pixels (tests/data/test_decoding.py; speed in docs/data.md).
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longtail.data import pictures
+from longtail.shapes import UInt8
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PNG = b"\x89PNG\r\n\x1a\n"
+NOT_PLAIN = (b"tRNS", b"acTL", b"eXIf", b"Raw profile", b"adobe.xmp")
+"""What a PNG file holds if it is transparent, animated, or marked with how the camera was held."""
+FRAMES = (0xC0, 0xC1, 0xC2)
+"""Markers of the headers of baseline, extended and progressive JPEG."""
+OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+"""Markers of the headers of lossless, differential and arithmetic JPEG."""
+
+
+def pixels_of(file: pathlib.Path) -> UInt8[Tensor, "C H W"]:
+    """Decode a picture.
+
+    Args:
+        file: its path.
+
+    Returns:
+        (C, H, W) uint8 in the picture's own size, upright and without transparency, C = 1 for a grey one, else 3.
+
+    Raises:
+        InputError: a file that cannot be decoded, as ``longtail.data.pictures.whole`` says it.
+    """
+    decoder = _torchvision()
+    if decoder is not None:
+        try:
+            stored = file.read_bytes() if file.is_file() else b""
+            if is_plain(stored):
+                found: Tensor = decoder(torch.frombuffer(bytearray(stored), dtype=torch.uint8))
+                return found
+        except (OSError, RuntimeError):
+            pass  # Pillow says what is wrong with it
+    return array_of(pictures.whole(file).image)
+
+
+def is_plain(stored: bytes) -> bool:
+    """Return whether the bytes of a file are those of a JPEG or PNG picture that needs no rule.
+
+    Args:
+        stored: the whole file.
+    """
+    if stored[:8] == PNG:
+        # Header: width, height, bits, kind (0 grey, 2 colour), compression, filter, interlacing.
+        plain = stored[24:25] == b"\x08" and stored[25:26] in (b"\x00", b"\x02") and stored[28:29] == b"\x00"
+        small = int.from_bytes(stored[16:20]) * int.from_bytes(stored[20:24]) < pictures.LARGE
+        return plain and small and not any(mark in stored for mark in NOT_PLAIN)
+    return stored[:3] == b"\xff\xd8\xff" and _is_plain_jpeg(stored)
+
+
+def array_of(picture: Image) -> UInt8[Tensor, "C H W"]:
+    """Return the pixels of a grey or RGB picture of Pillow, (C, H, W) uint8."""
+    values = np.asarray(picture)
+    return torch.from_numpy(values[None].copy() if values.ndim == 2 else values.transpose(2, 0, 1).copy())
+
+
+def picture_of(array: UInt8[Tensor, "C H W"]) -> Image:
+    """Return pixels (C, H, W) uint8, C = 1 or 3, as a picture of Pillow."""
+    from PIL import Image
+
+    values = array[0].numpy() if len(array) == 1 else array.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(values)
+
+
+def squared(
+    array: UInt8[Tensor, "C H W"], side: int, *, interpolation: str = "bicubic", crop: float = 1.0
+) -> UInt8[Tensor, "C S S"]:
+    """Scale a picture and crop it around its centre, to the very pixels that ``longtail.data.pictures.square`` gives.
+
+    Args:
+        array: (C, H, W) uint8.
+        side: S of the square, in pixels.
+        interpolation: of Pillow, such as ``bicubic``.
+        crop: share of the shorter side that is kept, in (0, 1].
+    """
+    if array.shape[1:] == (side, side) and crop == 1.0:
+        return array
+    return array_of(pictures.square(picture_of(array), side, interpolation=interpolation, crop=crop))
+
+
+@functools.cache
+def _torchvision() -> Any:
+    """The decoder of torchvision; None where it is not installed."""
+    try:
+        from torchvision.io import decode_image
+    except ImportError:
+        return None
+    return decode_image
+
+
+def _is_plain_jpeg(stored: bytes) -> bool:
+    """Whether a JPEG is grey or has three colours, is not lying, and is not so large that memory must be looked at."""
+    place, found = 2, False
+    while place + 9 < len(stored):
+        if stored[place] != 0xFF:
+            return False
+        marker = stored[place + 1]
+        if marker == 0xFF:  # a filling byte
+            place += 1
+            continue
+        if marker == 0xDA:
+            return found
+        content = stored[place + 4 : place + 2 + int.from_bytes(stored[place + 2 : place + 4])]
+        if marker in FRAMES:
+            height, width = int.from_bytes(content[1:3]), int.from_bytes(content[3:5])
+            found = content[0] == 8 and content[5] in (1, 3) and 0 < height * width < pictures.LARGE
+            if not found:
+                return False
+        elif marker in OTHER_FRAMES or (marker == 0xE1 and not _is_upright(stored)):
+            return False
+        place += 4 + len(content)
+    return False
+
+
+def _is_upright(stored: bytes) -> bool:
+    """Whether a photo with data of its camera is stored as it is seen."""
+    import io
+
+    from PIL import Image
+
+    try:
+        with pictures.quiet(), Image.open(io.BytesIO(stored)) as opened:
+            return bool(opened.getexif().get(pictures.ORIENTATION, 1) == 1)
+    except Exception:  # Pillow says what is wrong with it when it is decoded
+        return False
