@@ -1,16 +1,17 @@
 """A picture file as an array of pixels in its own size, by the fastest decoder that gives the right ones.
 
-Plain JPEG and PNG files go to torchvision. Everything that needs one of the rules of ``longtail.data.pictures`` goes
-to Pillow: a lying photo, transparency, a palette, CMYK, 16 bits, several frames, another format, a large or a damaged
-file.
-Both give the same pixels (tests/data/test_decoding.py; speed in docs/data.md).
+Plain JPEG files go to torchvision. Everything else goes to Pillow, which ``longtail.data.pictures`` gives its rules: a
+lying photo, CMYK, transparency, a palette, 16 bits, several frames, other formats, large and damaged files. PNG does,
+too, since the PNG decoder of torchvision ends the process on some damaged files. Both give the same pixels
+(tests/data/test_decoding.py); their speed is in docs/data.md.
 """
 
 from __future__ import annotations
 
 import functools
 import pathlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,9 +23,6 @@ from longtail.shapes import UInt8
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PNG = b"\x89PNG\r\n\x1a\n"
-NOT_PLAIN = (b"tRNS", b"acTL", b"eXIf", b"Raw profile", b"adobe.xmp")
-"""What a PNG file holds if it is transparent, animated, or marked with how the camera was held."""
 FRAMES = (0xC0, 0xC1, 0xC2)
 """Markers of the headers of baseline, extended and progressive JPEG."""
 OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
@@ -48,25 +46,42 @@ def pixels_of(file: pathlib.Path) -> UInt8[Tensor, "C H W"]:
         try:
             stored = file.read_bytes() if file.is_file() else b""
             if is_plain(stored):
-                found: Tensor = decoder(torch.frombuffer(bytearray(stored), dtype=torch.uint8))
-                return found
+                return decoder(torch.frombuffer(bytearray(stored), dtype=torch.uint8))
         except (OSError, RuntimeError):
             pass  # Pillow says what is wrong with it
     return array_of(pictures.whole(file).image)
 
 
 def is_plain(stored: bytes) -> bool:
-    """Return whether the bytes of a file are those of a JPEG or PNG picture that needs no rule.
+    """Return whether the bytes of a file are those of a JPEG picture that needs no rule.
+
+    It is grey or has three colours, is stored upright, and is not so large that memory must be looked at.
 
     Args:
         stored: the whole file.
     """
-    if stored[:8] == PNG:
-        # Header: width, height, bits, kind (0 grey, 2 colour), compression, filter, interlacing.
-        plain = stored[24:25] == b"\x08" and stored[25:26] in (b"\x00", b"\x02") and stored[28:29] == b"\x00"
-        small = int.from_bytes(stored[16:20]) * int.from_bytes(stored[20:24]) < pictures.LARGE
-        return plain and small and not any(mark in stored for mark in NOT_PLAIN)
-    return stored[:3] == b"\xff\xd8\xff" and _is_plain_jpeg(stored)
+    if stored[:3] != b"\xff\xd8\xff":
+        return False
+    place, found = 2, False
+    while place + 9 < len(stored):
+        if stored[place] != 0xFF:
+            return False
+        marker = stored[place + 1]
+        if marker == 0xFF:  # a filling byte
+            place += 1
+            continue
+        if marker == 0xDA:
+            return found
+        content = stored[place + 4 : place + 2 + int.from_bytes(stored[place + 2 : place + 4])]
+        if marker in FRAMES:
+            height, width = int.from_bytes(content[1:3]), int.from_bytes(content[3:5])
+            found = content[0] == 8 and content[5] in (1, 3) and 0 < height * width < pictures.LARGE
+            if not found:
+                return False
+        elif marker in OTHER_FRAMES or (marker == 0xE1 and not _is_upright(stored)):
+            return False
+        place += 4 + len(content)
+    return False
 
 
 def array_of(picture: Image) -> UInt8[Tensor, "C H W"]:
@@ -100,37 +115,19 @@ def squared(
 
 
 @functools.cache
-def _torchvision() -> Any:
+def _torchvision() -> Callable[[Tensor], Tensor] | None:
     """The decoder of torchvision; None where it is not installed."""
     try:
         from torchvision.io import decode_image
     except ImportError:
         return None
-    return decode_image
 
+    def decoder(stored: Tensor) -> Tensor:
+        with pictures.quiet():  # from 0.29 on it says that it will move to torchcodec
+            found: Tensor = decode_image(stored)
+        return found
 
-def _is_plain_jpeg(stored: bytes) -> bool:
-    """Whether a JPEG is grey or has three colours, is not lying, and is not so large that memory must be looked at."""
-    place, found = 2, False
-    while place + 9 < len(stored):
-        if stored[place] != 0xFF:
-            return False
-        marker = stored[place + 1]
-        if marker == 0xFF:  # a filling byte
-            place += 1
-            continue
-        if marker == 0xDA:
-            return found
-        content = stored[place + 4 : place + 2 + int.from_bytes(stored[place + 2 : place + 4])]
-        if marker in FRAMES:
-            height, width = int.from_bytes(content[1:3]), int.from_bytes(content[3:5])
-            found = content[0] == 8 and content[5] in (1, 3) and 0 < height * width < pictures.LARGE
-            if not found:
-                return False
-        elif marker in OTHER_FRAMES or (marker == 0xE1 and not _is_upright(stored)):
-            return False
-        place += 4 + len(content)
-    return False
+    return decoder
 
 
 def _is_upright(stored: bytes) -> bool:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import pathlib
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
@@ -76,7 +77,10 @@ def facts_of(
         for start in range(0, number, CHUNK):
             paths = [os.path.abspath(os.path.join(root, names[i])) for i in range(start, min(start + CHUNK, number))]
             before = {} if fresh else known.rows(paths)
-            rows = list(readers.map(lambda path, before=before: _row(path, before.get(path)), paths))
+            # Pillow and its warnings are no matter for threads; the bytes of files are.
+            changed = [path for path in paths if not _is_known(path, before.get(path))]
+            hashed = dict(zip(changed, readers.map(_digest, changed), strict=True))
+            rows = [_row(path, hashed[path]) if path in hashed else before[path] for path in paths]
             for place, row in enumerate(rows, start):
                 if row is None:
                     missing.append(place)
@@ -98,23 +102,38 @@ def place() -> pathlib.Path:
     return pathlib.Path(base) / "longtail" / "files-1.sqlite"
 
 
-def _row(path: str, known: Row | None) -> Row | str | None:
-    """What a file is; why it is no picture; or None if it is not there."""
+def _is_known(path: str, known: Row | None) -> bool:
+    """Whether a file is as it was when it was last read."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
+        return False
+    return known is not None and known[1:3] == (status.st_size, status.st_mtime_ns)
+
+
+def _digest(path: str) -> tuple[int, int, bytes] | None:
+    """Length, time of the last change and SHA-256 of a file; None if it is not there or no ordinary file."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            return None if not os.path.lexists(path) else (0, 0, b"")
+        with open(path, "rb") as file:
+            return status.st_size, status.st_mtime_ns, hashlib.file_digest(file, "sha256").digest()
+    except PermissionError:
+        return 0, 0, b""
+    except (OSError, ValueError):
         return None
-    if known is not None and known[1:3] == (status.st_size, status.st_mtime_ns):
-        return known
+
+
+def _row(path: str, hashed: tuple[int, int, bytes] | None) -> Row | str | None:
+    """What a file is; why it is no picture; or None if it is not there."""
+    if hashed is None:
+        return None
     try:
         kind, (width, height) = header(pathlib.Path(path))
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
     except InputError as error:
         return str(error)
-    except OSError as error:
-        return f"{path}: {error.strerror or error}"
-    return path, status.st_size, status.st_mtime_ns, digest, kind, width, height
+    return path, *hashed, kind, width, height
 
 
 class _Known:

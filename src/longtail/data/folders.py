@@ -200,6 +200,9 @@ def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: in
     pairs = torch.unique(torch.stack([whole.train.target, alike]), dim=1)
     # As many pictures as one can tell apart: of copies of one picture none can be held out without training on it.
     different = class_counts(pairs[0], len(whole.class_names))
+    empty = _named(whole, different == 0)
+    if empty and leave_out_classes_below is None:
+        raise InputError(f"{where}: {len(empty)} classes have no training images: {first(empty)}")
     single = torch.nonzero(different < 2).flatten().tolist()
     if single and (leave_out_classes_below or 0) < 2:
         names = first([printable(whole.class_names[c]) for c in single])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -129,18 +128,14 @@ def decoded_once(listing: Listing, notify: Notify | None = None) -> tuple[list[s
         Why pictures cannot be read, and the paths of those that are of one colour.
     """
     problems, one_colour, every = [], [], listing.names
-    with concurrent.futures.ThreadPoolExecutor(digests.READERS) as readers:
-        for start in range(0, len(every), digests.CHUNK):
-            names = [every[place] for place in range(start, min(start + digests.CHUNK, len(every)))]
-            for name, found in zip(
-                names, readers.map(lambda name: _looked_at(listing.root / name), names), strict=True
-            ):
-                if isinstance(found, str):
-                    problems.append(found)
-                elif found:
-                    one_colour.append(printable(name))
-            if notify is not None:
-                notify(start + len(names), len(every))
+    for done, name in enumerate(every, start=1):
+        found = _looked_at(listing.root / name)
+        if isinstance(found, str):
+            problems.append(found)
+        elif found:
+            one_colour.append(printable(name))
+        if notify is not None and (done % digests.CHUNK == 0 or done == len(every)):
+            notify(done, len(every))
     return problems, one_colour
 
 

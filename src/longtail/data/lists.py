@@ -132,6 +132,8 @@ def own(path: pathlib.Path, *, root: pathlib.Path | None, labels_from: int = 0) 
         InputError: no such list, a line that is none, or a label below ``labels_from``.
     """
     found, notes = {"train": read_list(path, labels_from=labels_from)}, []
+    if int(found["train"].target.min()) == 1 and labels_from == 0:
+        raise InputError(f"{shown(path)}: no picture has the label 0; --labels-from 1 says that the first class is 1")
     num_classes = int(found["train"].target.max()) + 1
     for split, words in WORDS.items():
         beside = [_there(path.with_name(_instead(path.name, word))) for word in words if _instead(path.name, word)]
