@@ -23,6 +23,7 @@ from longtail.shapes import UInt8
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+JPEG = b"\xff\xd8\xff"
 FRAMES = (0xC0, 0xC1, 0xC2)
 """Markers of the headers of baseline, extended and progressive JPEG."""
 OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
@@ -43,12 +44,12 @@ def pixels_of(file: pathlib.Path) -> UInt8[Tensor, "C H W"]:
     """
     decoder = _torchvision()
     if decoder is not None:
-        try:
-            stored = file.read_bytes() if file.is_file() else b""
-            if is_plain(stored):
+        stored = _jpeg(file)
+        if is_plain(stored):
+            try:
                 return decoder(torch.frombuffer(bytearray(stored), dtype=torch.uint8))
-        except (OSError, RuntimeError):
-            pass  # Pillow says what is wrong with it
+            except RuntimeError:
+                pass  # Pillow says what is wrong with it
     return array_of(pictures.whole(file).image)
 
 
@@ -60,7 +61,7 @@ def is_plain(stored: bytes) -> bool:
     Args:
         stored: the whole file.
     """
-    if stored[:3] != b"\xff\xd8\xff":
+    if stored[:3] != JPEG:
         return False
     place, found = 2, False
     while place + 9 < len(stored):
@@ -128,6 +129,18 @@ def _torchvision() -> Callable[[Tensor], Tensor] | None:
         return found
 
     return decoder
+
+
+def _jpeg(file: pathlib.Path) -> bytes:
+    """The bytes of a JPEG file; none of any other."""
+    try:
+        if not file.is_file():  # a pipe would be waited for
+            return b""
+        with file.open("rb") as opened:
+            begin = opened.read(len(JPEG))
+            return begin + opened.read() if begin == JPEG else b""
+    except OSError:
+        return b""  # Pillow says why it cannot be read
 
 
 def _is_upright(stored: bytes) -> bool:
