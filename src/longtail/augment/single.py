@@ -1,6 +1,6 @@
 """The operations applied to one picture at a time, as worker processes do: by torchvision where it has them.
 
-Above about 100 pixels a side that is faster than the operations on whole batches (docs/speed.md). The distributions are
+Above about 100 pixels a side that is faster than the operations on whole batches (docs/data.md). The distributions are
 the same, the draws are not: torchvision draws from torch's global generator, which whoever calls this has seeded for
 the picture.
 """

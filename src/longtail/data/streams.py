@@ -20,7 +20,7 @@ from longtail.shapes import Int, UInt8
 
 IN_MEMORY_SIDE = 100
 """Pictures of more pixels a side are read while training: augmenting them in memory is slower than doing it one by one
-in workers (docs/speed.md)."""
+in workers (docs/data.md)."""
 IN_MEMORY_BYTES = 1 << 30
 """More pixels than this, of all splits, are read while training."""
 COLOURS = 3
