@@ -9,6 +9,7 @@ does it, and picture by picture through ``longtail.augment.single``, as the work
 from __future__ import annotations
 
 import argparse
+import functools
 import pathlib
 import platform
 import time
@@ -27,6 +28,10 @@ PIPELINES: dict[str, tuple[Operation, ...]] = {
     "resized crop, flip": (RandomResizedCrop(), HorizontalFlip()),
     "two SimCLR views": (simclr(),),
 }
+
+
+def one_by_one(transform: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    return torch.stack([transform(image) for image in images])
 
 
 def milliseconds(function: Callable[[], object]) -> float:
@@ -49,8 +54,8 @@ def main() -> None:
         for name, operations in PIPELINES.items():
             transform = pipeline(operations, side=side, fit=lambda picture: picture)
             arms: dict[str, Callable[[], object]] = {
-                "batch": lambda operations=operations, images=images: compose(operations, images, generator=generator),
-                "single": lambda transform=transform, images=images: torch.stack([transform(image) for image in images]),
+                "batch": functools.partial(compose, operations, images, generator=generator),
+                "single": functools.partial(one_by_one, transform, images),
             }
             for function in arms.values():
                 function()
