@@ -37,11 +37,17 @@ _WHERE = {
 }
 
 
+_PARTS = ("augment", "counts", "data", "dpp", "losses", "metrics", "models", "rebalance", "recipes", "results", "samplers")
+"""Modules that are imported when they are named first, so that ``longtail.losses.focal`` needs no line of its own."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"longtail.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'longtail' has no attribute {name!r}")
     return getattr(importlib.import_module(f"longtail.{_WHERE[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_PARTS, "__version__"]

@@ -46,8 +46,8 @@ class Report:
     """The result of one evaluation. Rates are in [0, 1]; what has no value is None, never 0.
 
     Args:
-        accuracy: over samples.
-        balanced_accuracy: over classes: mean recall of the classes that occur in the target.
+        accuracy: share of samples that are right.
+        balanced_accuracy: mean recall of the classes that occur in the target.
         many: mean recall of the classes with more than ``thresholds["many"]`` training images.
         medium: mean recall of the classes between, the thresholds included.
         few: mean recall of the classes with fewer than ``thresholds["few"]`` training images.

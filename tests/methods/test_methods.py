@@ -52,7 +52,7 @@ def by_name(text: str, protocol: Protocol) -> Recipe:
 def addresses(text: str, protocol: Protocol = PLAIN) -> list[str]:
     """The content addresses of a recipe's stages on some data set from some seed."""
     recipe = by_name(text, protocol)
-    return [state_address(recipe, i, fingerprint="f", seed=0, compute={}) for i in range(len(recipe.stages))]
+    return [state_address(recipe, i, data=("f",), seed=0, compute={}) for i in range(len(recipe.stages))]
 
 
 # --------------------------------------------------------------------------------------------------- every recipe

@@ -26,6 +26,7 @@ from longtail.training import loop
 from longtail.training.compute import Compute
 from longtail.training.many import train_many
 from longtail.training.run import train
+from longtail.training.store import Store
 
 CPU = Compute(device="cpu", precision="float32", compiled=False)
 
@@ -186,7 +187,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(
     state = next(tmp_path.rglob("state.safetensors"))
     (tmp_path / "b").mkdir()
     other = recipe(digits, epochs=4)
-    key = state_address(other, 0, fingerprint=digits.fingerprint, seed=1, compute=computing.identity(CPU))[:24]
+    key = state_address(other, 0, data=digits.identity, seed=1, compute=computing.identity(CPU))[:24]
     (tmp_path / "b" / "stages" / key).mkdir(parents=True)
     (tmp_path / "b" / "stages" / key / "state.safetensors").write_bytes(state.read_bytes())
     with pytest.raises(InputError, match="belongs to another configuration"):
@@ -233,7 +234,7 @@ def test_the_global_generator_is_left_alone(digits: Data, tmp_path: pathlib.Path
 
 def test_an_address_sees_what_decides_a_state_and_nothing_else(digits: Data) -> None:
     def key(part: Recipe, **changes: Any) -> str:
-        facts: dict[str, Any] = {"fingerprint": "f", "seed": 0, "compute": {"precision": "float32"}, **changes}
+        facts: dict[str, Any] = {"data": ("f",), "seed": 0, "compute": {"precision": "float32"}, **changes}
         return state_address(part, 0, **facts)
 
     ce = recipe(digits)
@@ -243,10 +244,24 @@ def test_an_address_sees_what_decides_a_state_and_nothing_else(digits: Data) -> 
         key(recipe(digits, epochs=4)),
         key(recipe(digits, "balanced-softmax")),
         key(ce, seed=1),
-        key(ce, fingerprint="g"),
+        key(ce, data=("g",)),
         key(ce, compute={"precision": "bfloat16"}),
     ]
     assert len({key(ce), *others}) == 6
+
+
+def test_changed_data_are_another_run_or_are_refused(digits: Data, tmp_path: pathlib.Path) -> None:
+    train(recipe(digits), digits, seed=1, out=tmp_path / "a", compute=CPU)
+    fewer = dataclasses.replace(digits, train=digits.train.at(torch.arange(len(digits.train)).flip(0)))
+    with pytest.raises(InputError, match="renewed"):
+        train(recipe(digits), fewer, seed=1, out=tmp_path / "a", compute=CPU)
+    scaled = dataclasses.replace(digits, mean=(0.0,))
+    regrouped = dataclasses.replace(digits, many=50)
+    for changed in (fewer.renewed(), scaled, regrouped):
+        with pytest.raises(InputError, match="another run"):
+            train(recipe(digits), changed, seed=1, out=tmp_path / "a", compute=CPU)
+    states = [Store(tmp_path, recipe(digits), held.identity, 1, {}).address(0) for held in (digits, scaled, regrouped)]
+    assert states[0] == states[2] != states[1]
 
 
 def test_a_record_is_json_with_what_a_reader_needs(digits: Data, tmp_path: pathlib.Path) -> None:

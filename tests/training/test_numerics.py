@@ -178,7 +178,7 @@ def test_the_tolerance_sees_another_stream(
 
 def test_the_version_enters_every_address(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     def key() -> str:
-        return stages.state_address(named("ce", digits), 0, fingerprint="f", seed=0, compute={})
+        return stages.state_address(named("ce", digits), 0, data=("f",), seed=0, compute={})
 
     before = key()
     monkeypatch.setattr(stages, "NUMERICS", stages.NUMERICS + 1)

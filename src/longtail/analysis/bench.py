@@ -31,14 +31,14 @@ class StageSpeed:
         stage: its name.
         batch_size: images in a step.
         steps: in a turn.
-        steps_per_second: of whole steps, taken as training takes them.
+        steps_per_second: whole steps a second, taken as training takes them.
         images_per_second: training images, however many views each has.
         parts: seconds of a step in ``data`` (gathering, augmentation, normalisation), ``forward`` (and the loss),
             ``backward`` and ``optimizer``, measured one after the other, so on a GPU without recording.
         ceiling_steps_per_second: forward and backward pass of the same network, precision and compilation on one fixed
             batch, with the mean of the logits for a loss, and nothing else.
         of_ceiling: share of the ceiling that training reaches: median over the rounds, lowest, highest.
-        multiply_adds: of a forward pass over the batch, all views.
+        multiply_adds: multiply-adds of a forward pass over the batch, all views.
     """
 
     stage: str
@@ -82,11 +82,11 @@ def bench(
     Whole steps, the parts of a step and the ceiling take turns, so that what slows the machine slows all of them.
 
     Args:
-        recipe: whose stages are timed, each on an untrained network.
+        recipe: recipe whose stages are timed, each on an untrained network.
         data: to take batches from.
-        compute: as training would use it, from ``longtail.training.compute.choose``.
+        compute: device and precision as in training, from ``longtail.training.compute.choose``.
         seconds: roughly, for each stage; compilation comes on top.
-        seed: of network, sampling and augmentation.
+        seed: random seed of network, sampling and augmentation.
         notify: called with the turns done and their number.
     """
     data = on_device(data, compute.device)

@@ -37,7 +37,7 @@ class ClassDistances:
         intra: distance of a class's features to their centroid.
         inter: distance of a class's centroid to the centroids of the other classes.
         group_sizes: number of classes of each group that occur in the features.
-        thresholds: of the groups, in training images.
+        thresholds: bounds of the groups, in training images.
     """
 
     intra: ByGroup
@@ -197,7 +197,7 @@ def feature_figure(
     All other classes are grey, the rarer the darker. A highlighted class has the same colour and shape in every panel.
 
     Args:
-        methods: for each name, the projected train and test features.
+        methods: projected train and test features of each name.
         counts: (K,) training images per class.
         many: classes with more training images are many-shot.
         few: classes with fewer training images are few-shot.

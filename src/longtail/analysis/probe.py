@@ -41,7 +41,7 @@ def evaluate_features(
     Args:
         train: features of the training split.
         test: features of the test split.
-        data: whose splits they are.
+        data: data set that the splits belong to.
         per_class: images of each class in the balanced subset (100 on CIFAR-10-LT and 50 on CIFAR-100-LT in the
             released BNS code; smaller classes are taken whole).
         seed: draws the subset.

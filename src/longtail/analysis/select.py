@@ -41,12 +41,12 @@ def write(
     """Choose images of each class and write the list.
 
     Args:
-        name: of the data set.
-        options: that it was loaded with.
+        name: name of the data set.
+        options: options that the data set was loaded with.
         data: the data set.
         by: one of the ways of ``longtail.samplers.select``.
         per_class: images of each class.
-        seed: of the draw.
+        seed: random seed of the draw.
         out: path of the list.
         run: a finished run on the data, for features and probabilities; pixels serve without one.
         model: the run's network, where it is in a file of somebody's own.

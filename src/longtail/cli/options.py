@@ -86,7 +86,6 @@ class Drawing:
     def _own(self, name: str) -> Data:
         from longtail.counts import class_counts
         from longtail.data import Data
-        from longtail.data.fingerprint import fingerprint
         from longtail.recipes.part import parameters_of
         from longtail.recipes.text import read
 
@@ -106,8 +105,7 @@ class Drawing:
         counts = class_counts(found.train.target, found.num_classes)
         if counts.tolist() != found.counts.tolist():
             raise InputError(f"{made.name}: counts are {found.counts.tolist()}, but train has {counts.tolist()}")
-        # A copy of ours with other images would else keep the old identity, and with it old runs.
-        return dataclasses.replace(found, fingerprint=fingerprint(found.train, found.validation, found.test))
+        return found.renewed()  # a changed copy of ours would else keep the old identity, and with it old runs
 
 
 @dataclasses.dataclass(frozen=True)

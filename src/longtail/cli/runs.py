@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from longtail.data import Data
     from longtail.recipes import Recipe
+    from longtail.results import Loaded
 
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
 Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
@@ -74,7 +75,7 @@ def compare(
     """
     numbers = options.seeds(seeds)
     _one_process()
-    from longtail.training.many import compare_folders, data_label, train_many
+    from longtail.training.many import data_label, rows_of, train_many
 
     chosen = machine.choose()
     setting.recipes(recipes, None)
@@ -87,26 +88,25 @@ def compare(
         folders = train_many(
             asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
         )
-    comparison = compare_folders(folders, against=against)
-    _show(comparison, folders, page, out / data_label(loaded) / "report.html", as_json)
+    _show(rows_of(folders), against, page, out / data_label(loaded) / "report.html", as_json)
     if not as_json:
         typer.echo(f"Records: {out / data_label(loaded)}")
 
 
 def _show(
-    comparison: Any,
-    folders: dict[str, list[pathlib.Path]],
+    rows: dict[str, list[Loaded]],
+    against: str | None,
     asked: pathlib.Path | None,
     usual: pathlib.Path,
     as_json: bool,
 ) -> None:
-    """Print a comparison and write its page where it was asked for, else to its usual place."""
+    """Compare runs, print the table and write the page where it was asked for, else to its usual place."""
     from longtail import results
     from longtail.files import write_atomically
+    from longtail.training.many import compare_rows
 
-    page = asked or usual
-    records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
-    html = results.report_html(comparison, records)
+    page, comparison = asked or usual, compare_rows(rows, against=against)
+    html = results.report_html(comparison, rows)
     try:
         write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
         where = f"Report: {page}"
@@ -115,7 +115,7 @@ def _show(
             raise
         where = f"No report was written: {error}"
     if as_json:
-        paths = {name: [str(path) for path in held] for name, held in folders.items()}
+        paths = {name: [str(run.folder) for run in held] for name, held in rows.items()}
         print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
         return
     from rich.console import Console
@@ -296,12 +296,12 @@ def report(
 
     Example: longtail report runs/digits-lt-if100 --against ce
     """
-    from longtail.training.many import compare_folders, loaded_rows
+    from longtail.training.many import loaded_rows
 
-    rows = {name: [run.folder for run in held] for name, held in loaded_rows(folders).items()}
+    rows = loaded_rows(folders)
     if against is not None and against not in rows:
         raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
-    _show(compare_folders(rows, against=against), rows, page, pathlib.Path("report.html"), as_json)
+    _show(rows, against, page, pathlib.Path("report.html"), as_json)
 
 
 @grouped

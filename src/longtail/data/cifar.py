@@ -33,9 +33,9 @@ class Original:
         train: names of the training files and their MD5, in the order in which their images are counted.
         test: likewise.
         meta: the file with the class names, and its MD5.
-        target_key: of the class numbers.
-        names_key: of the class names in ``meta``.
-        mean: of each channel over the 50,000 training images, in [0, 1].
+        target_key: key of the class numbers.
+        names_key: key of the class names in ``meta``.
+        mean: mean of each channel over the 50,000 training images, in [0, 1].
         std: likewise.
         many: many-shot classes have more images than this.
         few: few-shot classes have fewer than this.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -138,6 +139,30 @@ class Data:
         """Height of the images in pixels; the width, too, where they are squares."""
         return int(self.train.images.shape[-2])
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Fingerprint, normalisation and, of pictures in files, scaling: what decides the numbers a network gets."""
+        scaling = (self.interpolation, self.crop) if self.train.streamed else ()
+        return (self.fingerprint, self.mean, self.std, *scaling)
+
+    def renewed(self) -> Data:
+        """Return the data with the counts and the fingerprint of the images that it holds.
+
+        Use it after ``dataclasses.replace``: training refuses images under another set's fingerprint.
+
+        Example:
+            >>> from longtail.data import load
+            >>> data = load("digits-lt")
+            >>> changed = dataclasses.replace(data, train=data.train.at(torch.arange(200))).renewed()
+            >>> int(changed.counts.sum()), changed.fingerprint == data.fingerprint
+            (200, False)
+        """
+        return dataclasses.replace(
+            self,
+            counts=class_counts(self.train.target, self.num_classes),
+            fingerprint=fingerprint(self.train, self.validation, self.test, self.rule),
+        )
+
 
 def draw(
     source: Source,
@@ -250,7 +275,7 @@ def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:
     Args:
         source: what was read.
         gone: class numbers; those that stay are numbered anew in their order.
-        note: that says so.
+        note: note that says so.
     """
     keep = torch.ones(len(source.class_names), dtype=torch.bool)
     keep[list(gone)] = False

@@ -29,7 +29,7 @@ class Description:
     """A data set in numbers.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         num_train: training images, without those held out for validation.
         num_validation: images held out from training.
         num_test: test images.
@@ -42,9 +42,9 @@ class Description:
         groups: number of classes that are many-, medium- and few-shot.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
-        profile: by which the subset was drawn; None for a set that keeps its own images.
-        split_seed: from which it was drawn; None likewise.
-        fingerprint: of index list, labels and pixels.
+        profile: profile by which the subset was drawn; None for a set that keeps its own images.
+        split_seed: seed from which the subset was drawn; None likewise.
+        fingerprint: fingerprint of index list, labels and pixels.
         copies: how many images stand in two splits, under two classes, or twice.
         notes: what was done to the images.
     """
@@ -109,8 +109,8 @@ class Description:
         """The counts from the largest class to the smallest as blocks, on a logarithmic axis.
 
         Args:
-            columns: of the drawing; fewer if they do not divide among few classes.
-            rows: of the drawing.
+            columns: columns of the drawing; fewer if they do not divide among few classes.
+            rows: rows of the drawing.
         """
         sizes = sorted(self.counts, reverse=True)
         shown = _columns(sizes, columns)

@@ -38,7 +38,7 @@ class Decoded:
 
     Args:
         images: (M, C, H, W) uint8, of those that could be decoded.
-        good: for each picture of the folder, whether it could.
+        good: whether each picture of the folder could be read.
         problems: why each of the others could not.
         notes: what was done to the pictures.
     """

@@ -154,7 +154,7 @@ def without_copies(source: Data | Source, path: pathlib.Path) -> tuple[dict[str,
 
     Args:
         source: what was read.
-        path: of the index list.
+        path: file of the index list.
 
     Returns:
         The splits without what the list names, and a note that says how many those are.

@@ -44,7 +44,7 @@ class Left:
 
     Args:
         what: they are.
-        names: of each, below the folder.
+        names: path of each picture below the folder.
         serious: whether a picture may be missing for it.
     """
 

@@ -97,7 +97,7 @@ def write_selection(
     """Write a selection as a list, one line ``NAME LABEL`` for each item, below lines that begin with ``#``.
 
     Args:
-        path: of the list.
+        path: file of the list.
         index: the items selected.
         target: (N,), the classes of all items.
         names: (N,), of all items, such as the paths of image files; None for their numbers.
@@ -134,7 +134,7 @@ def read_selection(path: pathlib.Path) -> tuple[list[str], Int[Tensor, " n"], di
     """Read the names, the labels and the head of a list that ``write_selection`` wrote.
 
     Args:
-        path: of the list.
+        path: file of the list.
 
     Raises:
         InputError: the file is no such list, or was changed since.

@@ -86,7 +86,7 @@ def held_out(
     Args:
         target: (N,) classes.
         sizes: (K,) how many of each class to hold out, at most as many as there are.
-        seed: of an isolated legacy NumPy generator.
+        seed: seed of an isolated legacy NumPy generator.
 
     Returns:
         The rest and the held-out positions, both ascending; together they are 0..N-1, each once.
@@ -116,7 +116,7 @@ def held_out_with_copies(
         target: (N,) classes.
         sizes: (K,) how many of each class to hold out, fewer than there are.
         copies: (N,) a number for each image, the same for equal images (``longtail.data.copies.groups``).
-        seed: as in ``held_out``.
+        seed: random seed, as in ``held_out``.
 
     Returns:
         The rest and the held-out positions, both ascending, and the rule ``TOGETHER``, empty if the positions are those

@@ -36,7 +36,7 @@ class Finding:
 
     Args:
         what: was looked at.
-        ok: as it should be.
+        ok: whether it is as it should be.
         detail: what was found.
     """
 
@@ -67,7 +67,7 @@ def verify(
     its own, with paths below the folder. The copies in the published sets (CIFAR, the digits) are told and not judged.
 
     Args:
-        name: as in ``longtail.data.load``.
+        name: name of the data set, as in ``longtail.data.load``.
         root: likewise.
         imbalance: likewise.
         image_size: likewise.

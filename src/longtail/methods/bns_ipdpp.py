@@ -23,7 +23,7 @@ def recipe(protocol: Protocol, **options: Annotated[Any, pretrain, fine_tune]) -
 
     Args:
         protocol: model, views, augmentation, batch sizes and length.
-        options: of its two halves, ``contrastive.pretrain`` and ``ip_dpp.fine_tune``.
+        options: options of its two halves, ``contrastive.pretrain`` and ``ip_dpp.fine_tune``.
     """
     first, second = chosen(options, pretrain, fine_tune)
     stages = (pretrain(protocol, **first), fine_tune(protocol, **second))

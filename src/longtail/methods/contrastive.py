@@ -43,7 +43,7 @@ def pretrain(
 
     Args:
         protocol: views, batch size and length.
-        loss: of the pairs.
+        loss: pair loss.
         temperature: tau; none for 0.5, and 0.1 for SupCon, as in its paper.
         positives: m, further images of its class for each anchor; none for all in the batch. For ``bns`` alone.
         negatives: n, images of other classes for each anchor; none for all in the batch. For ``bns`` alone.
@@ -69,7 +69,7 @@ def probe(protocol: Protocol, **options: Annotated[Any, pretrain]) -> Recipe:
 
     Args:
         protocol: model, views and batch size.
-        options: of ``pretrain``.
+        options: options of ``pretrain``.
     """
     classify = Stage(
         "probe",

@@ -57,6 +57,6 @@ def recipe(protocol: Protocol, **options: Annotated[Any, fine_tune]) -> Recipe:
 
     Args:
         protocol: model, first stage and augmentation.
-        options: of ``fine_tune``, such as ``arm=uniform`` for the control of equal size.
+        options: options of ``fine_tune``, such as ``arm=uniform`` for the control of equal size.
     """
     return Recipe("ip-dpp", protocol.model, (*ce.recipe(protocol).stages, fine_tune(protocol, **options)))

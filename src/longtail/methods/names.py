@@ -75,7 +75,7 @@ def recipe(
         data: decides the protocol, unless it is named; None only to check names and options before data are read.
         protocol: ``plain-200``, ``strong-400`` or ``digits``.
         model: another network, by name, as a part or as a callable of your own.
-        epochs: of the first stage; later stages and schedules scale with it.
+        epochs: epochs of the first stage; later stages and schedules scale with them.
         batch_size: images in a step of natural sampling.
         augmentation: ``none``, ``plain``, ``strong``, operations joined by ``+``, or parts.
         select: which epoch of the last stage counts: ``last``, or ``validation`` for the best on validation.

@@ -156,16 +156,16 @@ class Robust(nn.Module):
     Args:
         counts: training images of each class (K,).
         widths: features of each level of the network.
-        device: of the network.
+        device: device that the network is on.
         radius: how large the ball of uncertainty around each class's centroid is: ``none``; ``shared``, the same for
             all; ``standard-error``, epsilon / sqrt(n_c); ``learned``, from epsilon on (it only ever shrinks,
             docs/dro-lt.md); ``wasserstein`` and ``gaussian-kl``, the radius that a ball of distributions of radius
             rho = epsilon implies, with standard deviation sigma for the second.
         epsilon: size of the radii in units of the features; rho for the divergence forms.
-        sigma: for ``gaussian-kl``, in units of the features.
+        sigma: standard deviation of ``gaussian-kl``, in units of the features.
         strict: the strict bound instead of the surrogate.
         shift: the surrogate's "a", 1 (released code) or 2.
-        temperature: of the softmax over the samples of a batch, in units of the features.
+        temperature: softmax temperature over the samples of a batch, in units of the features.
         layers: weights of the last levels of the network, the last entry being the features.
         class_weights: ``none`` for equal classes, ``prior`` for n_c / n_max.
         centroid_pass: ``natural`` (each training image once) or ``balanced`` (classes drawn alike, as many images).
@@ -291,9 +291,9 @@ class Contrastive(nn.Module):
 
     Args:
         widths: features of each level of the network; the projector reads the last.
-        device: of the network.
+        device: device that the network is on.
         projector_generator: draws the projector's first weights; on the CPU, so that every device starts alike.
-        loss: of pairs, ``(queries (N, E), keys (N, E), target (N,)) -> (N,)``.
+        loss: pair loss, ``(queries (N, E), keys (N, E), target (N,)) -> (N,)``.
         hidden: width of the projector's hidden layer.
         out: E, dimension of the embedding.
 

@@ -47,10 +47,10 @@ def sgd(
     """Return stochastic gradient descent with momentum; the defaults are those of plain-200 (LDAM's).
 
     Args:
-        modules: whose trainable parameters move.
+        modules: modules whose trainable parameters move.
         lr: learning rate, before the schedule.
         momentum: share of the last update that is kept.
-        weight_decay: of every parameter, biases and normalisation layers included.
+        weight_decay: decay of every parameter, biases and normalisation layers included.
         nesterov: look ahead.
     """
     groups = parameter_groups(modules, weight_decay, decay_bias_and_norm=True)
@@ -68,11 +68,11 @@ def adamw(
     """Return AdamW; biases and normalisation weights are not decayed, as in BNS + IP-DPP.
 
     Args:
-        modules: whose trainable parameters move.
+        modules: modules whose trainable parameters move.
         lr: learning rate, before the schedule.
         beta1: decay of the first moment.
         beta2: decay of the second moment.
-        weight_decay: of weights with more than one axis.
+        weight_decay: decay of weights with more than one axis.
     """
     groups = parameter_groups(modules, weight_decay, decay_bias_and_norm=False)
     return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True)
@@ -98,12 +98,12 @@ def steps(
     180. Any other number of epochs scales all three; a warm-up that is asked for lasts at least one epoch.
 
     Args:
-        epoch: from 0.
+        epoch: number of the epoch, from 0.
         progress: without influence; the factor is constant over an epoch.
-        epochs: of the stage.
+        epochs: number of epochs of the stage.
         warmup: its length as a share of the stage.
         at: milestones as shares of the stage.
-        factor: at each of them.
+        factor: factor on the learning rate at each drop.
 
     Example:
         >>> [steps(epoch, 0.0, 200) for epoch in (0, 4, 5, 160)]
@@ -119,9 +119,9 @@ def cosine(epoch: int, progress: float, epochs: int, *, warmup: float = 0.0) -> 
     """Return the factor of a linear warm-up, then half a cosine to zero, both by the step.
 
     Args:
-        epoch: from 0.
+        epoch: number of the epoch, from 0.
         progress: share of the epoch that is done.
-        epochs: of the stage.
+        epochs: number of epochs of the stage.
         warmup: its length as a share of the stage.
 
     Example:

@@ -10,7 +10,7 @@ import torch
 from longtail.errors import InputError
 from longtail.recipes import text
 from longtail.recipes.optimizers import constant
-from longtail.recipes.part import Part, address, part, parts_in, revive
+from longtail.recipes.part import address, part, parts_in, revive
 
 NUMERICS = 3
 """Raised whenever a change can move a number: states and records of another version are never taken up again."""
@@ -31,7 +31,7 @@ class Stage:
         batch_size: images in a step, unless the sampler has a ``batch_size`` of its own, as class-aware batches have.
         objective: a loss on logits or features, or an objective; what is minimised.
         sampler: which images an epoch sees.
-        optimizer: with its learning rate.
+        optimizer: optimiser with its learning rate.
         schedule: factor on the learning rate.
         augmentation: operations applied to every batch, in order.
         trains: the part whose parameters move; the other part is frozen, and a frozen backbone is in eval mode.
@@ -114,17 +114,25 @@ def check_parts(recipe: Recipe) -> None:
 
 
 def state_address(
-    recipe: Recipe, stage: int, *, fingerprint: str, seed: int, compute: dict[str, Any], adjustment: Part | None = None
+    recipe: Recipe, stage: int, *, data: tuple[Any, ...], seed: int, compute: dict[str, Any], after: Any = None
 ) -> str:
     """Return the content address of the state after ``stage`` (from 0): equal exactly when the states must be equal.
 
     Names of stages and recipes do not enter; the model, the stages so far with the sources of foreign parts, the data,
     the seed, what computes, and the version of the numerics do.
+
+    Args:
+        recipe: recipe that the stage is part of.
+        stage: number of the stage, from 0.
+        data: the identity of the data set (``longtail.data.Data.identity``).
+        seed: random seed that decides every draw.
+        compute: what decides the numbers of the machine.
+        after: what is done after the stage, where the address is that of a finished run.
     """
     stages = [dataclasses.replace(held, name="") for held in recipe.stages[: stage + 1]]
     last = stage == len(recipe.stages) - 1
     selection = recipe.selection if last else "last epoch"
-    return address([NUMERICS, recipe.model, stages, selection, fingerprint, seed, compute, adjustment])
+    return address([NUMERICS, recipe.model, stages, selection, data, seed, compute, after])
 
 
 def stored_recipe(config: Any) -> Recipe:

@@ -358,7 +358,7 @@ def written(made: Part, *, every: bool = False) -> str:
 
     Args:
         made: the part.
-        every: with every option, also those at their default.
+        every: show every option, also those at their default.
 
     Example:
         >>> from longtail import losses

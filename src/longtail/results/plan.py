@@ -27,17 +27,17 @@ class Plan:
     """What a plan's file says.
 
     Args:
-        name: of the file, without its ending.
+        name: name of the file, without its ending.
         sha256: of the contents in canonical form; comments and the order of the keys do not enter.
         question: in one sentence.
         data: name of the data set.
         arms: recipes as typed, the baseline first, the most valuable first.
         controls: arm to the arm that is its own control.
         seeds: random seeds, one run of each arm each.
-        options: of ``longtail compare``, such as imbalance, epochs and model.
+        options: options of ``longtail compare``, such as imbalance, epochs and model.
         primary: the rate that decides.
         smallest: the smallest difference of interest, in [0, 1].
-        tolerance: by which a published number may be missed, in [0, 1].
+        tolerance: distance by which a published number may be missed, in [0, 1].
     """
 
     name: str
@@ -129,9 +129,9 @@ def departures(record: Record, plan: Plan, arm: str, config: dict[str, Any], num
     """Return in what a record is not the run that a plan announced; empty if it is.
 
     Args:
-        record: of a finished run.
-        plan: that may have announced it.
-        arm: of the plan.
+        record: record of a finished run.
+        plan: plan that may have announced the run.
+        arm: arm of the plan that the run may belong to.
         config: the plain form of the arm's recipe, as this version resolves it.
         numerics: the version of the numerics of this version.
 

@@ -23,11 +23,11 @@ class Need:
     """What one contrast needs.
 
     Args:
-        method: that is compared.
-        baseline: with which.
+        method: method that is compared.
+        baseline: method that it is compared with.
         smallest: seeds to the smallest difference of accuracy that they show, in [0, 1].
         seeds: that show the difference asked for on these test images; None where no number does.
-        images: of a test set like this one that show it, with many seeds.
+        images: test images like these that show the difference, with many seeds.
     """
 
     method: str
@@ -45,7 +45,7 @@ def needed(rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, 
     Args:
         rows: runs by method; at least three seeds each.
         against: the baseline; the first row if None.
-        difference: of accuracy, in (0, 1].
+        difference: difference in accuracy, in (0, 1].
 
     Raises:
         InputError: fewer than two methods, an unknown baseline, or fewer than three seeds.

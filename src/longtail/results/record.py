@@ -175,7 +175,7 @@ def write(
 
     Args:
         record: ``predictions`` may be empty.
-        folder: made if it is not there.
+        folder: folder of the run, made if it is not there.
         index: identity of each test image in its original file or list.
         target: true class of each.
         prediction: predicted class of each.

@@ -92,7 +92,7 @@ class Seeds:
     """Spread over seeds, pooled over the arms of a table.
 
     Args:
-        variance: of one run's rate, for each of the M rates.
+        variance: variance of one run's rate, for each of the M rates.
         freedom: degrees of freedom of ``variance``.
         alike: p-value of Bartlett's test that the arms spread alike, for each rate.
         pooled: whether the pooled variance serves, for each rate; otherwise each contrast uses its own runs.
@@ -209,7 +209,7 @@ def difference(
 
     Args:
         correct: which of the N test items each run of the method got right.
-        baseline: the same for the method it is compared with.
+        baseline: right answers of the method it is compared with, likewise.
         target: true class of each item.
         weights: M rates as weights of the K classes' recalls, as in ``estimate``.
         paired: the runs at the same position have the same seed.
@@ -311,7 +311,7 @@ def smallest_difference(
 
     Args:
         correct: which of the N test items each run of the method got right; at least three runs.
-        baseline: the same for the method it is compared with.
+        baseline: right answers of the method it is compared with, likewise.
         target: true class of each item.
         weights: M rates as weights of the K classes' recalls.
         paired: the runs at the same position have the same seed.

@@ -38,7 +38,7 @@ def true_label_log_probability(logits: Float[Tensor, "N K"], target: Int[Tensor,
     A softmax rounds p to 1 from a margin of 17 nats on in float32, of 37 in float64; beyond it no two items differ.
 
     Args:
-        logits: from the model in eval mode on clean images.
+        logits: logits of the model in eval mode on clean images.
         target: the true labels.
 
     Returns:

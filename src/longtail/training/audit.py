@@ -39,7 +39,7 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
     """Check a finished run and return it with its report, computed again.
 
     Args:
-        folder: of the run.
+        folder: folder of a finished run.
         data: loads the data set of a record; without one, the labels that are stored are believed.
 
     Raises:
@@ -62,7 +62,7 @@ def rescore(folder: pathlib.Path | str, data: Data | None = None) -> Report:
     Use it before you show a number that somebody sent you, or that you made a month ago.
 
     Args:
-        folder: of the run.
+        folder: folder of a finished run.
         data: the data set that it should have been made with; without one, the labels that are stored are believed.
 
     Raises:

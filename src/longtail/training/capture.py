@@ -46,7 +46,7 @@ class Recorded:
 
     Args:
         step: to be recorded.
-        generators: that the step draws from.
+        generators: random generators that the step draws from.
         record: see ``recorder``.
     """
 

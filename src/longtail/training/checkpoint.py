@@ -33,7 +33,7 @@ def load(path: pathlib.Path, *, expected: str | None = None) -> tuple[dict[str, 
     """Read what ``save`` wrote, and check it against its digest.
 
     Args:
-        path: of the file.
+        path: checkpoint file.
         expected: the digest that a record names; the file's own if None.
 
     Raises:

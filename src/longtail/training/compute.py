@@ -81,7 +81,7 @@ def threads_for(multiply_adds: int) -> Iterator[None]:
     Sharing a small step costs more than it saves, and many times more when another process has one of the cores.
 
     Args:
-        multiply_adds: of a forward pass over one batch.
+        multiply_adds: multiply-adds of a forward pass over one batch.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if multiply_adds < WORTH_SHARING else before)

@@ -61,8 +61,8 @@ class Job:
 
     Args:
         recipe: what to train.
-        data: on the device.
-        seed: of every random draw.
+        data: data set, its images on the device.
+        seed: random seed that decides every draw.
         store: where states are kept.
         compute: device, precision and compilation.
         watch_test: evaluate the test split after every epoch; it never selects anything.

@@ -50,15 +50,15 @@ def compare(
 
     Args:
         recipes: names as on the command line, recipes, or losses and methods of your own.
-        data: for all of them.
+        data: data set that every recipe is trained on.
         seeds: how many, or which.
         out: folder of all runs.
         against: the row that the others are compared with; the first if None.
-        compute: for all of them; chosen for this machine if None.
-        watch_test: as in ``train``.
-        notify: as in ``train``.
+        compute: device, precision and compilation; chosen for this machine if None.
+        watch_test: evaluate the test split after every epoch; it never selects anything.
+        notify: called about once a second and after every epoch.
         jobs: how many runs train at once; a program that uses it needs the usual ``if __name__ == "__main__":``.
-        options: of ``longtail.recipe``, such as ``epochs`` and ``model``.
+        options: options of ``longtail.recipe``, such as ``epochs`` and ``model``.
 
     Returns:
         The comparison; ``longtail.results.table`` prints it.
@@ -79,14 +79,17 @@ def compare(
     folders = train_many(
         asked, data, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
     )
-    return compare_folders(folders, against=against)
+    return compare_rows(rows_of(folders), against=against)
 
 
-def compare_folders(folders: dict[str, list[pathlib.Path]], *, against: str | None = None) -> results.Comparison:
+def rows_of(folders: Mapping[str, Sequence[pathlib.Path]]) -> dict[str, list[results.Loaded]]:
+    """Return the finished runs in some folders, by the name of their row."""
+    return {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
+
+
+def compare_rows(rows: Mapping[str, Sequence[results.Loaded]], *, against: str | None = None) -> results.Comparison:
     """Return the comparison of finished runs, by the name of their row; each method beside its own control."""
-    records = {name: [results.read(folder) for folder in paths] for name, paths in folders.items()}
-    controls = controls_among(list(records))
-    return results.compare_records(records, against=against, controls=controls, numerics=NUMERICS)
+    return results.compare_records(rows, against=against, controls=controls_among(list(rows)), numerics=NUMERICS)
 
 
 def loaded_rows(folders: Sequence[pathlib.Path]) -> dict[str, list[results.Loaded]]:
@@ -148,13 +151,13 @@ def train_many(
     several jobs it is the recipes, so that two runs at once seldom want the same beginning.
 
     Args:
-        recipes: of different names, and different runs.
-        data: for all of them.
+        recipes: recipes of different names, each another run.
+        data: data set that every recipe is trained on.
         seeds: random seeds, one run each.
         out: folder of all runs.
-        compute: for all of them.
-        watch_test: as in ``train``.
-        notify: as in ``train``; with several jobs called here, as news arrives.
+        compute: device, precision and compilation, the same for all runs.
+        watch_test: evaluate the test split after every epoch; it never selects anything.
+        notify: called about once a second and after every epoch, in this process.
         jobs: how many runs train at once, each in a process with its share of the threads. On a CPU two runs of one
             thread are faster than one after the other on two (docs/speed.md).
         plans: what the records of a recipe say of the plan that announced them, by its name.

@@ -49,11 +49,11 @@ def run_plan(
     """Train what a plan announces and is not there, seed by seed, the first arms first; stop it and start it at will.
 
     Args:
-        plan: from ``longtail.results.plan.read_plan``.
-        data: that it names.
+        plan: plan to carry out, from ``longtail.results.plan.read_plan``.
+        data: data set that the plan names.
         out: folder of all runs.
-        compute: of all runs.
-        notify: as in ``train``.
+        compute: device, precision and compilation, the same for all runs.
+        notify: called about once a second and after every epoch.
         jobs: how many runs train at once.
 
     Returns:
@@ -87,11 +87,11 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
     """Return which runs of a plan are there, which are missing, and which runs beside them no plan announced.
 
     Args:
-        plan: from ``read_plan``.
-        path: of its file.
-        data: that it names.
+        plan: plan to look up, from ``read_plan``.
+        path: file of the plan, whose commits are looked up.
+        data: data set that the plan names.
         out: folder of all runs.
-        compute: of all runs.
+        compute: device, precision and compilation, the same for all runs.
     """
     done: dict[tuple[str, int], pathlib.Path] = {}
     missing: list[tuple[str, int]] = []

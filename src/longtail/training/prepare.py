@@ -82,11 +82,11 @@ class Prepared:
 
     Args:
         stage: what was prepared.
-        position: of the stage in its recipe, from 0.
+        position: number of the stage in its recipe, from 0.
         objective: what is minimised.
         sampler: which images an epoch sees.
-        optimizer: over whatever moves.
-        factor: of the schedule, from epoch, share of the epoch done, and epochs.
+        optimizer: optimiser of the parameters that move.
+        factor: learning-rate factor of the schedule, from epoch, share of the epoch done, and epochs.
         step: one step of training.
         generators: the stage's random streams by purpose.
         context: what parts may ask of the training set before an epoch.
@@ -126,12 +126,12 @@ def prepare(
     """Build the parts of a stage for a network, whose head is drawn anew if the stage says so.
 
     Args:
-        recipe: that the stage is part of.
-        position: of the stage, from 0.
-        network: on the device, in the state in which the stage before left it.
-        data: on the device.
-        seed: of the run.
-        compute: of the run.
+        recipe: recipe that the stage is part of.
+        position: number of the stage, from 0.
+        network: network on the device, as the stage before left it.
+        data: data set, its images on the device.
+        seed: random seed of the run.
+        compute: device, precision and compilation.
     """
     stage, device = recipe.stages[position], torch.device(compute.device)
     streams = {name: seeds.generator(seed, "stage", position, name, device=compute.device) for name in STREAMS}

@@ -165,7 +165,7 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
     key = state_address(
         recipe,
         len(first.stages) - 1,
-        fingerprint=data.fingerprint,
+        data=data.identity,
         seed=loaded.record.seed,
         compute={name: numerics[name] for name in ("device", "precision", "compiled", "package") if name in numerics},
     )

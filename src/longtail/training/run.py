@@ -15,6 +15,7 @@ from torch import Tensor
 
 from longtail import metrics
 from longtail.data import Data
+from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
 from longtail.files import TEMPORARY, sweep, write_atomically
@@ -73,6 +74,11 @@ def train(
     compute = compute or computing.choose()
     if recipe.selection == "best on validation" and data.validation is None:
         raise InputError("selection 'best on validation' needs a validation split: load the data with validation=0.1")
+    if fingerprint(data.train, data.validation, data.test, data.rule) != data.fingerprint:
+        raise InputError(
+            f"the fingerprint of {data.name} is not that of its images, labels and index: after a change, give the "
+            "data's renewed()"
+        )
     marker = marker_of(recipe, data, seed, compute, watch_test)
     finished = finished_record(out, marker)
     if finished is not None:
@@ -93,6 +99,13 @@ def marker_of(
         "address": run_address(recipe, data, seed, compute),
         "seed": seed,
         "fingerprint": data.fingerprint,
+        "data": {
+            "mean": list(data.mean),
+            "std": list(data.std),
+            "many": data.many,
+            "few": data.few,
+            "classes": list(data.class_names),
+        },
         "compute": computing.identity(compute),
         "numerics": NUMERICS,
         "watch_test": watch_test,
@@ -101,14 +114,14 @@ def marker_of(
 
 
 def run_address(recipe: Recipe, data: Data, seed: int, compute: computing.Compute) -> str:
-    """Return the content address of a finished run: of its last state and of what is done to the logits."""
+    """Return the content address of a finished run: of its last state, and of how its logits become a report."""
     return state_address(
         recipe,
         len(recipe.stages) - 1,
-        fingerprint=data.fingerprint,
+        data=data.identity,
         seed=seed,
         compute=computing.identity(compute),
-        adjustment=recipe.adjustment,
+        after=[recipe.adjustment, data.many, data.few, data.class_names],
     )
 
 
@@ -199,7 +212,7 @@ def _train(
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = describe(data)
     data = on_device(data, compute.device)
-    store = Store(folder, recipe, data.fingerprint, seed, computing.identity(compute))
+    store = Store(folder, recipe, data.identity, seed, computing.identity(compute))
     job = Job(recipe, data, seed, store, compute, watch_test, notify)
     state = State(untrained(recipe, data, seed=seed, compute=compute))
     shape = data.train.images.shape
@@ -287,11 +300,21 @@ def describe(data: Data) -> dict[str, Any]:
         "many": data.many,
         "few": data.few,
         "notes": list(data.notes),
-        "hygiene": summary(data).line(),
+        "hygiene": _hygiene(data),
         "shape": list(data.train.images.shape[1:]),
         "mean": list(data.mean),
         "std": list(data.std),
     }
+
+
+_HYGIENE: dict[str, str] = {}
+"""What ``summary`` found, by fingerprint: many runs train on one data set."""
+
+
+def _hygiene(data: Data) -> str:
+    if data.fingerprint not in _HYGIENE:
+        _HYGIENE[data.fingerprint] = summary(data).line()
+    return _HYGIENE[data.fingerprint]
 
 
 def _legacy(history: list[dict[str, Any]]) -> dict[str, Any]:

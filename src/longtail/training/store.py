@@ -25,7 +25,7 @@ class State:
     """A network part-way through a recipe, with what the next stage may take over.
 
     Args:
-        network: on the device.
+        network: network on the device.
         optimizer: state of the last stage's optimiser; None before any training.
         history: a row for each epoch so far.
         notes: what parts of the recipe said of the run.
@@ -42,22 +42,22 @@ class Store:
     """The folder of states that runs share, as one run sees it.
 
     Args:
-        folder: of all states.
-        recipe: of the run.
-        fingerprint: of its data.
-        seed: of the run.
+        folder: folder that holds the states of all runs.
+        recipe: recipe that is trained.
+        data: the identity of its data set.
+        seed: random seed of the run.
         compute: what the arithmetic depends on (``longtail.training.compute.identity``).
     """
 
     folder: pathlib.Path
     recipe: Recipe
-    fingerprint: str
+    data: tuple[Any, ...]
     seed: int
     compute: dict[str, Any]
 
     def address(self, stage: int) -> str:
         """Return what the state after a stage (from 0) is known by."""
-        return state_address(self.recipe, stage, fingerprint=self.fingerprint, seed=self.seed, compute=self.compute)
+        return state_address(self.recipe, stage, data=self.data, seed=self.seed, compute=self.compute)
 
     def at(self, stage: int) -> pathlib.Path:
         """Return the folder of a stage."""

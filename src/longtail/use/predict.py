@@ -27,7 +27,7 @@ def predict(
     """Return the probability of each class for each image, by the network of a finished run.
 
     Args:
-        folder: of the run.
+        folder: folder of a finished run.
         images: (N, C, H, W) uint8, of the shape that it was trained on, values 0 to 255.
         model: the run's own network, where that is in a file of somebody's own and so must be named.
 

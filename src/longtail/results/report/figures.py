@@ -124,10 +124,10 @@ def curves_figure(name: str, title: str, label: str, curves: Mapping[str, Sequen
 
     Args:
         name: unique on the page.
-        title: of the figure.
-        label: of the vertical axis.
+        title: title of the figure.
+        label: label of the vertical axis.
         curves: for each method, one or more curves; ``STYLES`` tells their quantities apart.
-        order: of the methods, which decides the colours.
+        order: names of the methods in their order, which decides the colours.
     """
     from matplotlib.ticker import MaxNLocator
 

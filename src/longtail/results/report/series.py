@@ -36,7 +36,7 @@ class Curve:
     Args:
         name: which quantity, where a figure holds several.
         epochs: counted from 1 through all stages.
-        mean: over seeds.
+        mean: mean over seeds.
         low: smallest of the seeds.
         high: largest of the seeds.
     """
