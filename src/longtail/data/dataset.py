@@ -150,6 +150,9 @@ class Data:
 
         Use it after ``dataclasses.replace``: training refuses images under another set's fingerprint.
 
+        Returns:
+            The data set, otherwise as it is.
+
         Example:
             >>> from longtail.data import load
             >>> data = load("digits-lt")
