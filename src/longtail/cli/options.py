@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no lines but the result and warnings")]
-Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")]
+Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files or pictures")]
 ImageSize = Annotated[
-    int | None, typer.Option(help="Side in pixels to which a folder's images are resized, and those of a timm network")
+    int | None, typer.Option(help="Side in pixels to which pictures in files are brought, and those of a timm network")
 ]
+Lists = Annotated[pathlib.Path | None, typer.Option("--lists", help="Folder with a published set's official lists")]
+LabelsFrom = Annotated[int, typer.Option(min=0, max=1, help="Number of the first class in list:PATH")]
 DataName = Annotated[
     str, typer.Option("--data", help="digits-lt, cifar100-lt, folder:PATH, file.py:function, ... (longtail data list)")
 ]
@@ -69,6 +71,17 @@ class Drawing:
     drop_duplicates: Annotated[
         pathlib.Path | None, typer.Option(help="Leave out copies of images; which ones is kept in this list")
     ] = None
+    lists_folder: Lists = None
+    labels_from: LabelsFrom = 0
+    class_sizes: Annotated[
+        pathlib.Path | None, typer.Option(help="Training images to keep of each class, a number a line; no profile")
+    ] = None
+    no_flip: Annotated[bool, typer.Option("--no-flip", help="Mirrored images do not show the same: never mirror")] = (
+        False
+    )
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out training pictures that cannot be read, and name them")
+    ] = False
 
     def load(self, name: str, *, quiet: bool = False) -> Data:
         """Load a data set by its name, or by a function of somebody's own; a progress bar while pictures are read."""

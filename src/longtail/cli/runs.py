@@ -16,7 +16,10 @@ from longtail.cli.progress import announce, counting, print_json, training
 from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from longtail.data import Data
+    from longtail.recipes import Recipe
     from longtail.results import Loaded
 
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
@@ -41,6 +44,17 @@ def _described(data: Data) -> str:
 
     found = [f"{data.name}: {len(data.train)} images, {data.num_classes} classes", summary(data).line(), *data.notes]
     return "; ".join(line for line in found if line)
+
+
+def _augmented(recipes: Sequence[Recipe], data: Data) -> str:
+    """What is done to the images of each recipe's stages, and by what."""
+    from longtail.recipes.text import written
+
+    stages = [stage for recipe in recipes for stage in recipe.stages]
+    told = dict.fromkeys(" + ".join(map(written, stage.augmentation)) or "none" for stage in stages)
+    by = ", one by one by torchvision in worker processes" if data.train.streamed else ", whole batches in memory"
+    forbidden = "" if data.flips else "; mirrored images do not show the same here, so none is mirrored"
+    return f"augmentation: {' | '.join(told)}{by}{forbidden}"
 
 
 @grouped
@@ -78,7 +92,7 @@ def compare(
     asked = setting.recipes(recipes, loaded, image_size=drawing.image_size)
     if against is not None and against not in [recipe.name for recipe in asked]:
         raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
-    announce(f"{_described(loaded)}; {machine.described(chosen)}", silent)
+    announce(f"{_described(loaded)}; {machine.described(chosen)}\n{_augmented(asked, loaded)}", silent)
     with (
         training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=silent) as bar,
         logging(log, out / data_label(loaded), bar) as (notify, complete),
@@ -183,7 +197,7 @@ def train(
         chosen = Compute(numerics["device"], numerics["precision"], numerics["compiled"])
         asked = continued(begun, loaded, asked, shared)
     folder = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
-    announce(f"{_described(loaded)}; {machine.described(chosen)}", silent)
+    announce(f"{_described(loaded)}; {machine.described(chosen)}\n{_augmented([asked], loaded)}", silent)
     with training(asked.epochs, quiet=silent) as bar, logging(log, folder, bar) as (notify, complete):
         record = run(
             asked, loaded, seed=number, out=folder, store=shared, compute=chosen, watch_test=watch_test, notify=notify
@@ -275,12 +289,21 @@ def evaluate(
 
 def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int | None) -> Data:
     """Load the data set as a record says it was drawn, from where the user has it."""
-    from longtail.data import names
+    from longtail.data import load, names
+    from longtail.data.profiles import GIVEN
+    from longtail.data.streams import IN_MEMORY_SIDE
 
     identity = record.data
     if options.own_data(data, names()):  # what it draws is said where it is named: file.py:load@imbalance=20
         return Drawing(root=root, image_size=image_size).load(data)
     drawn = identity["split_seed"] is not None
+    if image_size is None and identity["shape"][-1] > IN_MEMORY_SIDE:  # only a size that was asked for is as large
+        image_size = identity["shape"][-1]
+    if identity.get("profile") == GIVEN:
+        if identity["validation_share"]:
+            raise InputError(f"{data}: its class sizes before validation was held out are not in the record")
+        sizes, seed = identity["counts"], identity["split_seed"]
+        return load(data, root=root, image_size=image_size, split_seed=seed, class_sizes=sizes)
     drawing = Drawing(
         imbalance=identity["imbalance"] if drawn else None,
         root=root,

@@ -168,8 +168,10 @@ def _real(
     if tuple(split.images.shape[1:]) != run.shape:
         shown = " x ".join(map(str, split.images.shape[1:]))
         raise InputError(f"{asked} has images of {shown}, the run takes {' x '.join(map(str, run.sides))}")
-    images = split.images
-    return images if isinstance(images, torch.Tensor) else torch.stack([images.read(i) for i in range(len(split))])
+    held_images = split.images
+    if isinstance(held_images, torch.Tensor):
+        return held_images
+    return torch.stack([held_images.read(i) for i in range(len(split))])
 
 
 COMMANDS = (predict, export)

@@ -43,6 +43,7 @@ class Source:
         validation: the set's own validation images; None: carved from train if some are asked for.
         rule: name of the rule by which ``test`` was held out of one pool, if keeping copies of an image on one side
             changed it; else empty.
+        flips: whether mirrored images show the same; a mirrored digit does not.
 
     Example:
         >>> images, target = torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.arange(2).repeat(20)
@@ -71,6 +72,7 @@ class Source:
     notes: tuple[str, ...] = ()
     validation: Split | None = None
     rule: str = ""
+    flips: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,9 @@ class Data:
         notes: what was done to the images that a reader of the numbers should know.
         rule: name of the rule by which a held-out split kept copies of an image on one side; empty where that changed
             nothing.
+        flips: whether mirrored images show the same; if not, no recipe mirrors them.
+        interpolation: by which pictures that are read while training are scaled for evaluation, as Pillow calls it.
+        crop: share of the shorter side of such a picture that evaluation sees, around the centre, in (0, 1].
 
     Example:
         >>> from longtail.data import load
@@ -122,6 +127,9 @@ class Data:
     std: tuple[float, ...]
     notes: tuple[str, ...] = ()
     rule: str = ""
+    flips: bool = True
+    interpolation: str = "bicubic"
+    crop: float = 1.0
 
     @property
     def num_classes(self) -> int:
@@ -129,9 +137,15 @@ class Data:
         return len(self.class_names)
 
     @property
+    def image_size(self) -> int:
+        """Height of the images in pixels; the width, too, where they are squares."""
+        return int(self.train.images.shape[-2])
+
+    @property
     def identity(self) -> tuple[Any, ...]:
-        """Fingerprint, mean and standard deviation: what decides the numbers that enter a network."""
-        return self.fingerprint, self.mean, self.std
+        """Fingerprint, normalisation and, of pictures in files, scaling: what decides the numbers a network gets."""
+        scaling = (self.interpolation, self.crop) if self.train.streamed else ()
+        return (self.fingerprint, self.mean, self.std, *scaling)
 
     def renewed(self) -> Data:
         """Return the data with the counts and the fingerprint of the images that it holds.
@@ -156,7 +170,13 @@ class Data:
 
 
 def draw(
-    source: Source, *, imbalance: float | int | None, profile: str, split_seed: int, validation: float | int
+    source: Source,
+    *,
+    imbalance: float | int | None,
+    profile: str,
+    split_seed: int,
+    validation: float | int,
+    class_sizes: Int[Tensor, " K"] | None = None,
 ) -> Data:
     """Draw the long-tailed subset and the validation split, and say what came out.
 
@@ -169,6 +189,7 @@ def draw(
         split_seed: seed of the subset, and of its validation split.
         validation: share of each training class to hold out, in [0, 1). Each class gives the nearest whole number, at
             least one image, but keeps at least one: a class with a single image has none in the validation split.
+        class_sizes: (K,) training images to keep of each class, instead of a profile.
 
     Returns:
         The data set to train on: the drawn images, those held out, the source's test images, and their fingerprint.
@@ -189,7 +210,8 @@ def draw(
         raise InputError(f"validation {validation:g}: the share of the training images to hold out, from 0 to below 1")
     if validation > 0 and source.validation is not None:
         raise InputError(f"{source.name} has validation images of its own; leave --validation out")
-    shape, num_classes = profiles.by_name(profile), len(source.class_names)
+    num_classes = len(source.class_names)
+    shape = profiles.by_name(profile)
     asked = source.imbalance if imbalance is None else imbalance
     train, available, notes = source.train, class_counts(source.train.target, num_classes), source.notes
     empty = [source.class_names[c] for c in torch.nonzero(available < 1).flatten().tolist()]
@@ -197,7 +219,16 @@ def draw(
         others = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
         named = ", ".join(repr(name) for name in empty[:NAMED])
         raise InputError(f"{source.name}: class {named}{others} has no training images")
-    if asked is None:
+    if class_sizes is not None:
+        if imbalance is not None or profile != "exponential":
+            raise InputError("class sizes stand for the whole profile; leave imbalance and profile out")
+        if source.drawn:
+            raise InputError(f"{source.name} holds a drawn subset already; class sizes need the whole set")
+        if len(class_sizes) != len(available):
+            raise InputError(f"{len(class_sizes):,} class sizes; {source.name} has {len(available):,} classes")
+        train = train.at(long_tailed_index(train.target, class_sizes, seed=split_seed, class_names=source.class_names))
+        asked, profile = imbalance_of(class_sizes), profiles.GIVEN
+    elif asked is None:
         if split_seed != 0 or profile != "exponential":
             raise InputError(f"{source.name} keeps its own images; give an imbalance to draw a subset from it")
     elif not source.drawn:
@@ -214,7 +245,7 @@ def draw(
         train, held, rule = hold_out(train, validation, num_classes, seed=(split_seed, 1))
     counts, rule = class_counts(train.target, num_classes), source.rule or rule
     mean, std = (
-        channel_statistics(train.images) if source.mean is None or source.std is None else (source.mean, source.std)
+        channel_statistics(train.pixels) if source.mean is None or source.std is None else (source.mean, source.std)
     )
     return Data(
         name=source.name,
@@ -234,6 +265,7 @@ def draw(
         std=std,
         notes=notes,
         rule=rule,
+        flips=source.flips,
     )
 
 

@@ -281,7 +281,7 @@ def digest(path: pathlib.Path) -> str:
 
 
 def _source(path: pathlib.Path, splits: dict[str, Split], names: tuple[str, ...], notes: tuple[str, ...]) -> Source:
-    rows = splits["train"].images.double()
+    rows = splits["train"].pixels.double()
     if len(names) < 2:
         raise InputError(f"{shown(path)} has one class only: at least two are needed")
     std = rows.std(dim=0, correction=0)

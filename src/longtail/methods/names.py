@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from longtail.augment import HorizontalFlip, Views, simclr
 from longtail.data import Data
 from longtail.errors import InputError, unknown
 from longtail.methods import ce
@@ -177,6 +178,8 @@ def recipe(
     for setting_text in changes:
         trials = tuple(change(trial, setting_text) for trial in found.trials)
         found = dataclasses.replace(change(found, setting_text), trials=trials)
+    if data is not None and not data.flips:
+        found = without_flips(found)
     check_parts(found)
     return found
 
@@ -190,6 +193,38 @@ def _check_size(image_size: int | None, model: Part, data: Data | None) -> None:
             f"{data.name} has images of {own} pixels, and {text.short(model)} takes them as they are: --image-size is "
             "for folder:PATH and for networks of timm"
         )
+
+
+def without_flips(found: Recipe) -> Recipe:
+    """Return a recipe that never mirrors an image, for data whose mirrored images do not show the same.
+
+    Args:
+        found: whatever was named.
+
+    Example:
+        >>> from longtail.data import load
+        >>> plain = recipe("ce", None, augmentation="plain")
+        >>> [made.name for made in without_flips(plain).stages[0].augmentation]
+        ['longtail.augment:RandomCrop']
+    """
+    stages = [dataclasses.replace(stage, augmentation=_unflipped(stage.augmentation)) for stage in found.stages]
+    trials = tuple(without_flips(trial) for trial in found.trials)
+    return dataclasses.replace(found, stages=tuple(stages), trials=trials)
+
+
+def _unflipped(operations: Sequence[Part]) -> tuple[Part, ...]:
+    kept = []
+    for made in operations:
+        if made.function is simclr:  # its operations are not options
+            views = made.build()
+            rest = [part(type(one), **dataclasses.asdict(one)) for one in views.operations]
+            made = part(Views, operations=tuple(rest), count=views.count)
+        if made.function is Views:
+            inner = _unflipped([one if isinstance(one, Part) else part(one) for one in made["operations"]])
+            made = made.with_arguments(operations=inner)
+        if made.function is not HorizontalFlip:
+            kept.append(made)
+    return tuple(kept)
 
 
 def controls_among(names: Sequence[str]) -> dict[str, str]:

@@ -430,12 +430,12 @@ def protocol_for(
 
 def _small(data: Data | None) -> bool:
     """Whether these are pictures of 8 pixels, as scikit-learn's digits are."""
-    return data is not None and data.train.images.ndim == 4 and data.train.images.shape[-1] == 8
+    return data is not None and len(data.train.images.shape) == 4 and data.train.images.shape[-1] == 8
 
 
 def _usual(data: Data | None) -> str:
     """The protocol of a data set for which none is named."""
-    if data is not None and data.train.images.ndim == 2:
+    if data is not None and len(data.train.images.shape) == 2:
         return "features"
     return "digits" if _small(data) else "plain-200"
 

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from longtail.data import Data, Source, Split, features
 from longtail.data.fingerprint import fingerprint
+from longtail.data.streams import Pictures
 from longtail.errors import InputError
 from longtail.files import write_atomically
 from longtail.models import Backbone, Inputs, Network
@@ -29,6 +30,7 @@ from longtail.recipes.part import options_of
 from longtail.shapes import Float, UInt8
 from longtail.training import compute as computing
 from longtail.training import seeds
+from longtail.training.loader import loaded
 from longtail.training.passes import as_input, eval_mode
 from longtail.training.prepare import network_of
 from longtail.training.store import locked
@@ -75,7 +77,7 @@ def embedded(
     path = pathlib.Path(out)
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: the features are written to a .safetensors file")
-    if data.train.images.ndim != 4:
+    if len(data.train.images.shape) != 4:
         raise InputError(f"{data.name} holds features already: give the pictures")
     channels, own = (int(side) for side in data.train.images.shape[1:3])
     if image_size and "size" in options_of(model.function):
@@ -122,7 +124,7 @@ def written(
     with locked(path.with_name(f".{path.name}.lock")):
         if not _finished(path, facts):
             with eval_mode(backbone.to(memory_format=torch.channels_last)):
-                _write(path, _splits(data), backbone, inputs, facts, notify)
+                _write(path, data, _splits(data), backbone, inputs, facts, notify)
     return path
 
 
@@ -143,7 +145,7 @@ def _statistics(data: Data | Source) -> tuple[tuple[float, ...], tuple[float, ..
         return data.mean, data.std
     from longtail.data import channel_statistics
 
-    return channel_statistics(data.train.images)
+    return channel_statistics(data.train.pixels)
 
 
 def prepared(images: UInt8[Tensor, "N C H W"], inputs: Inputs) -> Float[Tensor, "N C S S"]:
@@ -247,8 +249,24 @@ def _finished(path: pathlib.Path, facts: features.Facts) -> bool:
     return True
 
 
+def _pictures(data: Data | Source, splits: dict[str, Split], done: int) -> Iterator[tuple[str, int, Tensor]]:
+    """The pictures from number ``done`` on, batch by batch: the name of their split, their first position, pixels."""
+    before = 0
+    for name, split in splits.items():
+        starts = range(max(0, done - before), len(split), BATCH)
+        parts = [torch.arange(start, min(start + BATCH, len(split))) for start in starts]
+        before += len(split)
+        if isinstance(split.images, Pictures):
+            read = (batch.images.to(split.target.device) for batch in loaded(split.images, parts, data))
+        else:
+            held = split.images
+            read = (held[part[0] : part[-1] + 1] for part in parts)
+        yield from ((name, int(part[0]), pictures) for part, pictures in zip(parts, read, strict=True))
+
+
 def _write(
     path: pathlib.Path,
+    data: Data | Source,
     splits: dict[str, Split],
     backbone: Backbone,
     inputs: Inputs,
@@ -263,17 +281,15 @@ def _write(
     done = _done(progress, facts.key, unfinished) if rows is not None else 0
     if rows is None or done == 0:
         rows = _begun(unfinished, head, splits, width)
-    places = [(name, start) for name, split in splits.items() for start in range(0, len(split), BATCH)]
-    at, kept = 0, done
+    at = kept = done
     with torch.inference_mode(), _threads(backbone, inputs):
-        forward = frozen(backbone, prepared(splits["train"].images[:BATCH], inputs))
-        for name, start in places:
+        forward: Callable[[Tensor], Tensor] | None = None
+        for name, start, pictures in _pictures(data, splits, done):
             split = splits[name]
-            end = min(start + BATCH, len(split))
-            first, at = at, at + end - start
-            if at <= done:
-                continue
-            found = forward(prepared(split.images[start:end], inputs)).float().cpu()
+            at += len(pictures)
+            first, images = at - len(pictures), prepared(pictures, inputs)
+            forward = forward or frozen(backbone, images)
+            found = forward(images).float().cpu()
             if not bool(torch.isfinite(found).all()):
                 raise InputError(f"{path}: the features of {split.name(start)} or one after it are not finite")
             rows[first:at] = found.numpy()

@@ -41,7 +41,11 @@ def shortened(
         A network on features, and the data with features in place of pictures. Network and data as they are where a
         stage changes what lies below the features, augments or mixes pictures, or reads levels below the features.
     """
-    if data.train.images.ndim != 4 or recipe.epochs < FEWEST_EPOCHS or not all(map(_on_features, _objectives(recipe))):
+    if (
+        len(data.train.images.shape) != 4
+        or recipe.epochs < FEWEST_EPOCHS
+        or not all(map(_on_features, _objectives(recipe)))
+    ):
         return network, data
     if any(stage.augmentation for stage in recipe.stages):
         return network, data

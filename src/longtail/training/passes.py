@@ -12,10 +12,13 @@ from torch.nn import functional
 
 from longtail.augment import compose, normalize, standardise
 from longtail.data import Data, Split
+from longtail.data.streams import Pictures
 from longtail.models import Inputs, Network, Output
 from longtail.recipes.contract import Chunk
+from longtail.training.loader import PIXELS, Loaded, loaded, seeds_of
 
 CHUNK = 1000
+"""Images of a chunk; fewer where they are read from files (``loader.PIXELS``)."""
 CHUNK_PIXELS = CHUNK * 32 * 32
 """Pixels of a chunk, where a network takes pictures larger than 32 pixels: a chunk of fewer images then."""
 
@@ -76,6 +79,9 @@ def images_of(
 
     Augmentation works on the pictures as they are; then they are brought to the size of the network's ``inputs``.
     """
+    if isinstance(split.images, Pictures):
+        (batch,) = read_in_chunks(split, [index], data, operations=operations, generator=generator)
+        return as_input(batch.images.to(split.target.device), inputs, data.mean, data.std)
     images = split.images[index]
     features = images.ndim == 2
     if features:
@@ -84,6 +90,23 @@ def images_of(
         assert generator is not None  # whoever augments says from which stream
         images = compose(operations, images, generator=generator)
     return images if features else as_input(images, inputs, data.mean, data.std)
+
+
+def read_in_chunks(
+    split: Split,
+    parts: Sequence[Tensor],
+    data: Data,
+    *,
+    operations: Sequence[Any] = (),
+    generator: torch.Generator | None = None,
+) -> Iterator[Loaded]:
+    """Batches of a split whose images are files, augmented if asked; a picture that cannot be read ends it."""
+    assert isinstance(split.images, Pictures)
+    seeds = None
+    if operations:
+        assert generator is not None  # whoever augments says from which stream
+        seeds = seeds_of(sum(len(part) for part in parts), generator=generator)
+    return loaded(split.images, parts, data, operations=operations, seeds=seeds)
 
 
 def chunks(
@@ -100,8 +123,17 @@ def chunks(
 
     The network is in eval mode only while a chunk is computed, so whoever iterates may train in between.
     """
-    for chosen in torch.split(index, chunk_size(network)):
-        images = images_of(split, chosen, data, operations=operations, generator=generator, inputs=network.inputs)
+    size, streamed = chunk_size(network), isinstance(split.images, Pictures)
+    if streamed:
+        size = min(size, max(1, PIXELS // (split.images.shape[2] * split.images.shape[3])))
+    parts = torch.split(index, size)
+    read = read_in_chunks(split, parts, data, operations=operations, generator=generator) if streamed else None
+    for chosen in parts:
+        if read is None:
+            images = images_of(split, chosen, data, operations=operations, generator=generator, inputs=network.inputs)
+        else:
+            pictures = next(read).images.to(split.target.device, non_blocking=True)
+            images = as_input(pictures, network.inputs, data.mean, data.std)
         with eval_mode(network):
             pyramid = network.pyramid(images) if levels else (network.backbone(images),)
             logits = network.head(pyramid[-1])

@@ -266,7 +266,8 @@ def advance(prepared: Prepared) -> Step | capture.Recorded:
     step = prepared.step
     record = capture.recorder(step.compute.device)
     waits = getattr(prepared.objective, "eager", False) or step.scaler is not None or step.sharpness > 0
-    if record is None or waits or not step.on_device:
+    read = step.data.train.streamed  # the batch then comes from outside, so there is nothing to replay
+    if record is None or waits or read or not step.on_device:
         return step
     return capture.Recorded(step, (prepared.generators["augment"], prepared.generators["pairs"]), record)
 

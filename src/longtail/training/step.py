@@ -21,7 +21,7 @@ from longtail.errors import InputError
 from longtail.models import Network
 from longtail.recipes.contract import Batch, Forward, Objective
 from longtail.training.compute import Compute
-from longtail.training.passes import images_of
+from longtail.training.passes import as_input, images_of
 
 
 @dataclasses.dataclass
@@ -80,13 +80,22 @@ class Step:
                 group["lr"] = base * factor
         return self.base[0] * factor
 
-    def batch(self, index: Tensor) -> Batch:
-        """The images at ``index`` (N,) of the training split, augmented and normalised."""
+    def batch(self, index: Tensor, read: Tensor | None = None) -> Batch:
+        """The images at ``index`` (N,) of the training split, augmented and normalised.
+
+        Args:
+            index: positions in the training split.
+            read: those images, uint8, where workers have read and augmented them already.
+        """
         train = self.data.train
         inputs = self.network.inputs
-        images = images_of(
-            train, index, self.data, operations=self.augmentation, generator=self.generator, inputs=inputs
-        )
+        if read is None:
+            images = images_of(
+                train, index, self.data, operations=self.augmentation, generator=self.generator, inputs=inputs
+            )
+        else:
+            pictures = read.to(train.target.device, non_blocking=True)
+            images = as_input(pictures, inputs, self.data.mean, self.data.std)
         return Batch(images, train.target[index], index)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -166,10 +175,10 @@ class Step:
         if self.average is not None:
             self.average.move()
 
-    def __call__(self, index: Tensor) -> None:
-        """All of it."""
+    def __call__(self, index: Tensor, read: Tensor | None = None) -> None:
+        """All of it; the arguments are those of ``batch``."""
         with torch.compiler.set_stance("default" if len(index) == self.size else "force_eager"):
-            batch = self.batch(index)
+            batch = self.batch(index, read)
             if self.accumulate > 1:
                 self.in_pieces(batch)
             else:
@@ -254,9 +263,13 @@ class Sums:
         self.first_bad = torch.zeros((), dtype=torch.int64, device=device)
         self.looked = False
 
+    def totals(self) -> dict[str, Tensor]:
+        """The sums by name, as they are: who changes one changes the sum."""
+        return {"loss": self.loss, "correct": self.correct, "steps": self.steps, "first_bad": self.first_bad}
+
     def reset(self) -> None:
         """Begin an epoch."""
-        for total in (self.loss, self.correct, self.steps, self.first_bad):
+        for total in self.totals().values():
             total.zero_()
 
     def add(self, loss: Tensor, target: Tensor, logits: Tensor | None) -> None:
