@@ -45,8 +45,8 @@ class Split:
         return isinstance(self.images, Pictures)
 
     @property
-    def pixels(self) -> UInt8[Tensor, "N C H W"]:
-        """The images (N, C, H, W) in memory.
+    def pixels(self) -> UInt8[Tensor, "N C H W"] | Float[Tensor, "N D"]:
+        """The images (N, C, H, W), or features (N, D), in memory.
 
         Raises:
             InputError: they are files, too many or too large to be decoded at once.
