@@ -52,7 +52,7 @@ class Classifier(nn.Module):
         self.register_buffer("offset", torch.tensor([m / s for m, s in zip(mean, std, strict=True)])[:, None, None])
         self.register_buffer("shift", shift)
 
-    def forward(self, images: UInt8[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
+    def forward(self, images: UInt8[Tensor, "N C H W"] | Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         """Return the logits (N, K) of images (N, C, H, W), levels from 0 to 255, or of features (N, D)."""
         if images.ndim == 2:
             features = self.network.backbone(standardise(images, self.mean, self.std))
