@@ -31,8 +31,8 @@ ALLOWED = {
     "recipes": {"augment", "losses", "models", "samplers"},
     "methods": {"augment", "data", "losses", "models", "rebalance", "recipes", "samplers"},
     "training": {"augment", "data", "metrics", "models", "recipes", "results"},
-    "analysis": {"samplers", "counts", "data", "metrics", "models", "recipes", "results", "training"},
-    "use": {"augment", "recipes", "results", "training"},
+    "analysis": {"samplers", "counts", "data", "metrics", "models", "rebalance", "recipes", "results", "training"},
+    "use": {"augment", "counts", "data", "models", "recipes", "results", "training"},
     "board": {"counts", "metrics", "results"},
 }
 # Single modules that may do more: `compare` and plans take methods by name.

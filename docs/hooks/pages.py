@@ -32,6 +32,7 @@ MODULES = {
     "longtail.recipes": "the language of recipes",
     "longtail.results": "records, intervals, comparisons",
     "longtail.results.statistics": "intervals and tests",
+    "longtail.use": "predict, export, model cards",
     "longtail.testing": "public checks of your own parts",
 }
 LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")

@@ -37,7 +37,10 @@ _WHERE = {
 }
 
 
-_PARTS = ("augment", "counts", "data", "dpp", "losses", "metrics", "models", "rebalance", "recipes", "results", "samplers")
+_PARTS = (
+    *("augment", "counts", "data", "dpp", "losses", "metrics"),
+    *("models", "rebalance", "recipes", "results", "samplers"),
+)
 """Modules that are imported when they are named first, so that ``longtail.losses.focal`` needs no line of its own."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Callable
 
@@ -44,6 +45,25 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def same_file(source: pathlib.Path, path: pathlib.Path) -> None:
+    """Give a file a second name, atomically, so that its bytes lie on the disk once; a copy where that cannot be.
+
+    Both must be files that are replaced and never written into.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+
+    def linked(temporary: pathlib.Path) -> None:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # another disk, or a file system without links
+            shutil.copyfile(source, temporary)
+
+    write_atomically(path, linked)
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

@@ -60,6 +60,24 @@ def test_a_page_is_drawn(browser: str, site: pathlib.Path, tmp_path: pathlib.Pat
     assert 0.2 < (seen[252, 251, 248] + seen.get((255, 255, 255), 0)) / (width * 1400) < 0.97
 
 
+@pytest.mark.parametrize(("path", "theme"), list(zip(PAGES, ("light", "dark", "light", "dark"), strict=True)))
+def test_axe_finds_no_violation(
+    browser: str, site: pathlib.Path, tmp_path: pathlib.Path, path: str, theme: str
+) -> None:
+    axe = pytest.importorskip("axe_core_python", reason="pip install axe-core-python to check accessibility")
+    (site / "axe.min.js").write_bytes((pathlib.Path(axe.__file__).parent / "axe.min.js").read_bytes())
+    probe = f"""<script src="{"../" * path.count("/")}axe.min.js"></script><script>addEventListener("load", () => {{
+      document.documentElement.dataset.theme = "{theme}";
+      const told = (found) => {{ document.title = "axe " + JSON.stringify(found.violations.map((each) => each.id)); }};
+      axe.run().then(told);
+    }});</script></body>"""
+    page = site / path
+    probed = page.with_name(f"axe-{theme}-{page.name}")
+    probed.write_text(page.read_text().replace("</body>", probe))
+    text = chromium(browser, tmp_path, "--virtual-time-budget=20000", "--dump-dom", f"file://{probed}")
+    assert re.search(r"<title>(axe [^<]*)</title>", text)[1] == "axe []"  # type: ignore[index]
+
+
 def test_the_static_search_finds(browser: str, site: pathlib.Path, tmp_path: pathlib.Path) -> None:
     text = chromium(browser, tmp_path, "--dump-dom", f"file://{site}/search.html?q=robustness+loss")
     assert re.search(r"\d+ found for", text)

@@ -331,6 +331,18 @@ def test_hostile_text_in_every_field_stays_text(tmp_path: pathlib.Path) -> None:
              "selection": evil, "extra_data": evil, "note": evil, "tasks": [evil, f"{evil} {i}"], "date": "2024-01-01"}
         )  # fmt: skip
     add_claims(root, "evil", claims)
+    for i, evil in enumerate(EVIL):
+        said = {"on": "papers/dro-lt", "text": evil, "by": evil[:100], "date": "2026-01-01"}
+        (root / "notes").mkdir(exist_ok=True)
+        (root / "notes" / f"{i}.json").write_text(json.dumps(said))
+        compared = {"id": evil, "better": "ce", "than": "dro-lt", "dataset": "cifar-100-lt-if-100", "metric": evil,
+                    "gap": "2", "quote": f"{evil} 5 or 3", "source": evil, "locator": evil, "protocol": evil,
+                    "note": evil, "paper": evil, "added": "2026-01-01"}  # fmt: skip
+        (root / "claims" / f"relation-{i}.json").write_text(json.dumps({"relation": [compared]}))
+    named = json.dumps('<script>alert(1)</script>" onload="alert(1)')
+    (root / "board.toml").write_text(
+        f'name = {named}\nbuilder = {named}\nurl = "https://example.org/b/"\nissues = "https://example.org/new?a=1"\n'
+    )
     evil = "".join(EVIL)
     folders = runs(
         tmp_path / "runs", (0.8,), recipe=evil[:90], revision={}, hardware={evil: evil, "items": [1]},
@@ -341,6 +353,8 @@ def test_hostile_text_in_every_field_stays_text(tmp_path: pathlib.Path) -> None:
     )  # fmt: skip
     submit(folders, root=root, submitter=evil[:100])
     with build_index(root) as index:
+        assert len(index.notes("papers/dro-lt")) == len(EVIL)
+        assert len(index.relations(method="ce")) == len(set(EVIL))
         for path in paths(index):
             found = render(index, path)
             assert found is not None, path
@@ -352,7 +366,7 @@ def test_hostile_text_in_every_field_stays_text(tmp_path: pathlib.Path) -> None:
                 assert len(read.assets) <= 6, path
                 for link in read.links:
                     assert ":" not in link or link.startswith(("https://", "http://")), path
-            if path.endswith((".atom", ".svg")):
+            if path.endswith((".atom", ".svg", ".xml")):
                 for element in ElementTree.fromstring(text).iter():
                     assert "script" not in str(element.tag).lower()
                     assert not [name for name in element.attrib if name.lower().startswith("on")]

@@ -84,6 +84,50 @@ def test_the_interface_gives_all_pages_not_only_the_first(client: TestClient) ->
     assert client.get("/api/v1/openapi.json").json()["info"]["title"] == "longtail board"
 
 
+def test_every_answer_is_typed_and_listed_on_the_page_for_people(client: TestClient) -> None:
+    from longtail.board.pages.interface import ENDPOINTS
+
+    api = client.get("/api/v1/openapi.json").json()
+    listed = {path: set(filter(None, takes.split(", "))) for path, _, takes in ENDPOINTS}
+    assert set(listed) - {"/api/v1/openapi.json"} == set(api["paths"])
+    page = client.get("/api.html").text
+    for path, asked in api["paths"].items():
+        operation = asked["get"]
+        assert {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"} == listed[path]
+        assert path in page
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        free = ("/api/v1/submissions/{name}", "/api/v1/statement.schema.json")
+        assert ("$ref" in schema) == (path not in free), path
+        assert operation["responses"]["404"]["content"]["application/json"]["schema"]["$ref"].endswith("Failure")
+
+
+def test_each_question_answers_with_what_it_says(client: TestClient) -> None:
+    names = {
+        "boards": "cifar-100-lt-if-100",
+        "papers": "bns-ipdpp",
+        "methods": "dro-lt",
+        "submissions": client.get("/api/v1/submissions").json()["items"][0]["id"],
+    }
+    for kind in ("boards", "papers", "methods", "datasets", "tasks", "relations", "submissions"):
+        found = client.get(f"/api/v1/{kind}?limit=3").json()
+        assert 0 < len(found["items"]) <= 3
+        rest = client.get(found["next"]).json() if found["next"] else {"items": []}
+        assert found["items"][0] not in rest["items"]
+    for kind, name in names.items():
+        assert client.get(f"/api/v1/{kind}/{name}").status_code == 200
+        assert client.get(f"/api/v1/{kind}/nobody").json() == {"error": f"no such {kind[:-1]}"}
+    paper = client.get("/api/v1/papers/bns-ipdpp").json()
+    assert len(paper["facets"]) == 7
+    assert {each["verdict"] for each in paper["relations"]} == {"not measured"}
+    assert client.get("/api/v1/methods/dro-lt").json()["results"]
+    assert client.get("/api/v1/papers?q=samuel+robustness").json()["total"] == 1
+    assert client.get("/api/v1/papers?explained=true").json()["total"] >= 12
+    assert client.get("/api/v1/changes?limit=2").json()["items"]
+    dates = [each["date"] for each in client.get("/api/v1/papers?sort=date&order=up").json()["items"]]
+    known = [each for each in dates if each]
+    assert known == sorted(known)
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -360,6 +404,43 @@ def test_no_visitor_builds_the_index(
             assert client.get("/index.html").status_code == 200
     assert len(builders) >= 2
     assert set(builders) == {"longtail-board-index"}
+
+
+def test_a_restarted_server_answers_at_once_and_builds_anew(
+    root: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept.sqlite"
+    with TestClient(server.create_app(root, kept=kept)) as client:
+        assert client.get("/").status_code == 200
+    assert kept.is_file()
+    begin, go = threading.Event(), threading.Event()
+    build = server.build_index
+
+    def slow(*given: Any) -> Any:
+        begin.set()
+        assert go.wait(60)
+        return build(*given)
+
+    monkeypatch.setattr(server, "build_index", slow)
+    with TestClient(server.create_app(root, kept=kept, wait=0.2)) as client:
+        assert begin.wait(60)
+        assert client.get("/papers/dro-lt.html").status_code == 200
+        go.set()
+    # The very first start has nothing to show, says so, and blocks nobody.
+    begin.clear()
+    go.clear()
+    with TestClient(server.create_app(root, wait=0.2)) as client:
+        assert begin.wait(60)
+        answer = client.get("/index.html")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        assert "One moment" in answer.text
+        assert client.get("/api/v1/boards").json()["error"]
+        go.set()
+    # A file that is no index is not served.
+    kept.write_bytes(b"no database")
+    monkeypatch.undo()
+    with TestClient(server.create_app(root, kept=kept)) as client:
+        assert client.get("/").status_code == 200
 
 
 def test_what_the_server_built_is_removed_when_it_stops(

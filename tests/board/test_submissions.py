@@ -625,3 +625,36 @@ def test_too_many_classes_are_refused_before_they_cost_memory(tmp_path: pathlib.
     (folder / "record.json").write_text(json.dumps(body))
     with pytest.raises(InputError, match="60000 classes; at most 2,000 are taken"):
         submit([folder], root=root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": 1, "schema": 1}', "twice"),
+        ('{"a": {"b": 1, "b": 2}}', "twice"),
+        ("[" * 100_000, "JSON"),
+        ('{"a": NaN}', "no number"),
+        ('{"a": ' + "9" * 5000 + "}", "JSON"),
+        ('{"a": "\\ud800"', "JSON"),
+    ],
+)
+def test_json_of_a_stranger_that_means_two_things_is_refused(text: str, message: str) -> None:
+    from longtail.board.submissions import parse_json
+
+    with pytest.raises(InputError, match=message):
+        parse_json(text.encode(), "upload")
+    assert parse_json(b'{"a": {"b": 1}, "b": 2}', "upload") == {"a": {"b": 1}, "b": 2}
+
+
+def test_an_older_record_is_marked_wherever_it_is_shown(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    submit(runs(tmp_path / "runs", (0.8,)), root=root)
+    with build_index(root, numerics=9) as index:
+        (entry,) = [each for each in index.entries("digits-lt-if-100") if each.kind == "scored"]
+        (mark,) = [each for each in entry.marks if each.startswith("numerics")]
+        assert mark.endswith("(now 9)")
+        page = render(index, "boards/digits-lt-if-100.html")
+    assert page is not None
+    assert mark in page[1]
+    with build_index(root, numerics=None) as index:
+        current = next(each for each in index.entries("digits-lt-if-100") if each.kind == "scored")
+    assert not any("now 9" in each for each in current.marks)

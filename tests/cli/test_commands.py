@@ -45,6 +45,7 @@ def test_help_answers_at_once() -> None:
     "command",
     [
         *("compare", "train", "rescore", "report", "recipe", "recipes", "probe", "features", "bench"),
+        *("predict", "export", "mistakes"),
         *("data list", "data describe", "data verify", "data fingerprint"),
         *("board build", "board serve", "board submit", "board verify", "board import", "board export"),
     ],

@@ -175,14 +175,12 @@ def test_data_that_do_not_fit_are_refused_before_a_picture_is_opened(tmp_path, m
         Image.fromarray(np.random.default_rng(list(name.encode())).integers(256, size=(8, 8), dtype=np.uint8)).save(
             tmp_path / "zoo" / f"{name}.png"
         )
-    # 4 pictures of 1000 x 1000, three colours, and the copy that is split off: 24 MB.
-    monkeypatch.setattr(memory, "free", lambda: 23_999_999)
-    with pytest.raises(
-        InputError, match=r"4 pictures of up to 1,000 x 1,000 pixels: 24.0 MB of memory are needed, 24.0 MB"
-    ):
-        load(f"folder:{tmp_path / 'zoo'}", image_size=1000)
-    monkeypatch.setattr(memory, "free", lambda: 24_000_000)
-    assert load(f"folder:{tmp_path / 'zoo'}", image_size=1000).train.images.shape == (2, 1, 1000, 1000)
+    # 4 pictures of 100 x 100, three colours, and the copy that is split off: 240 kB.
+    monkeypatch.setattr(memory, "free", lambda: 239_999)
+    with pytest.raises(InputError, match=r"4 pictures of up to 100 x 100 pixels: 0.2 MB of memory are needed, 0.2 MB"):
+        load(f"folder:{tmp_path / 'zoo'}", image_size=100)
+    monkeypatch.setattr(memory, "free", lambda: 240_000)
+    assert load(f"folder:{tmp_path / 'zoo'}", image_size=100).train.images.shape == (2, 1, 100, 100)
     # By the headers they are 8 x 8, so that far less than 64 x 64 each is enough.
     monkeypatch.setattr(memory, "free", lambda: 4 * 8 * 8 * 3 * 2)
     assert len(load(f"folder:{tmp_path / 'zoo'}").train) == 2

@@ -29,12 +29,12 @@ def test_features_and_logits(name, channels, image_size):
     output = network(torch.zeros(2, channels, image_size, image_size))
     assert output.features.shape == (2, network.backbone.width)
     assert output.logits.shape == (2, 5)
-    assert [stage.shape for stage in network.pyramid(torch.zeros(2, channels, image_size, image_size))] == [
-        output.features.shape
-    ]
+    pyramid = network.pyramid(torch.zeros(2, channels, image_size, image_size))
+    torch.testing.assert_close(pyramid[-1], output.features)
     found = identity(network, channels=channels, image_size=image_size)
     assert found["name"] == name
-    assert found["widths"] == [network.backbone.width]
+    assert found["widths"] == [level.shape[1] for level in pyramid]
+    assert len(found["widths"]) == 4
     assert found["multiply_adds"] > 0
 
 
@@ -63,9 +63,10 @@ def test_unknown_name_suggests_the_nearest(near):
 
 
 def test_unknown_tag_is_one_clear_line():
-    with pytest.raises(InputError, match=r"timm cannot build test_vit\.no_such_tag with pretrained weights") as error:
-        build("test_vit.no_such_tag", pretrained=True)
-    assert "\n" not in str(error.value)
+    with pytest.raises(
+        InputError, match=r"timm has no weights 'test_vit\.no_such_tag' \(it has: test_vit\.r160_in1k\)"
+    ):
+        build("test_vit.no_such_tag", weights="timm")
 
 
 def test_missing_weights_are_one_clear_line(monkeypatch, tmp_path):
@@ -73,8 +74,8 @@ def test_missing_weights_are_one_clear_line(monkeypatch, tmp_path):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match="timm cannot build test_vit with pretrained weights") as error:
-        build("test_vit", pretrained=True, image_size=160)
+    with pytest.raises(InputError, match=r"timm cannot get the weights of test_vit .* give @weights=FILE") as error:
+        build("test_vit", weights="timm", image_size=160)
     assert "\n" not in str(error.value)
 
 
@@ -95,6 +96,6 @@ def test_pretrained_weights_are_another_model_in_a_record(monkeypatch):
         return create(name, **settings)
 
     monkeypatch.setattr(timm, "create_model", without_download)
-    assert build("test_vit", image_size=160, pretrained=True).name == "test_vit (pretrained)"
+    assert build("test_vit", image_size=160, weights="timm").name == "test_vit (pretrained)"
     assert build("test_vit", image_size=160).name == "test_vit"
     assert asked == [True, False]

@@ -49,7 +49,7 @@ def test_unknown_names_suggest_the_nearest(typed, meant):
 
 
 def test_a_name_like_nothing_gets_no_suggestion():
-    with pytest.raises(InputError, match=r"unknown model 'qqqqqqqq' \(known: small, resnet8"):
+    with pytest.raises(InputError, match=r"unknown model 'qqqqqqqq' \(known: small, linear"):
         read("qqqqqqqq", "model")
 
 
@@ -60,7 +60,7 @@ def test_without_timm_the_own_names_still_work(monkeypatch):
         read("vit_base_patch16_224", "model")
 
 
-@pytest.mark.parametrize("name", [*names(), "test_vit@pretrained=true,head=cosine"])
+@pytest.mark.parametrize("name", [*names(), "test_vit@weights=timm,head=cosine"])
 def test_models_compare_hash_and_come_back_from_json_and_from_text(name):
     pytest.importorskip("timm")
     made = read(name, "model")

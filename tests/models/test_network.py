@@ -178,7 +178,8 @@ def test_a_backbone_of_ones_own():
 @pytest.mark.parametrize("spec", SPECS, ids=written)
 @pytest.mark.parametrize("wrong", ["num_classes", "channels", "image_size"])
 def test_impossible_shapes_are_refused(spec, wrong):
-    with pytest.raises(InputError, match=f"{wrong} of at least 1, not 0"):
+    said = "is for images" if wrong == "image_size" else f"{wrong} of at least 1, not 0"
+    with pytest.raises(InputError, match=said):
         build(spec, **{wrong: 0})
 
 

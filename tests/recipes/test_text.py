@@ -86,7 +86,7 @@ def test_a_text_that_means_nothing_is_one_line(text: str, words: str) -> None:
         (part(Robust, layers=(0.5, 1.0), radius="shared"), "objective"),
         (part(Contrastive, loss=part(losses.supervised_contrastive, temperature=0.3)), "objective"),
         (part(Contrastive, loss=part(losses.negative_sampling, temperature=0.5), hidden=3), "objective"),
-        (part(timm_model, timm_name="vit_tiny_patch16_224.tag", pretrained=True), "model"),
+        (part(timm_model, timm_name="vit_tiny_patch16_224.tag", weights="timm", size=64), "model"),
     ],
     ids=lambda held: written(held) if isinstance(held, Part) else "",
 )

@@ -5,7 +5,6 @@ import html
 import pathlib
 import re
 from collections import Counter
-from html.parser import HTMLParser
 
 import pytest
 
@@ -14,35 +13,8 @@ from longtail.results.record import Loaded
 from longtail.results.report import configurations, report_html
 from longtail.results.report.series import MOST, curves, frequency_bins
 from longtail.results.tables import interval
+from oracles.page import Page
 from oracles.runs import made_up_run
-
-VOID = {"meta", "br", "link", "img", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Elements of a page, whether they are closed in order, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 def made_up(folder: pathlib.Path, names: dict[str, float], seeds: int = 2, **more: object) -> dict[str, list[Loaded]]:

@@ -108,10 +108,12 @@ def by_epoch(found: list[Any], record: Any) -> list[list[Any]]:
 
 
 def state_after(folder: pathlib.Path, stages: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The stored state of a run after so many stages, known by the length of its history."""
+    """Tensors and facts of the network and of the optimiser after so many stages, known by the history's length."""
     files = list((folder / "stages").rglob("state.safetensors"))
     found = {len({row["stage"] for row in checkpoint.load(file)[1]["history"]}): file for file in files}
-    return checkpoint.load(found[stages])
+    tensors, facts = checkpoint.load(found[stages])
+    moments, kept = checkpoint.load(found[stages].with_name("optimizer.safetensors"))
+    return {**tensors, **moments}, {**facts, **kept}
 
 
 # ------------------------------------------------------------------------------------------------------ the images
@@ -301,7 +303,7 @@ def test_a_finished_stage_leaves_its_state_and_nothing_else(
     recipe = dataclasses.replace(named("ce", digits, epochs=3), selection="best on validation")
     train(recipe, digits, seed=0, out=tmp_path, compute=CPU)
     files = [path for path in (tmp_path / "stages").rglob("*") if path.is_file() and path.name != ".lock"]
-    assert [path.name for path in files] == ["state.safetensors"]
+    assert sorted(path.name for path in files) == ["optimizer.safetensors", "state.safetensors"]
 
 
 # ------------------------------------------------------------------------------------------------------- going on

@@ -287,6 +287,25 @@ def test_going_on_from_a_run_equals_one_run(
     assert other.report != whole.record.report
 
 
+def test_a_stage_that_keeps_the_optimiser_finds_it_beside_the_run(
+    digits: Data, runs: Callable[[str], Loaded], tmp_path: pathlib.Path
+) -> None:
+    """The run's model file holds none."""
+    begun, again = runs("ce"), short(digits, "ce")
+    second = dataclasses.replace(again.stages[0], name="second", keeps_optimizer=True)
+    last = dataclasses.replace(again, name="second", stages=(second,))
+    recipe = restore.continued(begun, digits, last, tmp_path / "on" / "stages")
+    train(recipe, digits, seed=3, out=tmp_path / "on", compute=CPU)
+    once = dataclasses.replace(recipe, name="at once")
+    train(once, digits, seed=3, out=tmp_path / "once", compute=CPU)
+    assert numbers(results.read(tmp_path / "on")) == numbers(results.read(tmp_path / "once"))
+    # From the model alone it is refused, and not begun with a fresh optimiser.
+    alone = edited(begun, tmp_path / "deep" / "er" / "alone")
+    recipe = restore.continued(alone, digits, last, tmp_path / "stages")
+    with pytest.raises(InputError, match="keeps the optimiser of a stage before it, and there is none"):
+        train(recipe, digits, seed=3, out=tmp_path / "refused", store=tmp_path / "stages", compute=CPU)
+
+
 def test_going_on_leaves_the_first_run_as_it_was(
     digits: Data, runs: Callable[[str], Loaded], tmp_path: pathlib.Path
 ) -> None:

@@ -30,7 +30,7 @@ from longtail.training import capture, seeds
 from longtail.training.compute import Compute
 from longtail.training.passes import outputs
 from longtail.training.run import train
-from longtail.training.step import Step, Sums
+from longtail.training.step import Average, Step, Sums
 from oracles import tape
 
 CPU = Compute("cpu", "float32", compiled=False)
@@ -121,6 +121,9 @@ def step_of(data: Data, stage: Any, *, device: str = "cpu") -> tuple[Step, tuple
         generators["augment"],
         size,
         frozen_backbone=frozen,
+        accumulate=stage.accumulate,
+        clip=stage.clip,
+        average=Average(network, stage.ema) if stage.ema else None,
     )
     batches = [held for held in torch.split(sampler.draw(), size) if len(held) == size]
     return step, (generators["augment"], generators["pairs"]), batches
@@ -133,6 +136,8 @@ def tensors_of(step: Step) -> dict[str, Tensor]:
         found |= {f"objective.{name}": tensor for name, tensor in step.objective.state_dict().items()}
     for number, state in enumerate(step.optimizer.state.values()):
         found |= {f"optimizer.{number}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+    if step.average is not None:
+        found |= {f"average.{name}": tensor for name, tensor in step.average.tensors.items()}
     sums = step.sums
     return found | {"loss": sums.loss, "correct": sums.correct, "steps": sums.steps, "bad": sums.first_bad}
 
@@ -157,6 +162,29 @@ def taken(data: Data, stage: Any, recording: bool, steps: int = 7) -> dict[str, 
 @pytest.mark.parametrize("stage", stages(load("digits-lt", imbalance=20)))
 def test_replays_of_a_recorded_step_are_steps(stage: Any, digits: Data) -> None:
     assert different(taken(digits, stage, recording=False), taken(digits, stage, recording=True)) == []
+
+
+@pytest.mark.parametrize("fields", [{"clip": 0.1}, {"ema": 0.9}, {"accumulate": 3}, {"clip": 0.1, "accumulate": 2}])
+def test_what_protocols_add_to_a_step_can_be_recorded(fields: dict[str, Any], digits: Data) -> None:
+    stage = plain_stage(digits, **fields)
+    plain = taken(digits, stage, recording=False)
+    assert different(plain, taken(digits, stage, recording=True)) == []
+    if "ema" not in fields:
+        assert different(plain, taken(digits, plain_stage(digits), recording=False))
+
+
+def test_an_average_that_counts_in_python_would_be_seen(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counting(self: Average) -> None:
+        self.updates = self.updates + 1  # replaced, not changed in place: a graph keeps the first
+        keep = float(min(self.decay, 0.1 * getattr(self, "seen", 1)))
+        self.seen = getattr(self, "seen", 1) + 1
+        for name, tensor in self._moving():
+            if self.tensors[name].is_floating_point():
+                self.tensors[name].lerp_(tensor, 1 - keep)
+
+    monkeypatch.setattr(Average, "move", counting)
+    stage = plain_stage(digits, ema=0.9)
+    assert different(taken(digits, stage, recording=False), taken(digits, stage, recording=True))
 
 
 class Counted:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from longtail.data import Data
-from longtail.models import identity
+from longtail.models import identity, sides_of
 from longtail.recipes import Recipe
 from longtail.training import capture
 from longtail.training import compute as computing
@@ -90,11 +90,11 @@ def bench(
         notify: called with the turns done and their number.
     """
     data = on_device(data, compute.device)
-    shape = data.train.images.shape
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
     speeds = []
     for position in range(len(recipe.stages)):
         network = untrained(recipe, data, seed=seed, compute=compute)
-        each = int(identity(network, channels=shape[1], image_size=shape[2])["multiply_adds"])
+        each = int(identity(network, channels=channels, image_size=size)["multiply_adds"])
         largest = max(stage.batch_size for stage in recipe.stages)
         with computing.threads_for(each * largest), capture.apart(compute.device):
             threads = torch.get_num_threads()
@@ -125,9 +125,9 @@ def _stage(
     step.sums.reset()
     stream = full_batches(prepared)
     batch = step.batch(next(stream))
-    views = batch.images.shape[0] if batch.images.ndim == 5 else 1
+    views = batch.images.shape[0] if batch.images.ndim in (3, 5) else 1
     fixed = batch.images.flatten(0, 1) if views > 1 else batch.images
-    fixed = fixed.contiguous(memory_format=torch.channels_last)
+    fixed = fixed.contiguous(memory_format=torch.channels_last) if fixed.ndim == 4 else fixed
 
     def ceiling(index: Tensor) -> None:
         del index

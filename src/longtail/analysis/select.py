@@ -11,16 +11,20 @@ from torch import Tensor
 
 from longtail.data import Data
 from longtail.data.selection import write_selection
+from longtail.data.streams import Pictures
 from longtail.errors import InputError
 from longtail.recipes.text import read as read_part
 from longtail.results import read
 from longtail.samplers import select
 from longtail.samplers.informative import true_label_log_probability
 from longtail.training import seeds
+from longtail.training.loader import loaded
 from longtail.training.restore import features_of
 
 SIDE = 8
 """Pixels to which images are brought where no network gives features: enough for shape, little enough to spread."""
+READ = 64
+"""Pictures that are held at once where they are read from their files."""
 
 
 def write(
@@ -82,9 +86,17 @@ def _drawn(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("root", "download") and value is not None}
 
 
+def _small(images: Tensor) -> Tensor:
+    scaled = images.float() / 255
+    return torch.nn.functional.adaptive_avg_pool2d(scaled, SIDE) if images.shape[-1] > SIDE else scaled
+
+
 def _pixels(data: Data) -> Tensor:
-    images = data.train.images.float() / 255
-    if images.shape[-1] > SIDE:
-        images = torch.nn.functional.adaptive_avg_pool2d(images, SIDE)
-    flat = images.flatten(1)
+    held = data.train.images
+    if isinstance(held, Pictures):
+        parts = torch.split(torch.arange(len(held)), READ)
+        small = torch.cat([_small(batch.images) for batch in loaded(held, parts, data)])
+    else:
+        small = _small(held)
+    flat = small.flatten(1)
     return flat - flat.mean(dim=0)

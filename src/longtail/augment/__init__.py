@@ -10,14 +10,17 @@ from longtail.augment.compose import Operation, apply, compose, noise_for
 from longtail.augment.erase import Cutout
 from longtail.augment.geometry import HorizontalFlip, RandomCrop, RandomResizedCrop, Rotation
 from longtail.augment.mixing import Mixed, cutmix, cutmix_with, mixup, mixup_with
-from longtail.augment.normalize import normalize
+from longtail.augment.normalize import normalize, standardise
 from longtail.augment.policy import AutoAugment, RandAugment
+from longtail.augment.vectors import FeatureDropout, FeatureNoise
 from longtail.augment.views import Views, simclr
 
 __all__ = [
     "AutoAugment",
     "ColorJitter",
     "Cutout",
+    "FeatureDropout",
+    "FeatureNoise",
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
@@ -37,4 +40,5 @@ __all__ = [
     "noise_for",
     "normalize",
     "simclr",
+    "standardise",
 ]

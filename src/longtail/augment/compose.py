@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longtail.augment.noise import uniform
 from longtail.errors import InputError
-from longtail.shapes import Float, Shaped, UInt8
+from longtail.shapes import Float, Shaped
 
 
 @runtime_checkable
@@ -29,18 +29,18 @@ class Operation(Protocol):
 
 def compose(
     operations: Sequence[Operation], images: Shaped[Tensor, " ..."], *, generator: torch.Generator
-) -> UInt8[Tensor, " ..."]:
+) -> Shaped[Tensor, " ..."]:
     """Apply all operations to the images of a batch, in order.
 
     Nothing waits for the device, no shape depends on a value, and every image has its own random parameters.
 
     Args:
         operations: any number of operations.
-        images: (N, C, H, W) uint8, 1 or 3 channels, values 0 to 255.
+        images: (N, C, H, W) uint8, 1 or 3 channels, values 0 to 255; or features (N, D).
         generator: random generator on the device of ``images``.
 
     Returns:
-        uint8 images of the shape that the last operation gives.
+        uint8 images, or features, of the shape that the last operation gives.
 
     Raises:
         InputError: images of another type or number of axes, or a generator on another device.
@@ -51,6 +51,14 @@ def compose(
         >>> compose((RandomCrop(padding=4), HorizontalFlip()), images, generator=torch.Generator()).shape
         torch.Size([8, 3, 32, 32])
     """
+    if images.ndim == 2 and images.is_floating_point():
+        for operation in operations:
+            if not getattr(operation, "features", False):
+                raise InputError(
+                    f"{type(operation).__name__} is for images, and these are features: --augmentation none, "
+                    "feature-noise or feature-dropout"
+                )
+        return apply(operations, images, noise_for(operations, images, generator=generator))
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise InputError(
             f"augmentation takes uint8 images (N, C, H, W), not {images.dtype} of shape {tuple(images.shape)}"
@@ -59,7 +67,7 @@ def compose(
 
 
 def noise_for(
-    operations: Sequence[Operation], images: UInt8[Tensor, "N C H W"], *, generator: torch.Generator
+    operations: Sequence[Operation], images: Shaped[Tensor, " N *one"], *, generator: torch.Generator
 ) -> Float[Tensor, "R N"]:
     """Draw all the random numbers that the operations need for these images, at once.
 
@@ -79,13 +87,13 @@ def noise_for(
         >>> noise_for((RandomCrop(), HorizontalFlip()), images, generator=torch.Generator()).shape
         torch.Size([3, 8])
     """
-    shape = (sum(operation.draws for operation in operations), len(images))
+    shape = (sum(draws_of(operation, images) for operation in operations), len(images))
     return uniform(shape, generator=generator, device=images.device)
 
 
 def apply(
-    operations: Sequence[Operation], images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "R N"]
-) -> UInt8[Tensor, " ..."]:
+    operations: Sequence[Operation], images: Shaped[Tensor, " N *one"], noise: Float[Tensor, "R N"]
+) -> Shaped[Tensor, " ..."]:
     """Apply operations as ``compose`` does, with the random numbers given: a pure function, taken by ``torch.compile``.
 
     Args:
@@ -104,6 +112,26 @@ def apply(
     """
     first = 0
     for operation in operations:
-        images = operation.apply(images, noise[first : first + operation.draws])
-        first += operation.draws
+        draws = draws_of(operation, images)
+        images = operation.apply(images, noise[first : first + draws])
+        first += draws
     return images
+
+
+def draws_of(operation: Operation, images: Shaped[Tensor, " N *one"]) -> int:
+    """Count the uniform numbers that an operation needs for one image, or for one vector of features.
+
+    Args:
+        operation: any operation.
+        images: (N, C, H, W), or features (N, D), whose number an operation on features asks for.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> from longtail.augment import FeatureNoise, HorizontalFlip
+        >>> draws_of(HorizontalFlip(), torch.zeros(2, 3, 8, 8)), draws_of(FeatureNoise(), torch.zeros(2, 64))
+        (1, 64)
+    """
+    asked = getattr(operation, "draws_for", None)
+    return operation.draws if asked is None or images.ndim != 2 else int(asked(images.shape[-1]))

@@ -1,4 +1,4 @@
-"""From bytes to what a network takes."""
+"""From bytes, or features, to what a network takes."""
 
 from __future__ import annotations
 
@@ -42,3 +42,33 @@ def normalize(
     scale = constant(tuple(1.0 / (255.0 * s) for s in std), images.device)[:, None, None]
     shift = constant(tuple(m / s for m, s in zip(mean, std, strict=True)), images.device)[:, None, None]
     return images.to(torch.float32).mul_(scale).sub_(shift)
+
+
+def standardise(
+    features: Float[Tensor, "*batch D"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Tensor, "*batch D"]:
+    """Features less their mean, over their standard deviation; as they are where there is neither.
+
+    Args:
+        features: (..., D).
+        mean: mean of each feature, or none.
+        std: standard deviation of each, likewise; positive.
+
+    Returns:
+        Features of the same shape.
+
+    Raises:
+        InputError: as many means and deviations as features are needed.
+
+    Example:
+        >>> standardise(torch.tensor([[3.0, 5.0]]), (1.0, 5.0), (2.0, 1.0))
+        tensor([[1., 0.]])
+    """
+    if not mean and not std:
+        return features
+    if not len(mean) == len(std) == features.shape[-1]:
+        raise InputError(
+            f"{features.shape[-1]} features need that many means and deviations, not {len(mean)}, {len(std)}"
+        )
+    values: Tensor = (features - constant(mean, features.device)) / constant(std, features.device)
+    return values

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from longtail.augment.color import ColorJitter, GaussianBlur, Grayscale
-from longtail.augment.compose import Operation, apply, compose
+from longtail.augment.compose import Operation, apply, compose, draws_of
 from longtail.augment.geometry import HorizontalFlip, RandomResizedCrop
 from longtail.errors import InputError
-from longtail.shapes import Float, Shaped, UInt8
+from longtail.shapes import Float, Shaped
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,28 @@ class Views:
         """Number of uniform numbers that it needs for an image, for all its views."""
         return self.count * sum(operation.draws for operation in self.operations)
 
-    def apply(self, images: UInt8[Tensor, "N C H W"], noise: Float[Tensor, "R N"]) -> UInt8[Tensor, "V N C S T"]:
+    @property
+    def features(self) -> bool:
+        """Whether it takes features: all its operations do."""
+        return all(getattr(operation, "features", False) for operation in self.operations)
+
+    def draws_for(self, width: int) -> int:
+        """Count the uniform numbers that it needs for a vector of features, for all its views.
+
+        Args:
+            width: D, the number of features.
+
+        Returns:
+            The number.
+        """
+        one = torch.empty(1, width, device="meta")
+        return self.count * sum(draws_of(operation, one) for operation in self.operations)
+
+    def apply(self, images: Shaped[Tensor, " N *one"], noise: Float[Tensor, "R N"]) -> Shaped[Tensor, " V N *new"]:
         """Make the views that the numbers say."""
         return torch.stack([apply(self.operations, images, own) for own in noise.chunk(self.count)])
 
-    def __call__(self, images: Shaped[Tensor, " ..."], *, generator: torch.Generator) -> UInt8[Tensor, "V N C S T"]:
+    def __call__(self, images: Shaped[Tensor, " ..."], *, generator: torch.Generator) -> Shaped[Tensor, " V N *new"]:
         """The views (V, N, C, H, W) of the images (N, C, H, W) uint8."""
         return compose((self,), images, generator=generator)
 

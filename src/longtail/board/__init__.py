@@ -11,23 +11,33 @@ from typing import Any
 
 from longtail.errors import InputError
 
-__all__ = ["build", "export_archive", "import_archive", "serve", "submit", "submit_predictions", "verify"]
+__all__ = [
+    "build",
+    "export_archive",
+    "export_records",
+    "export_statements",
+    "import_archive",
+    "serve",
+    "submit",
+    "submit_predictions",
+    "verify",
+]
 
 
-def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -> dict[str, Any]:
+def build(out: Path, *, root: Path | None = None, archive: Path | None = None, **more: Any) -> dict[str, Any]:
     """Write the static site to ``out``; see :func:`longtail.board.site.build`."""
     from longtail.board import site
 
-    return site.build(out, root=root, archive=archive)
+    return site.build(out, root=root, archive=archive, **more)
 
 
-def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000, numerics: int | None = None) -> None:
     """Answer requests until interrupted; see :func:`longtail.board.server.serve`."""
     try:
         from longtail.board import server
     except ModuleNotFoundError as error:
         raise InputError(f"serving needs {error.name}: pip install 'longtail[board]'") from None
-    server.serve(root=root, host=host, port=port)
+    server.serve(root=root, host=host, port=port, numerics=numerics)
 
 
 def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None) -> list[dict[str, Any]]:
@@ -63,3 +73,17 @@ def export_archive(root: Path, file: Path) -> dict[str, Any]:
     from longtail.board import export
 
     return export.export_archive(root, file)
+
+
+def export_records(root: Path | None, folder: Path) -> dict[str, Any]:
+    """Write Every Eval Ever records; see :func:`longtail.board.exchange.export_records`."""
+    from longtail.board import exchange
+
+    return exchange.export_records(root, folder)
+
+
+def export_statements(root: Path | None, folder: Path) -> dict[str, Any]:
+    """Write in-toto statements; see :func:`longtail.board.exchange.export_statements`."""
+    from longtail.board import exchange
+
+    return exchange.export_statements(root, folder)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 760, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 38
+_FLOOR = 0.5
+"""Where a logarithmic axis of images begins, so that a class of one image has a bar that can be seen."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def progress(
         at = x(datetime.date(year, 1, 1).toordinal())
         if _LEFT <= at <= _WIDTH - _RIGHT - 12 and (year - years[0]) % every == 0:
             out.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
-            out.append(f'<text class="tick middle" x="{at:.1f}" y="{_HEIGHT - 10}">{year}</text>')
+            out.append(f'<text class="tick middle" x="{at:.1f}" y="{_HEIGHT - 22}">{year}</text>')
     found = steps(points, resolution, higher_is_better)
     for track in dict.fromkeys(step.track for step in found):
         line = [step for step in found if step.track == track]
@@ -148,7 +150,10 @@ def progress(
             f' r="{radius}"><title>{escape(point.method[:80])}: {point.value:.2f} ({escape(point.date)})</title>'
             "</circle>"
         )
-    out.append(f'<text class="tick" x="{_LEFT + 6}" y="{_TOP + 10}">{escape(axis)}</text></svg>')
+    out.append(f'<text class="tick" x="{_LEFT + 6}" y="{_TOP + 10}">{escape(axis)}</text>')
+    out.append(
+        f'<text class="tick middle" x="{_WIDTH / 2:.0f}" y="{_HEIGHT - 4}">date of the paper or run</text></svg>'
+    )
     return Markup("".join(out))
 
 
@@ -162,13 +167,16 @@ def class_counts(counts: Sequence[int], *, many: int, few: int, name: str) -> Ma
         name: of the data set, for the title.
     """
     ordered = sorted(counts, reverse=True)
-    width, height = 520, 190
+    width, height = 520, 206
     top = math.log10(max(ordered[0], 10)) * 1.04
     span = width - _LEFT - _RIGHT
     bar = span / len(ordered)
 
+    floor = math.log10(_FLOOR)
+
     def y(count: int | float) -> float:
-        return _TOP + (1 - math.log10(max(count, 1)) / top) * (height - _TOP - _BOTTOM)
+        share = (math.log10(max(count, _FLOOR)) - floor) / (top - floor)
+        return _TOP + (1 - share) * (height - _TOP - _BOTTOM)
 
     out = [
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img">',
@@ -186,22 +194,25 @@ def class_counts(counts: Sequence[int], *, many: int, few: int, name: str) -> Ma
         ("few", [i for i, count in enumerate(ordered) if count < few]),
     ):
         if inside:
-            floor = height - _BOTTOM
-            path = [f"M{_LEFT + inside[0] * bar:.1f} {floor}"]
+            bottom = height - _BOTTOM
+            path = [f"M{_LEFT + inside[0] * bar:.1f} {bottom}"]
             path += [f"V{y(ordered[i]):.1f}H{_LEFT + (i + 1) * bar:.1f}" for i in inside]
-            out.append(f'<path class="area {group}" d="{"".join(path)}V{floor}Z"/>')
+            out.append(f'<path class="area {group}" d="{"".join(path)}V{bottom}Z"/>')
             middle = _LEFT + (inside[0] + inside[-1] + 1) / 2 * bar
-            out.append(f'<text class="tick middle" x="{middle:.1f}" y="{height - 10}">{group} ({len(inside)})</text>')
+            out.append(f'<text class="tick middle" x="{middle:.1f}" y="{height - 22}">{group} ({len(inside)})</text>')
+    out.append(f'<text class="tick" x="{_LEFT + 6}" y="{_TOP + 2}">training images of a class (logarithmic)</text>')
+    out.append(f'<text class="tick middle" x="{width / 2:.0f}" y="{height - 5}">classes, the largest first</text>')
     out.append("</svg>")
     return Markup("".join(out))
 
 
-def intervals(rows: Sequence[tuple[str, float, float, float, bool]], *, name: str) -> Markup:
+def intervals(rows: Sequence[tuple[str, float, float, float, bool]], *, name: str, unit: str = "") -> Markup:
     """A dot with its interval for each of a few results.
 
     Args:
         rows: ``(label, value, low, high, re-scored)``.
         name: the title.
+        unit: of the numbers.
     """
     if not rows:
         return Markup("")
@@ -220,7 +231,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float, bool]], *, name: st
     ]
     for value in _ticks(low, high):
         out.append(f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="4" y2="{height - 26}"/>')
-        out.append(f'<text class="tick middle" x="{x(value):.1f}" y="{height - 10}">{_number(value)}</text>')
+        out.append(f'<text class="tick middle" x="{x(value):.1f}" y="{height - 10}">{_number(value)}{unit}</text>')
     for i, (label, value, lower, upper, rescored) in enumerate(rows):
         at = 18 + i * line
         css = "filled" if rescored else "hollow"

@@ -5,9 +5,11 @@ Claims are append-only. A claim is never edited; a later one names it in ``super
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
+import difflib
 import json
 import os
 import re
@@ -21,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.keys import Key, keys
-from longtail.board.measures import canonical, find_measure
+from longtail.board.measures import Measures, measure_from, shipped_measures
 from longtail.board.values import parse_value, safe_url, slug
-from longtail.errors import InputError
+from longtail.errors import InputError, unknown
 
 TRACKS = {
     "scratch": "Trained from scratch",
@@ -196,6 +198,66 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Relation:
+    """That one method beats another by so much under one protocol, as somebody printed it.
+
+    Args:
+        id: its address.
+        better: identifier of the method that is said to be better.
+        than: identifier of the other.
+        dataset: a variant of a data set.
+        metric: as printed.
+        measure: that the board ranks by.
+        gap: how much better, in points of the measure, above 0.
+        protocol: in words, what both share.
+    """
+
+    id: str
+    better: str
+    than: str
+    dataset: str
+    metric: str
+    measure: str
+    gap: float
+    quote: str
+    source: str
+    locator: str
+    protocol: str
+    url: str | None = None
+    paper: str | None = None
+    added: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """What somebody has to say on a page: its address without the ending, the words, by whom and when."""
+
+    on: str
+    text: str
+    by: str
+    date: str
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a board says of itself: where it will stand, who builds it, and where its issues are written.
+
+    Args:
+        name: instead of ``longtail board``.
+        url: its public address, for the site map, previews and links in an issue.
+        issues: the address that opens a new issue, which takes ``title`` and ``body`` as questions do.
+        builder: who builds it.
+    """
+
+    name: str = "longtail board"
+    url: str | None = None
+    issues: str | None = None
+    builder: str = "the longtail authors"
+
+
+@dataclass(frozen=True)
 class Task:
     """A task by its name: what it is, the areas that it belongs to, and the task that it is a part of."""
 
@@ -217,6 +279,10 @@ class Content:
     withdrawn: dict[str, str] = dataclasses.field(default_factory=dict)
     tasks: dict[str, Task] = dataclasses.field(default_factory=dict)
     keys: dict[str, Key] = dataclasses.field(default_factory=dict)
+    relations: tuple[Relation, ...] = ()
+    notes: tuple[Note, ...] = ()
+    settings: Settings | None = None
+    measures: Measures = dataclasses.field(default_factory=shipped_measures)
 
     @property
     def superseded(self) -> dict[str, str]:
@@ -398,13 +464,14 @@ def _quoted(value: str, quote: str) -> bool:
     return False
 
 
-def claim_from(entry: Mapping[str, Any], where: str) -> Claim:
+def claim_from(entry: Mapping[str, Any], where: str, measures: Measures | None = None) -> Claim:
     """Check one typed-in claim and bring its value to its board's scale.
 
     Args:
         entry: the fields of :class:`Claim` as written; ``value`` is the number as printed, text or number, and
             ``quote`` what the source prints (the value itself where no more is known).
         where: the file and position, for the error.
+        measures: the board's; those shipped if left out.
 
     Raises:
         InputError: for an unknown field, a missing source, locator or quote, a number that cannot be read, or one
@@ -428,7 +495,8 @@ def claim_from(entry: Mapping[str, Any], where: str) -> Claim:
         raise InputError(f"{where}: {printed!r} is no number")
     if not _quoted(str(printed).strip(), given["quote"]):
         raise InputError(f"{where}: the quote {given['quote']!r} does not contain the value {printed!r} as a number")
-    measure, number = canonical(find_measure(given["metric"]), value.number)
+    table = measures or shipped_measures()
+    measure, number = table.canonical(table.find(given["metric"]), value.number)
     if measure.unit == "%" and not 0 <= number <= 100:
         raise InputError(f"{where}: {printed!r} is no percentage")
     for name in ("many", "medium", "few", "spread"):
@@ -456,6 +524,47 @@ def _parse(text: str, name: str) -> Any:
         raise InputError(f"{name}: cannot be read: {error}") from None
 
 
+_RELATION = _fields(Relation) - {"measure"}
+
+
+def relation_from(entry: Mapping[str, Any], where: str, measures: Measures | None = None) -> Relation:
+    """Check one claim that a method beats another.
+
+    Args:
+        entry: the fields of :class:`Relation` as written; ``gap`` is the difference as printed, or the difference of
+            two numbers that ``quote`` holds.
+        where: the file and position, for the error.
+        measures: the board's; those shipped if left out.
+
+    Raises:
+        InputError: for an unknown field, a missing source, locator or quote, or a gap that the quote does not give.
+    """
+    _only(entry, _RELATION, where)
+    for name in ("id", "better", "than", "dataset", "metric", "source", "locator", "quote", "protocol"):
+        _text(entry, name, where)
+    if entry["better"] == entry["than"]:
+        raise InputError(f"{where}: a method is compared with itself")
+    if entry.get("url") is not None and safe_url(entry["url"]) is None:
+        raise InputError(f"{where}: {entry['url']!r} is no http or https address")
+    printed = str(entry.get("gap", "")).strip()
+    gap = parse_value(printed).number
+    if gap is None or gap <= 0:
+        raise InputError(f"{where}: 'gap' must be a number above 0, by how much the one is better")
+    held = [float(each) for each in re.findall(r"(?<![\d.,])\d+(?:\.\d+)?(?![\d.,]*\d)", entry["quote"])]
+    if not _quoted(printed, entry["quote"]) and not any(
+        abs(abs(first - second) - gap) < 1e-6 for first in held for second in held
+    ):
+        raise InputError(
+            f"{where}: the quote {entry['quote']!r} holds neither {printed!r} nor two numbers so far apart"
+        )
+    table = measures or shipped_measures()
+    measure = table.find(entry["metric"])
+    kept: dict[str, Any] = {name: entry.get(name) for name in _RELATION - {"gap", "added"}}
+    return Relation(
+        **{**kept, "gap": gap, "measure": measure.complement or measure.id, "added": _date(entry.get("added"), where)}
+    )
+
+
 def claims_in(text: str, name: str) -> list[Claim]:
     """The claims of one file: a table ``defaults`` and a list ``claim`` whose entries override it.
 
@@ -466,14 +575,25 @@ def claims_in(text: str, name: str) -> list[Claim]:
 
 def _claims_table(text: str, name: str) -> dict[str, Any]:
     table = _parse(text, name)
-    kinds = [kind for kind in ("claim", "withdraw") if isinstance(table, dict) and isinstance(table.get(kind), list)]
-    if not kinds:
-        raise InputError(f"{name}: expected a list named 'claim' or 'withdraw'")
-    _only(table, {"defaults", "claim", "withdraw"}, name)
+    lists = ("claim", "withdraw", "relation")
+    if not isinstance(table, dict) or not any(isinstance(table.get(kind), list) for kind in lists):
+        raise InputError(f"{name}: expected a list named 'claim', 'relation' or 'withdraw'")
+    _only(table, {"defaults", *lists}, name)
     return dict(table)
 
 
-def _claims(table: Mapping[str, Any], name: str) -> list[Claim]:
+def _relations(table: Mapping[str, Any], name: str, measures: Measures | None = None) -> list[Relation]:
+    found, defaults = [], table.get("defaults", {})
+    for i, entry in enumerate(table.get("relation", ())):
+        where = f"{name}, relation {i + 1}"
+        if not isinstance(entry, Mapping) or not isinstance(defaults, Mapping):
+            raise InputError(f"{where}: expected a table")
+        given = {key: value for key, value in defaults.items() if key in _RELATION}
+        found.append(relation_from({**given, **entry}, where, measures))
+    return found
+
+
+def _claims(table: Mapping[str, Any], name: str, measures: Measures | None = None) -> list[Claim]:
     found, defaults = [], table.get("defaults", {})
     for i, entry in enumerate(table.get("claim", ())):
         where = f"{name}, claim {i + 1}"
@@ -482,7 +602,7 @@ def _claims(table: Mapping[str, Any], name: str) -> list[Claim]:
         given = {**defaults, **entry}
         if given.get("second_hand") and "date" not in entry:
             given.pop("date", None)
-        found.append(claim_from(given, where))
+        found.append(claim_from(given, where, measures))
     return found
 
 
@@ -517,8 +637,11 @@ def shipped() -> Content:
     papers = [_paper(entry, name) for name, table in parsed for entry in table.get("paper", [table])]
     methods = [_method(entry, name) for name, text in texts("methods") for entry in _parse(text, name)["method"]]
     datasets = [_dataset(_parse(text, name), name) for name, text in texts("datasets")]
-    claims = [claim for name, text in texts("claims") for claim in claims_in(text, name)]
-    return dataclasses.replace(_content(papers, methods, datasets, claims, {}), keys=keys())
+    tables = [(name, _claims_table(text, name)) for name, text in texts("claims")]
+    claims = [claim for name, table in tables for claim in _claims(table, name)]
+    relations = [relation for name, table in tables for relation in _relations(table, name)]
+    made = _content(papers, methods, datasets, claims, {})
+    return dataclasses.replace(made, keys=keys(), relations=tuple(relations))
 
 
 def _content(
@@ -561,8 +684,9 @@ def _content(
 def load(root: Path | None, warnings: list[str] | None = None) -> Content:
     """The shipped content, and what a board's own folder adds to it.
 
-    ``papers/``, ``methods/`` and ``datasets/`` hold TOML files as the shipped ones, ``claims/`` claims and withdrawals,
-    ``tasks.toml`` and ``keys.toml`` tasks and test sets.
+    ``papers/``, ``methods/`` and ``datasets/`` hold TOML files as the shipped ones, ``claims/`` claims, relations and
+    withdrawals, ``notes/`` what people say on a page, ``tasks.toml``, ``measures.toml`` and ``keys.toml`` tasks,
+    measures and test sets, ``board.toml`` what the board says of itself.
 
     Args:
         root: the board's folder.
@@ -574,9 +698,14 @@ def load(root: Path | None, warnings: list[str] | None = None) -> Content:
     content = shipped()
     problems: dict[str, InputError] = {}
     waiting: list[tuple[str, Content]] = []
+    measures = shipped_measures()
     for name, file in _own_files(root) if root is not None else ():
         try:
-            waiting.append((name, _part(name, _read(file))))
+            # The measures come first: what a claim means depends on them.
+            if name == "measures.toml":
+                measures = _own_measures(name, _read(file))
+                continue
+            waiting.append((name, _part(name, _read(file), measures)))
         except InputError as error:
             problems[name] = error
     with contextlib.suppress(InputError):
@@ -597,11 +726,11 @@ def load(root: Path | None, warnings: list[str] | None = None) -> Content:
         if warnings is None:
             raise problem
         warnings.append(f"{name}: skipped, {problem}")
-    return content
+    return dataclasses.replace(content, measures=measures)
 
 
-OWN = ("papers", "methods", "datasets", "claims")
-OWN_FILES = ("tasks.toml", "keys.toml")
+OWN = ("papers", "methods", "datasets", "claims", "notes")
+OWN_FILES = ("measures.toml", "tasks.toml", "keys.toml", "board.toml")
 
 
 def _own_files(root: Path) -> list[tuple[str, Path]]:
@@ -623,8 +752,55 @@ def _read(file: Path) -> str:
         raise InputError(f"{file}: cannot be read: {error}") from None
 
 
-def _part(name: str, text: str) -> Content:
+def _own_measures(name: str, text: str) -> Measures:
+    table = _parse(text, name)
+    listed = table.get("measure") if isinstance(table, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed):
+        raise InputError(f"{name}: expected a list named 'measure'")
+    _only(table, {"measure"}, name)
+    return shipped_measures().with_own(
+        [measure_from(each, f"{name}, measure {i + 1}") for i, each in enumerate(listed)]
+    )
+
+
+_PAGE = re.compile(r"(?:papers|methods|boards|datasets|tasks)/[a-z0-9-]{1,200}")
+
+
+def _notes(table: Mapping[str, Any], name: str) -> list[Note]:
+    out = []
+    for i, entry in enumerate(table.get("note", [table])):
+        where = f"{name}, note {i + 1}"
+        if not isinstance(entry, Mapping):
+            raise InputError(f"{where}: expected a table")
+        _only(entry, _fields(Note), where)
+        on, day = _text(entry, "on", where), _date(entry.get("date"), where)
+        if not _PAGE.fullmatch(on) or day is None:
+            raise InputError(f"{where}: 'on' must be a page such as 'papers/dro-lt', 'date' the day")
+        if entry.get("url") is not None and safe_url(entry["url"]) is None:
+            raise InputError(f"{where}: {entry['url']!r} is no http or https address")
+        out.append(Note(on, _text(entry, "text", where, 4000), _text(entry, "by", where, 120), day, entry.get("url")))
+    return out
+
+
+def _settings(table: Mapping[str, Any], name: str) -> Settings:
+    _only(table, _fields(Settings), name)
+    for each in ("url", "issues"):
+        if table.get(each) is not None and safe_url(table[each]) is None:
+            raise InputError(f"{name}: {each!r} must be an http or https address")
+    for each in ("name", "builder"):
+        if each in table:
+            _text(table, each, name, 120)
+    given = dict(table)
+    if given.get("url"):
+        given["url"] = given["url"].rstrip("/") + "/"
+    return Settings(**given)
+
+
+def _part(name: str, text: str, measures: Measures | None = None) -> Content:
     """What one file of a board's own says."""
+    relations: list[Relation] = []
+    notes: list[Note] = []
+    settings: Settings | None = None
     papers: list[Paper] = []
     methods: list[Method] = []
     datasets: list[Dataset] = []
@@ -646,16 +822,29 @@ def _part(name: str, text: str) -> Content:
                 datasets = [_dataset(table, name)]
             case "tasks.toml":
                 tasks = [_task(entry, name) for entry in table.get("task", ())]
+            case "notes":
+                notes = _notes(table, name)
+            case "board.toml":
+                settings = _settings(table, name)
             case "keys.toml":
                 known = {entry["id"]: Key(**entry) for entry in table.get("key", ())}
             case _:
-                claims, withdrawn = _claims(table, name), _withdrawals(table, name)
+                claims, withdrawn = _claims(table, name, measures), _withdrawals(table, name)
+                relations = _relations(table, name, measures)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise (
             error if isinstance(error, InputError) else InputError(f"{name}: a field has the wrong form: {error}")
         ) from None
     made = _content(papers, methods, datasets, [], withdrawn)
-    return dataclasses.replace(made, claims=claims, tasks={slug(task.name): task for task in tasks}, keys=known)
+    return dataclasses.replace(
+        made,
+        claims=claims,
+        tasks={slug(task.name): task for task in tasks},
+        keys=known,
+        relations=tuple(relations),
+        notes=tuple(notes),
+        settings=settings,
+    )
 
 
 def _task(entry: Mapping[str, Any], where: str) -> Task:
@@ -672,8 +861,39 @@ def _united(*parts: Content) -> Content:
         [claim for part in parts for claim in part.claims],
         {name: reason for part in parts for name, reason in part.withdrawn.items()},
     )
-    tasks = {name: task for part in parts for name, task in part.tasks.items()}
-    return dataclasses.replace(made, tasks=tasks, keys={name: key for part in parts for name, key in part.keys.items()})
+    relations = tuple(relation for part in parts for relation in part.relations)
+    for relation in relations:
+        for name in (relation.better, relation.than):
+            if name not in made.methods:
+                raise unknown(f"relation {relation.id!r}: method", name, made.methods)
+        if relation.dataset not in made.variants:
+            raise unknown(f"relation {relation.id!r}: data set", relation.dataset, made.variants)
+    for name in sorted({claim.dataset for claim in made.claims} - set(made.variants)):
+        if near := _mistyped(name, made):
+            raise InputError(f"no data set {name!r}; did you mean {near!r}? Describe another one in datasets/")
+    if twice := [name for name, count in collections.Counter(each.id for each in relations).items() if count > 1]:
+        raise InputError(f"two relations have the id {twice[0]!r}")
+    return dataclasses.replace(
+        made,
+        tasks={name: task for part in parts for name, task in part.tasks.items()},
+        keys={name: key for part in parts for name, key in part.keys.items()},
+        relations=relations,
+        notes=tuple(note for part in parts for note in part.notes),
+        settings=next((part.settings for part in parts if part.settings is not None), None),
+    )
+
+
+def _mistyped(name: str, content: Content) -> str | None:
+    """The data set that a name is a slip for: the same but for its marks, or very like it with the same numbers."""
+    if slug(name) in content.by_name:
+        return None
+    plain = slug(name).replace("-", "")
+    for known, variant in content.by_name.items():
+        if known.replace("-", "") == plain:
+            return variant.id
+    alike = difflib.get_close_matches(slug(name), content.by_name, n=5, cutoff=0.88)
+    numbers = re.findall(r"\d+", name)
+    return next((content.by_name[each].id for each in alike if re.findall(r"\d+", each) == numbers), None)
 
 
 def find_variant(content: Content, name: str) -> Variant | None:

@@ -12,7 +12,7 @@ from typing import Any
 from longtail.board.archive.claims import SOURCE, arxiv_number, claims_of
 from longtail.board.content import Claim, Content, Link, Method, Paper, Variant, shipped_root
 from longtail.board.evidence import BADGES, submission_badge
-from longtail.board.measures import Measure, find_measure
+from longtail.board.measures import Measure, Measures
 from longtail.board.model import Draft, Entry, board_slug
 from longtail.board.scale import on_one_scale
 from longtail.board.values import clean, slug
@@ -37,23 +37,22 @@ class Gathered:
         return self.drafts.setdefault(board_slug(variant, measure), Draft(variant, measure))
 
 
-def gather(root: Path | None, content: Content) -> Gathered:
+def gather(root: Path | None, content: Content, numerics: int | None = None) -> Gathered:
     """Collect the lines of all boards.
 
     Args:
         root: the board's folder; ``None`` for the shipped content alone.
         content: what the shipped files and those of the folder say.
+        numerics: current version of the numerics; records of an earlier one are marked.
     """
     out = Gathered(papers=dict(content.papers))
     method_of = {slug(name): each for each in content.methods.values() for name in (*each.aliases, each.name, each.id)}
     printed = _add_claims(out, content, method_of)
     if root is not None:
         _add_archive(out, root, content, method_of, printed)
-    for base in (root, shipped_root()):
-        if base is not None:
-            _add_submissions(out, base, content)
+    _add_submissions(out, root, content, numerics)
     for draft in out.drafts.values():
-        draft.entries = on_one_scale(draft.entries, draft.measure)
+        draft.entries = on_one_scale(draft.entries, draft.measure, content.measures)
     return out
 
 
@@ -62,17 +61,19 @@ def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -
     superseded = content.superseded
     printed: dict[Key, Entry] = {}
     for order, claim in enumerate(content.claims):
-        variant = content.variants.get(claim.dataset) or Variant(
-            id=slug(claim.dataset), dataset=slug(claim.dataset), name=claim.dataset
+        variant = (
+            content.variants.get(claim.dataset)
+            or content.by_name.get(slug(claim.dataset))
+            or Variant(id=slug(claim.dataset), dataset=slug(claim.dataset), name=claim.dataset)
         )
-        at = out.draft(variant, find_measure(claim.measure))
+        at = out.draft(variant, content.measures.find(claim.measure))
         method = content.methods.get(claim.method_id or "") or method_of.get(slug(claim.method))
         paper = claim.paper
         if claim.second_hand and claim.date is None and method and method.paper in content.papers:
             # Whoever prints another's number, it is as old as the other's paper.
             claim = dataclasses.replace(claim, date=content.papers[method.paper].date)
         replaced, gone = superseded.get(claim.id), content.withdrawn.get(claim.id)
-        entry = _claim_entry(claim, at, method, paper, replaced, gone, order)
+        entry = _claim_entry(claim, at, method, paper, content.measures, replaced, gone, order)
         at.entries.append(entry)
         printed[entry.board, slug(claim.method), claim.value] = entry
         if claim.added:
@@ -92,6 +93,7 @@ def _claim_entry(
     at: Draft,
     method: Method | None,
     paper: str | None,
+    measures: Measures,
     superseded_by: str | None = None,
     withdrawn: str | None = None,
     order: int = 0,
@@ -142,17 +144,18 @@ def _claim_entry(
         added=claim.added,
         code=claim.code,
         order=order,
+        complemented=measures.find(claim.metric).complement is not None,
     )
 
 
 def _add_archive(
     out: Gathered, root: Path, content: Content, method_of: dict[str, Method], printed: dict[Key, Entry]
 ) -> None:
-    papers = out.papers
+    papers, superseded = out.papers, content.superseded
     paper_of = {slug(paper.title): paper.id for paper in papers.values()}
     paper_of |= {paper.arxiv: paper.id for paper in papers.values() if paper.arxiv}
     for claim, variant in claims_of(root, content, warnings=out.warnings):
-        at = out.draft(variant, find_measure(claim.measure))
+        at = out.draft(variant, content.measures.find(claim.measure))
         name = slug(claim.method)
         listed = printed.get((board_slug(variant, at.measure), name, claim.value))
         if listed is not None:
@@ -182,20 +185,36 @@ def _add_archive(
                 code = tuple(dict.fromkeys((*held.code, *claim.code)))
                 if tasks != held.tasks or code != held.code:
                     papers[paper] = dataclasses.replace(held, tasks=tasks, code=code)
-        replaced, gone = content.superseded.get(claim.id), content.withdrawn.get(claim.id)
-        at.entries.append(_claim_entry(claim, at, method_of.get(name), paper, replaced, gone))
+        if claim.added:
+            path = f"boards/{board_slug(variant, at.measure)}.html"
+            out.changes[claim.added, f"Papers with Code archive: {variant.name}", path, path[7:-5]] += 1
+        replaced, gone = superseded.get(claim.id), content.withdrawn.get(claim.id)
+        at.entries.append(_claim_entry(claim, at, method_of.get(name), paper, content.measures, replaced, gone))
 
 
-def _add_submissions(out: Gathered, root: Path, content: Content) -> None:
+def _numerics(submission: dict[str, Any]) -> int | None:
+    """The version of the numerics of a submission's runs; ``None`` for those of another framework."""
+    versions = [run["numerics"]["version"] for run in submission["runs"] if run.get("numerics")]
+    return min(versions) if versions else None
+
+
+def _add_submissions(out: Gathered, root: Path | None, content: Content, numerics: int | None) -> None:
     from longtail.board.submissions import scored_submissions
 
-    known = {each["id"] for each in out.submissions}
-    found = [each for each in scored_submissions(root, content) if each.id not in known]
+    by_id = {
+        each.id: each
+        for base in (shipped_root(), root)
+        if base is not None
+        for each in scored_submissions(base, content)
+    }
+    found = list(by_id.values())
+    newest = max((version for each in found if (version := _numerics(each.view)) is not None), default=0)
+    newest = max(newest, numerics or 0)
     replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}
     for each in found:
         submission, score = each.view, each.score
         variant = content.variants.get(submission["data"].get("variant") or "") or _own_variant(submission, score)
-        measure = find_measure("linear-probe" if submission["probe"] else "accuracy")
+        measure = content.measures.find("linear-probe" if submission["probe"] else "accuracy")
         at = out.draft(variant, measure)
         badge = submission_badge(
             trusted=score["trusted"], num_seeds=len(score["runs"]), selection=submission["selection"]
@@ -239,7 +258,7 @@ def _add_submissions(out: Gathered, root: Path, content: Content) -> None:
             superseded_by=replaced.get(submission["id"]),
             code=(Link("Code", submission["code"]),) if submission["code"] else (),
             options=tuple(submission["options"]),
-            marks=tuple(submission["marks"]),
+            marks=(*submission["marks"], *_aged(submission, newest)),
             tasks=("Long-tail Learning",),
             values=values,
             split=submission["data"]["fingerprint"],
@@ -248,8 +267,13 @@ def _add_submissions(out: Gathered, root: Path, content: Content) -> None:
         if badge:
             at.answers[entry.id] = each.answers
         title = f"{entry.method}, {variant.name}"
-        out.changes[entry.date or "", title, f"submissions/{entry.id}.html", entry.board] += 1
+        out.changes[entry.added or "", title, f"submissions/{entry.id}.html", entry.board] += 1
         out.submissions.append({**submission, "score": score, "board": entry.board, "badge": entry.badge})
+
+
+def _aged(submission: dict[str, Any], newest: int) -> tuple[str, ...]:
+    version = _numerics(submission)
+    return (f"numerics {version} (now {newest})",) if version is not None and version < newest else ()
 
 
 def _own_variant(submission: dict[str, Any], score: dict[str, Any]) -> Variant:

@@ -11,9 +11,10 @@ from longtail.board.archive.claims import tables
 from longtail.board.content import Content, Paper, load
 from longtail.board.entries import Gathered, gather
 from longtail.board.imported import paper_document, write_imported
-from longtail.board.model import Board, Draft, dump, parse
+from longtail.board.model import PROTOCOL, Board, Draft, dump, parse
 from longtail.board.ranking import ranked, resolution
 from longtail.board.reader import Index
+from longtail.board.relations import judged
 from longtail.board.search import SCHEMA, Document, add_documents, finish
 from longtail.board.values import clean, slug
 
@@ -41,12 +42,13 @@ CREATE INDEX changes_board ON changes (board, date);
 """
 
 
-def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
+def build_index(root: Path | None = None, database: str = ":memory:", numerics: int | None = None) -> Index:
     """Build the index anew from the shipped content and a board's own folder.
 
     Args:
         root: the board's folder; ``None`` for the shipped content alone.
         database: where SQLite keeps it.
+        numerics: current version of the numerics; records of an earlier one are marked.
 
     Returns:
         The index, open.
@@ -54,7 +56,7 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
     root = Path(root) if root is not None else None
     warnings: list[str] = []
     content = load(root, warnings)
-    found = gather(root, content)
+    found = gather(root, content, numerics)
     connection = sqlite3.connect(database, check_same_thread=False)
     connection.executescript(_SCHEMA)
     connection.executescript(SCHEMA)
@@ -62,6 +64,7 @@ def build_index(root: Path | None = None, database: str = ":memory:") -> Index:
     if root is not None:
         documents += write_imported(connection, root, content, found)
     _write_boards(connection, found.drafts, documents)
+    _write_talk(connection, content, found)
     _write_tasks(connection, root, content, found.papers, documents)
     _write_things(connection, content, found, documents)
     connection.executemany(
@@ -88,6 +91,10 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
         values = [entry.value for entry in entries if entry.ranked and entry.value is not None]
         best = (max if at.measure.higher_is_better else min)(values) if values else None
         scored = sum(entry.kind == "scored" for entry in entries)
+        missing = {None, "", "unstated"}
+        shares = tuple(
+            sum(getattr(entry, name) not in missing for entry in entries) / len(entries) for name in PROTOCOL if entries
+        )
         updated = max((entry.date for entry in entries if entry.date), default=None)
         board = Board(
             slug=address,
@@ -101,7 +108,8 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
             updated=updated,
             notable=at.variant.notable and at.measure.id == "accuracy",
             best=tuple(best_of_tracks),
-            completeness=sum(entry.completeness for entry in entries) / len(entries) if entries else None,
+            completeness=sum(shares) / len(shares) if shares else None,
+            stated=shares,
         )
         connection.execute(
             "INSERT INTO boards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -147,6 +155,29 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
         documents.append(Document(name, at.variant.id, " ".join(names), "board", f"boards/{address}.html"))
 
 
+def _write_talk(connection: sqlite3.Connection, content: Content, found: Gathered) -> None:
+    """Relations with their verdicts, what people say on pages, and what the board says of itself."""
+    connection.executemany(
+        "INSERT INTO things VALUES ('judged', ?, ?, ?, ?)",
+        [
+            (each.relation.id, f"{each.better} over {each.than}", each.relation.added, dump(each))
+            for each in judged(content, found.drafts)
+        ],
+    )
+    for each in content.relations:
+        if each.added and (paper := content.papers.get(each.paper or "")):
+            found.changes[each.added, f"{paper.title}: comparisons", f"papers/{paper.id}.html", each.dataset] += 1
+    connection.executemany(
+        "INSERT INTO things VALUES ('note', ?, ?, ?, ?)",
+        [
+            (f"{place:06d}", each.on, each.date, dump(each))
+            for place, each in enumerate(sorted(content.notes, key=lambda note: (note.date, note.by, note.text)))
+        ],
+    )
+    if content.settings is not None:
+        connection.execute("INSERT INTO things VALUES ('settings', '', '', NULL, ?)", (dump(content.settings),))
+
+
 def _write_tasks(
     connection: sqlite3.Connection,
     root: Path | None,
@@ -156,10 +187,11 @@ def _write_tasks(
 ) -> None:
     tasks: dict[str, tuple[str, str, list[str]]] = {}
 
-    def add(task: dict[str, Any]) -> None:
-        tasks.setdefault(slug(task["task"]), (task["task"], task["description"], task["categories"]))
+    def add(task: dict[str, Any], parents: tuple[str, ...] = ()) -> None:
+        areas = list(dict.fromkeys((*task["categories"], *parents)))
+        tasks.setdefault(slug(task["task"]), (task["task"], task["description"], areas))
         for child in task["subtasks"]:
-            add(child)
+            add(child, (task["task"],))
 
     for task in content.tasks.values():
         tasks[slug(task.name)] = (task.name, task.description, [*task.categories, *filter(None, [task.parent])])

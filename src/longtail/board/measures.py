@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
+from typing import Any
+
+from longtail.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -36,33 +40,103 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.casefold())
 
 
+class Measures:
+    """A table of measures, found by any of their names.
+
+    Args:
+        known: measures by identifier.
+    """
+
+    def __init__(self, known: Mapping[str, Measure]) -> None:
+        self.known = dict(known)
+        self._names = {_key(name): each for each in self.known.values() for name in (each.id, each.name, *each.aliases)}
+        self._seen: dict[str, Measure] = {}
+
+    def find(self, name: str) -> Measure:
+        """The measure that a printed name stands for; an unknown name makes a measure without a direction."""
+        found = self._seen.get(name)
+        if found is None:
+            from longtail.board.values import slug
+
+            found = self._names.get(_key(name)) or Measure(slug(name), name, "", None, None)
+            if len(self._seen) < _REMEMBERED:
+                self._seen[name] = found
+        return found
+
+    def canonical(self, measure: Measure, number: float) -> tuple[Measure, float]:
+        """Bring a printed number to the measure that its board ranks by (an error rate becomes an accuracy)."""
+        if measure.complement is None:
+            return measure, number
+        # Decimal places of the print survive: 100 - 52.67 is 47.33, not 47.330000000000005.
+        return self.known[measure.complement], round(100.0 - number, 6)
+
+    def with_own(self, own: Sequence[Measure]) -> Measures:
+        """This table and a board's own measures, which may not take a name that is there.
+
+        Raises:
+            InputError: naming the measure and the one that has its name already.
+        """
+        for each in own:
+            for name in (each.id, each.name, *each.aliases):
+                held = self._names.get(_key(name))
+                if held is not None:
+                    raise InputError(f"measure {each.id!r}: {name!r} is a name of {held.id!r} already")
+            if each.complement is not None and each.complement not in {**self.known, **{one.id: one for one in own}}:
+                raise unknown("measure", each.complement, self.known)
+        return Measures({**self.known, **{each.id: each for each in own}})
+
+
+_REMEMBERED = 20_000
+"""Names are remembered as they were spelled up to so many, so that a stranger's file cannot fill the memory."""
+
+
+def measure_from(entry: Mapping[str, Any], where: str) -> Measure:
+    """One measure as a file states it.
+
+    Args:
+        entry: the fields of :class:`Measure`; ``id``, ``name`` and ``higher_is_better`` are needed.
+        where: the file, for the error.
+
+    Raises:
+        InputError: for a field that is missing, unknown or of the wrong form.
+    """
+    kinds: dict[str, type] = {"id": str, "name": str, "unit": str, "higher_is_better": bool, "complement": str,
+                              "proportion": bool, "aliases": list}  # fmt: skip
+    for name, value in entry.items():
+        if name not in kinds:
+            raise unknown(f"{where}: field", name, kinds)
+        if not isinstance(value, kinds[name]):
+            raise InputError(f"{where}: {name!r} must be a {kinds[name].__name__}")
+    if lost := [name for name in ("id", "name", "higher_is_better") if name not in entry]:
+        raise InputError(f"{where}: {lost[0]!r} is missing")
+    if entry.get("unit", "") not in ("", "%"):
+        raise InputError(f"{where}: 'unit' must be '%' or left out")
+    return Measure(
+        id=entry["id"],
+        name=entry["name"],
+        unit=entry.get("unit", ""),
+        higher_is_better=entry["higher_is_better"],
+        complement=entry.get("complement"),
+        proportion=entry.get("proportion", False),
+        aliases=tuple(entry.get("aliases", ())),
+    )
+
+
 @cache
-def measures() -> dict[str, Measure]:
-    """All measures by identifier, as shipped in ``content/measures.toml``."""
+def shipped_measures() -> Measures:
+    """The measures that come with the package, from ``content/measures.toml``."""
     table = tomllib.loads(files("longtail.board").joinpath("content/measures.toml").read_text("utf-8"))["measure"]
-    found = [
-        Measure(
-            id=entry["id"],
-            name=entry["name"],
-            unit=entry.get("unit", ""),
-            higher_is_better=entry["higher_is_better"],
-            complement=entry.get("complement"),
-            proportion=entry.get("proportion", False),
-            aliases=tuple(entry.get("aliases", ())),
-        )
-        for entry in table
-    ]
-    return {measure.id: measure for measure in found}
+    found = [measure_from(entry, "content/measures.toml") for entry in table]
+    return Measures({measure.id: measure for measure in found})
 
 
-@cache
-def _aliases() -> dict[str, Measure]:
-    return {_key(name): each for each in measures().values() for name in (each.id, each.name, *each.aliases)}
+def measures() -> dict[str, Measure]:
+    """The shipped measures by identifier."""
+    return dict(shipped_measures().known)
 
 
-@lru_cache(maxsize=4096)
 def find_measure(name: str) -> Measure:
-    """The measure that a metric's printed name stands for; an unknown name makes a measure without a direction.
+    """The shipped measure that a metric's printed name stands for; see :meth:`Measures.find`.
 
     Example:
         >>> find_measure("Top 1 Accuracy").id, find_measure("Error Rate").complement
@@ -70,23 +144,15 @@ def find_measure(name: str) -> Measure:
         >>> find_measure("Wow factor").higher_is_better is None
         True
     """
-    known = _aliases().get(_key(name))
-    if known is not None:
-        return known
-    from longtail.board.values import slug
-
-    return Measure(id=slug(name), name=name, unit="", higher_is_better=None, complement=None)
+    return shipped_measures().find(name)
 
 
 def canonical(measure: Measure, number: float) -> tuple[Measure, float]:
-    """Bring a printed number to the measure that its board ranks by (an error rate becomes an accuracy).
+    """Bring a printed number to the scale of its board, by the shipped table; see :meth:`Measures.canonical`.
 
     Example:
         >>> board, value = canonical(find_measure("Error Rate"), 52.67)
         >>> board.id, round(value, 2)
         ('accuracy', 47.33)
     """
-    if measure.complement is None:
-        return measure, number
-    # Decimal places of the print survive: 100 - 52.67 is 47.33, not 47.330000000000005.
-    return measures()[measure.complement], round(100.0 - number, 6)
+    return shipped_measures().canonical(measure, number)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from longtail.board.content import Link, Variant
+from longtail.board.content import Link, Relation, Variant
 from longtail.board.measures import Measure
 
 if TYPE_CHECKING:
@@ -21,6 +21,14 @@ Kind = TypeVar("Kind")
 
 PROTOCOL = ("track", "backbone", "epochs", "augmentation", "selection", "n")
 """What a number has to state before it can be compared with another."""
+PROTOCOL_WORDS = {
+    "track": "pre-training",
+    "backbone": "backbone",
+    "epochs": "epochs",
+    "augmentation": "augmentation",
+    "selection": "selection rule",
+    "n": "number of seeds",
+}
 TRACK_ORDER = ("scratch", "imagenet", "foundation", "unstated")
 
 
@@ -62,6 +70,8 @@ class Board:
     notable: bool
     best: tuple[Best, ...] = ()
     completeness: float | None = None
+    stated: tuple[float, ...] = ()
+    """Of each field of ``PROTOCOL``, the share of the entries that state it."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,7 @@ class Entry:
     values: tuple[float, ...] = ()
     split: str | None = None
     order: int = 0
+    complemented: bool = False
 
     @property
     def protocol(self) -> str:
@@ -137,13 +148,47 @@ class Entry:
     @property
     def completeness(self) -> float:
         """The share of the protocol's fields that are stated."""
+        return 1 - len(self.unstated) / len(PROTOCOL)
+
+    @property
+    def unstated(self) -> tuple[str, ...]:
+        """The fields of the protocol that are not stated, in words."""
         missing = {None, "", "unstated"}
-        return sum(getattr(self, name) not in missing for name in PROTOCOL) / len(PROTOCOL)
+        return tuple(PROTOCOL_WORDS[name] for name in PROTOCOL if getattr(self, name) in missing)
 
     @property
     def ranked(self) -> bool:
         """Whether the entry takes part in the ranking."""
         return self.rank is not None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A relation with its verdict.
+
+    Args:
+        relation: as claimed.
+        board: the address of the board that it is about.
+        better: name of the method that is said to be better.
+        than: name of the other.
+        word: ``holds``, ``smaller``, ``reversed``, ``undecided``, ``not comparable`` or ``not measured``.
+        reason: in words.
+        gap: as measured, in points; ``None`` where nothing was.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        pair: the two submissions that were compared.
+    """
+
+    relation: Relation
+    board: str
+    better: str
+    than: str
+    word: str
+    reason: str
+    gap: float | None = None
+    low: float | None = None
+    high: float | None = None
+    pair: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

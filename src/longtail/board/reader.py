@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -10,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from longtail.board.content import Dataset, Method, Paper, shipped_root
-from longtail.board.model import Answers, Board, Entry, parse
+from longtail.board.content import Dataset, Method, Note, Paper, Settings, shipped_root
+from longtail.board.model import Answers, Board, Entry, Judged, parse
 from longtail.board.search import find
 from longtail.board.values import slug
 
@@ -27,6 +28,9 @@ class Index(AbstractContextManager["Index"]):
     def __init__(self, connection: sqlite3.Connection, root: Path | None) -> None:
         self.connection = connection
         self.root = root
+        self._whole: tuple[str, tuple[Entry, ...]] | None = None
+        self.url: str | None = None
+        """The public address, where it is another than the board's own settings say."""
         self.warnings: list[str] = []
         """What was skipped when the index was built, because it could not be read."""
 
@@ -54,6 +58,12 @@ class Index(AbstractContextManager["Index"]):
 
     def entries(self, board: str, *, track: str | None = None, limit: int = -1, offset: int = 0) -> list[Entry]:
         """The lines of a board in the order of its page: by track, then by place; unranked ones last."""
+        if track is None and limit < 0 and offset == 0:
+            # A board's files ask for all of its lines one after another.
+            if self._whole is None or self._whole[0] != board:
+                found = self.connection.execute("SELECT payload FROM entries WHERE board = ? ORDER BY place", (board,))
+                self._whole = (board, tuple(parse(Entry, row[0]) for row in found))
+            return list(self._whole[1])
         where, values = ("AND track = ?", [track]) if track else ("", [])
         found = self.connection.execute(
             f"SELECT payload FROM entries WHERE board = ? {where} ORDER BY place LIMIT ? OFFSET ?",
@@ -260,6 +270,29 @@ class Index(AbstractContextManager["Index"]):
                 return None
             runs.append(Scored(**read_predictions(file.read_bytes(), file.name)))
         return answers(runs, seeds)
+
+    def relations(self, **wanted: str) -> list[Judged]:
+        """Claims that a method beats another, with verdicts: of a ``board``, ``paper`` or ``method``, or all."""
+        found = self._all(Judged, "id")
+        if "board" in wanted:
+            found = [each for each in found if each.board == wanted["board"]]
+        if "paper" in wanted:
+            found = [each for each in found if each.relation.paper == wanted["paper"]]
+        if "method" in wanted:
+            found = [each for each in found if wanted["method"] in (each.relation.better, each.relation.than)]
+        return found
+
+    def notes(self, on: str) -> list[Note]:
+        """What people say on a page, the oldest first; ``on`` is its address without the ending."""
+        found = self.connection.execute(
+            "SELECT payload FROM things WHERE kind = 'note' AND title = ? ORDER BY id", (on,)
+        )
+        return [parse(Note, row[0]) for row in found]
+
+    def settings(self) -> Settings:
+        """What the board says of itself."""
+        found = self._one(Settings, "") or Settings()
+        return dataclasses.replace(found, url=self.url.rstrip("/") + "/") if self.url else found
 
     def changes(self, board: str | None = None, limit: int = 8) -> list[dict[str, Any]]:
         """What was added last."""

@@ -9,6 +9,8 @@ import asyncio
 import collections
 import datetime
 import hashlib
+import os
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -17,8 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mutabl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,16 +31,16 @@ from starlette.middleware.gzip import GZipMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from longtail.board.content import load
-from longtail.board.feeds import board_json, entry_json
 from longtail.board.index import build_index
+from longtail.board.interface import router
 from longtail.board.pages import render
 from longtail.board.pages.pairs import pair
 from longtail.board.pages.search import missing as missing_page
 from longtail.board.pages.search import search as search_page
 from longtail.board.pages.submissions import UPLOAD_MIB
 from longtail.board.pages.submissions import submit as submit_page
+from longtail.board.previews import preview
 from longtail.board.reader import Index
-from longtail.board.statement import json_schema
 from longtail.board.submissions import (
     FILE_NAME,
     MAX_JSON,
@@ -51,6 +52,7 @@ from longtail.board.submissions import (
 )
 from longtail.board.verification import KEPT
 from longtail.errors import InputError
+from longtail.files import write_atomically
 from longtail.results.record import MAX_PREDICTIONS_BYTES
 
 MAX_BODY = UPLOAD_MIB << 20
@@ -65,6 +67,8 @@ BODY_SECONDS = 30.0
 """How long it waits for the next piece of an upload."""
 HEAD_SECONDS = 10.0
 """How long a new connection may stay silent."""
+FIRST_SECONDS = 0.5
+"""How long a visitor waits for the very first index before being told to come again."""
 CONNECTIONS = 4000
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action"
@@ -77,9 +81,19 @@ HEADERS = {
 
 @dataclass
 class Current:
-    """The index that requests read; a thread builds it anew, beside the old one, when the board's files change."""
+    """The index that requests read; a thread builds it anew, beside the old one, when the board's files change.
+
+    Args:
+        root: the board's folder.
+        numerics: current version of the numerics.
+        kept: a file that keeps the index from one start to the next; it is served until the first build is done.
+        wait: seconds that a request waits for the first index before it is told to come again; ``None`` for any time.
+    """
 
     root: Path | None
+    numerics: int | None = None
+    kept: Path | None = None
+    wait: float | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     ready: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -107,7 +121,33 @@ class Current:
             if self.folder is not None:
                 self.folder.cleanup()
 
+    def _recall(self) -> None:
+        """Serve what the last run of the server built, so that nobody waits; it is built anew at once."""
+        folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
+        try:
+            if self.kept is None or not self.kept.is_file():
+                raise FileNotFoundError
+            shutil.copyfile(self.kept, Path(folder.name) / "index.sqlite")
+            with Index(_opened(folder.name), self.root) as index:
+                index.tasks()
+        except (OSError, sqlite3.Error):
+            folder.cleanup()
+            return
+        with self.lock:
+            self.folder = folder
+        self.ready.set()
+
+    def _keep(self, built: Path) -> None:
+        if self.kept is None:
+            return
+        try:
+            self.kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(self.kept, lambda target: shutil.copyfile(built, target))
+        except (OSError, InputError):
+            self.kept = None  # Where nothing can be kept, the next start builds first.
+
     def _watch(self) -> None:
+        self._recall()
         while not self.stopped.is_set():
             seen = self._seen()
             if self.folder is None or seen != self.state:
@@ -137,10 +177,11 @@ class Current:
     def _build(self) -> None:
         folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
         try:
-            build_index(self.root, str(Path(folder.name) / "index.sqlite")).close()
+            build_index(self.root, str(Path(folder.name) / "index.sqlite"), self.numerics).close()
         except BaseException:
             folder.cleanup()
             raise
+        self._keep(Path(folder.name) / "index.sqlite")
         with self.lock:
             old, self.folder = self.folder, folder
             for index in self.idle:
@@ -154,7 +195,8 @@ class Current:
     def reading(self) -> Iterator[Index]:
         """A connection of its own to the index, for one request."""
         self.start()
-        self.ready.wait()
+        if not self.ready.wait(self.wait):
+            raise _BuildingError
         with self.lock:
             made = self.folder
             if made is None:
@@ -162,8 +204,7 @@ class Current:
             if self.idle:
                 index = self.idle.pop()
             else:
-                address = f"file:{made.name}/index.sqlite?mode=ro&immutable=1"
-                index = Index(sqlite3.connect(address, uri=True, check_same_thread=False), self.root)
+                index = Index(_opened(made.name), self.root)
                 # SQLite opens the file at the first question, which must not be after its folder is gone.
                 index.connection.execute("SELECT count(*) FROM tasks").fetchone()
         try:
@@ -174,6 +215,29 @@ class Current:
                     self.idle.append(index)
                 else:
                     index.close()
+
+
+def _opened(folder: str) -> sqlite3.Connection:
+    address = f"file:{folder}/index.sqlite?mode=ro&immutable=1"
+    return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+
+class _BuildingError(Exception):
+    """The first index is not there yet."""
+
+
+def kept_index(root: Path | None) -> Path:
+    """Where a server keeps its index from one start to the next: in the user's own cache, by board and program.
+
+    Args:
+        root: the board's folder.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    digest = hashlib.sha256(str(root.resolve() if root is not None else "").encode("utf-8", "surrogatepass"))
+    # Another version of the program lays its index out otherwise.
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return Path(base).expanduser() / "longtail" / "board" / f"{digest.hexdigest()[:32]}.sqlite"
 
 
 class Limited:
@@ -305,11 +369,16 @@ def take_upload(root: Path, document: Any, form: FormData, contents: list[tuple[
     return submission.id
 
 
-def create_app(root: Path | None = None) -> FastAPI:
+def create_app(
+    root: Path | None = None, numerics: int | None = None, *, kept: Path | None = None, wait: float | None = None
+) -> FastAPI:
     """The application: pages at their static addresses, ``/api/v1``, the search, and uploads if there is a folder.
 
     Args:
         root: the board's folder, made if it is not there; without one nothing can be uploaded.
+        numerics: current version of the numerics; records of an earlier one are marked.
+        kept: a file that keeps the index from one start to the next.
+        wait: seconds that a request waits for the very first index before it is told to come again; ``None`` for any.
 
     Returns:
         The application, for any ASGI server.
@@ -317,12 +386,12 @@ def create_app(root: Path | None = None) -> FastAPI:
     root = Path(root) if root is not None else None
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
-    current, rate = Current(root), Rate()
+    current, rate = Current(root, numerics, kept, wait), Rate()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         current.start()
-        await run_in_threadpool(current.ready.wait)
+        await run_in_threadpool(current.ready.wait, wait)
         yield
         await run_in_threadpool(current.stop)
 
@@ -352,12 +421,19 @@ def create_app(root: Path | None = None) -> FastAPI:
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": message}, status)
         kept = request.url.path.lstrip("/")
-        page = missing_page(True, kept if kept.count("/") < 8 else "", message)
+        heading = "One moment" if status == 503 else "Not found" if status == 404 else "That did not work"
+        page = missing_page(True, kept if kept.count("/") < 8 else "", message, heading)
         return Response(page, status, media_type="text/html")
 
     @app.exception_handler(InputError)
     async def refused(request: Request, error: InputError) -> Response:
         return wrong(request, str(error), 422)
+
+    @app.exception_handler(_BuildingError)
+    async def building(request: Request, error: _BuildingError) -> Response:
+        answer = wrong(request, "The board is being put together; come again in a few seconds.", 503)
+        answer.headers["Retry-After"] = "2"
+        return answer
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> Response:
@@ -368,86 +444,7 @@ def create_app(root: Path | None = None) -> FastAPI:
         found = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         return wrong(request, found[:500], 422)
 
-    def missing(what: str) -> JSONResponse:
-        return JSONResponse({"error": f"no such {what}"}, 404)
-
-    @app.get("/api/v1/boards")
-    def boards(
-        limit: int = Query(100, ge=1, le=1000),
-        offset: int = Query(0, ge=0, le=10**9),
-        dataset: str | None = Query(None, max_length=200),
-        task: str | None = Query(None, max_length=200),
-    ) -> dict[str, Any]:
-        """All boards, those of one data set's variant, or those that a task lists."""
-        with current.reading() as index:
-            found = index.boards(dataset=dataset) if task is None else index.task_boards(task)
-            if dataset is not None:
-                found = [each for each in found if each.variant.id == dataset]
-            asked = {"dataset": dataset, "task": task}
-            return _paged([board_json(each) for each in found], "/api/v1/boards", limit, offset, asked)
-
-    @app.get("/api/v1/boards/{name}")
-    def board(
-        name: str,
-        limit: int = Query(100, ge=1, le=1000),
-        offset: int = Query(0, ge=0, le=10**9),
-        track: str | None = Query(None, max_length=40),
-        badge: str | None = Query(None, max_length=40),
-        sort: Literal["rank", "value", "date"] = "rank",
-    ) -> Any:
-        """One board with its rows, a page at a time; ``next`` is null on the last."""
-        with current.reading() as index:
-            found = index.board(name)
-            if found is None:
-                return missing("board")
-            rows = index.entries(name, track=track)
-        rows = [entry for entry in rows if badge in (None, entry.badge)]
-        if sort == "value":
-            sign = -1.0 if found.measure.higher_is_better is not False else 1.0
-            rows.sort(key=lambda entry: (entry.value is None, sign * (entry.value or 0.0), entry.id))
-        elif sort == "date":
-            rows.sort(key=lambda entry: (entry.date or "", entry.id), reverse=True)
-        asked = {"track": track, "badge": badge, "sort": None if sort == "rank" else sort}
-        page = _paged([entry_json(entry) for entry in rows], f"/api/v1/boards/{name}", limit, offset, asked)
-        return {**board_json(found), "total": page["total"], "next": page["next"], "rows": page["items"]}
-
-    @app.get("/api/v1/statement.schema.json")
-    def statement_schema() -> dict[str, Any]:
-        """The JSON schema of what a submission of any framework states."""
-        return json_schema()
-
-    @app.get("/api/v1/papers")
-    def papers(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
-        """All papers."""
-        with current.reading() as index:
-            found = [
-                {"id": each.id, "title": each.title, "authors": each.authors, "date": each.date, "venue": each.venue,
-                 "arxiv": each.arxiv, "tasks": each.tasks}
-                for each in index.papers()
-            ]  # fmt: skip
-        return _paged(found, "/api/v1/papers", limit, offset)
-
-    @app.get("/api/v1/methods")
-    def methods(limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=10**9)) -> dict[str, Any]:
-        """All methods."""
-        with current.reading() as index:
-            found = [
-                {"id": each.id, "name": each.name, "family": each.family, "recipe": each.recipe, "paper": each.paper}
-                for each in index.methods()
-            ]
-        return _paged(found, "/api/v1/methods", limit, offset)
-
-    @app.get("/api/v1/submissions/{name}")
-    def submission(name: str) -> Any:
-        """One submission with its scores."""
-        with current.reading() as index:
-            return index.submission(name) or missing("submission")
-
-    @app.get("/api/v1/search")
-    def find(q: str = Query("", max_length=200)) -> dict[str, Any]:
-        """Full-text search."""
-        with current.reading() as index:
-            return {"query": q, "results": index.search(q)}
+    app.include_router(router(current.reading))
 
     @app.get("/search", include_in_schema=False)
     def search(q: str = Query("", max_length=200)) -> Response:
@@ -458,7 +455,7 @@ def create_app(root: Path | None = None) -> FastAPI:
     def compare(a: str = Query("", max_length=200), b: str = Query("", max_length=200)) -> Response:
         with current.reading() as index:
             names = {name.casefold(): each.id for each in index.methods() for name in (each.id, each.name)}
-            first, second = sorted(names.get(name.strip().casefold(), name) for name in (a, b))
+            first, second = sorted(_near(name, names) for name in (a, b))
             found = pair(index, True, f"{first}--{second}")
         # Its links are relative to compare/, one level down.
         target = f"/compare/{first}--{second}.html" if found else "/compare.html"
@@ -497,16 +494,27 @@ def create_app(root: Path | None = None) -> FastAPI:
     def anything(path: str, request: Request) -> Response:
         with current.reading() as index:
             found = render(index, path or "index.html", live=True, query=dict(request.query_params))
-            if found is None:
-                return wrong(request, "There is no such page.", 404)
-        content = found[1].encode("utf-8", "replace")
+            picture = preview(index, path) if found is None and path.startswith("previews/") else None
+        if found is None and picture is None:
+            return wrong(request, "There is no such page.", 404)
+        kind, content = (found[0], found[1].encode("utf-8", "replace")) if found else ("image/png", picture or b"")
         tag = f'W/"{hashlib.sha256(content).hexdigest()[:24]}"'
         kept = {"ETag": tag, "Cache-Control": "no-cache"}
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=kept)
-        return Response(content, media_type=found[0], headers=kept)
+        return Response(content, media_type=kind, headers=kept)
 
     return app
+
+
+def _near(typed: str, names: dict[str, str]) -> str:
+    """The method that somebody means: by its name, the beginning of it, or a part; else what was typed."""
+    wanted = typed.strip().casefold()
+    if wanted in names or not wanted:
+        return names.get(wanted, typed)
+    begins = sorted(name for name in names if name.startswith(wanted))
+    holds = sorted(name for name in names if wanted in name)
+    return names[(begins or holds)[0]] if begins or holds else typed
 
 
 class Patient(H11Protocol):
@@ -522,21 +530,14 @@ class Patient(H11Protocol):
             self.transport.close()
 
 
-def _paged(
-    found: list[dict[str, Any]], path: str, limit: int, offset: int, asked: dict[str, str | None] | None = None
-) -> dict[str, Any]:
-    rest = "".join(f"&{name}={quote(value, safe='')}" for name, value in (asked or {}).items() if value is not None)
-    following = f"{path}?limit={limit}&offset={offset + limit}{rest}" if offset + limit < len(found) else None
-    return {"total": len(found), "next": following, "items": found[offset : offset + limit]}
-
-
-def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000, numerics: int | None = None) -> None:
     """Answer requests until interrupted.
 
     Args:
         root: the board's folder.
         host: the address to listen at; the default is this machine alone.
         port: the port.
+        numerics: current version of the numerics; records of an earlier one are marked.
 
     Raises:
         InputError: if the server's packages are not installed or the port is taken.
@@ -553,7 +554,7 @@ def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000
         raise InputError(f"cannot listen at {host}:{port}: {error}; choose another port") from None
     # An address in a header is whatever its sender writes, so none is believed.
     uvicorn.run(
-        create_app(root),
+        create_app(root, numerics, kept=kept_index(root), wait=FIRST_SECONDS),
         host=host,
         port=port,
         http=Patient,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from longtail.board.content import load
 from longtail.board.index import build_index
 from longtail.board.intake import locked, repair
+from longtail.board.reader import Index
+from longtail.board.values import safe_url
 from longtail.board.verification import fingerprint, score_findings
 from longtail.errors import InputError
 
@@ -18,13 +21,22 @@ MARK = ".longtail-board"
 """A file by which a folder is known to be a site built here, so that it may be replaced."""
 
 
-def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -> dict[str, Any]:
+def build(
+    out: Path,
+    *,
+    root: Path | None = None,
+    archive: Path | None = None,
+    url: str | None = None,
+    numerics: int | None = None,
+) -> dict[str, Any]:
     """Write the board as a static site.
 
     Args:
         out: the folder to write; if it exists it must be empty or a site built before, which is replaced as a whole.
         root: the board's own folder with claims, submissions, scores and imports; the shipped content always counts.
         archive: an evaluation-tables file to show as well, without importing it anywhere.
+        url: the public address that the site will have; with it come a site map, previews and absolute links.
+        numerics: current version of the numerics; records of an earlier one are marked.
 
     Returns:
         How many pages, boards, entries and bytes, and the page to open.
@@ -33,9 +45,10 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
         InputError: if ``out`` holds something else, a file cannot be read, or a score is not what re-scoring gives.
     """
     from longtail.board.archive.importing import import_archive
-    from longtail.board.pages import paths, render
 
     out = Path(out)
+    if url is not None and safe_url(url) is None:
+        raise InputError(f"{url!r} is no http or https address")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARK).is_file())):
         raise InputError(f"{out} holds something else; name a new or empty folder")
     if root is not None and not Path(root).is_dir():
@@ -43,8 +56,9 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
     if root is not None:
         try:
             with locked(Path(root)):
-                repair(Path(root), load(Path(root), []))
-                findings = score_findings(Path(root), load(Path(root), []))
+                content = load(Path(root), [])
+                repair(Path(root), content)
+                findings = score_findings(Path(root), content)
         except PermissionError:  # A folder that cannot be written to cannot be repaired, and nobody writes to it.
             findings = score_findings(Path(root), load(Path(root), []))
         if findings:
@@ -56,14 +70,12 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
         if archive is not None:
             source = temporary / "root"
             shutil.copytree(root, source) if root is not None else source.mkdir()
-            import_archive(Path(archive), root=source)
+            import_archive(Path(archive), root=source, noted=False)
         site = temporary / "site"
         size = count = 0
-        with build_index(source) as index:
-            for path in paths(index):
-                found = render(index, path)
-                assert found is not None, path
-                data = found[1].encode("utf-8", "replace")
+        with build_index(source, numerics=numerics) as index:
+            index.url = url
+            for path, data in _files(index):
                 file = site / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
@@ -87,3 +99,19 @@ def build(out: Path, *, root: Path | None = None, archive: Path | None = None) -
         "warnings": warnings,
         "hash": fingerprint(Path(root)) if root is not None else None,
     }
+
+
+def _files(index: Index) -> Iterator[tuple[str, bytes]]:
+    """Every file of the site with its address."""
+    from longtail.board.pages import paths, render
+    from longtail.board.previews import preview, preview_paths
+
+    for path in paths(index):
+        found = render(index, path)
+        assert found is not None, path
+        yield path, found[1].encode("utf-8", "replace")
+    if index.settings().url:
+        for path in preview_paths(index):
+            picture = preview(index, path)
+            assert picture is not None, path
+            yield path, picture

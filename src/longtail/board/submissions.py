@@ -348,7 +348,7 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def parse_json(content: bytes, where: str) -> Any:
-    """JSON from a stranger: no constants that are no numbers, no endless nesting.
+    """JSON from a stranger: no constants that are no numbers, no endless nesting, no key that stands twice.
 
     Raises:
         InputError: if it is no such JSON.
@@ -357,8 +357,16 @@ def parse_json(content: bytes, where: str) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(f"it holds {name}, which is no number")
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the key {twice[:60]!r} stands twice")
+        return found
+
     try:
-        return json.loads(content, parse_constant=refuse)
+        return json.loads(content, parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: is not JSON: {str(error)[:120]}") from None
 

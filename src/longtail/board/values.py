@@ -135,6 +135,8 @@ def clean(text: str, limit: int = 4000) -> str:
         >>> clean("a\x00b")
         'ab'
     """
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     return _CONTROL.sub("", text)[:limit]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pathlib
 from typing import Annotated, Any
 
@@ -25,6 +26,9 @@ def board_build(
         pathlib.Path | None, typer.Option("--root", help="The board's own folder, besides what is shipped")
     ] = None,
     archive: Annotated[pathlib.Path | None, typer.Option(help="An evaluation-tables file to show as well")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The site's public address: adds a site map, previews and absolute links")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the board as a static site that works without a network.
@@ -32,8 +36,9 @@ def board_build(
     Example: longtail board build site
     """
     from longtail.board import build
+    from longtail.recipes import NUMERICS
 
-    _print_facts(build(out, root=board, archive=archive), as_json)
+    _print_facts(build(out, root=board, archive=archive, url=url, numerics=NUMERICS), as_json)
 
 
 @app.command("serve")
@@ -49,8 +54,9 @@ def board_serve(
     Example: longtail board serve --root board --port 8000
     """
     from longtail.board import serve
+    from longtail.recipes import NUMERICS
 
-    serve(root=board, host=host, port=port)
+    serve(root=board, host=host, port=port, numerics=NUMERICS)
 
 
 @app.command("submit")
@@ -72,6 +78,11 @@ def board_submit(
     ] = None,
     submitter: Annotated[str | None, typer.Option(help="Who submits, as the page shows it")] = None,
     code: Annotated[str | None, typer.Option(help="Address of the code")] = None,
+    statement: Annotated[
+        pathlib.Path | None, typer.Option(help="With --predictions: a JSON file as --template prints it")
+    ] = None,
+    template: Annotated[bool, typer.Option("--template", help="Print a statement to fill in, and stop")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a statement, and stop")] = False,
     as_json: Json = False,
 ) -> None:
     """Take finished runs, or predictions of any framework, into a board; every number is computed here.
@@ -80,13 +91,18 @@ def board_submit(
     """
     from longtail.board import submit, submit_predictions
 
+    if template or schema:
+        from longtail.board import statement as stating
+
+        print_json(stating.template() if template else stating.json_schema())
+        return
     if bool(records) == bool(predictions):
         raise InputError("board submit takes folders of runs, or --predictions with --method and --data")
     if predictions:
         from longtail.board.statement import FIELDS
 
         kinds = {field.name: field.kind for field in FIELDS}
-        stated: dict[str, Any] = {"selection": "last epoch"}
+        stated: dict[str, Any] = {"selection": "last epoch", **_statement(statement)}
         for item in state or ():
             key, equals, value = item.partition("=")
             if not equals:
@@ -104,6 +120,18 @@ def board_submit(
         return
     for entry in entries:
         _print_facts(entry, as_json=False)
+
+
+def _statement(file: pathlib.Path | None) -> dict[str, Any]:
+    """What a file states; the options beside it take precedence."""
+    from longtail.board.submissions import MAX_JSON, parse_json, read_file
+
+    if file is None:
+        return {}
+    found = parse_json(read_file(file, MAX_JSON), str(file))
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: expected a JSON object; longtail board submit --template prints one")
+    return found
 
 
 def _number(text: str) -> Any:
@@ -211,25 +239,45 @@ def board_import(
     _print_facts(import_archive(file, root=board), as_json)
 
 
+class Form(enum.StrEnum):
+    """In what form a board is written."""
+
+    archive = "archive"
+    every_eval_ever = "every-eval-ever"
+    in_toto = "in-toto"
+
+
 @app.command("export")
 def board_export(
-    file: Annotated[pathlib.Path, typer.Argument(help="A new file")],
+    file: Annotated[pathlib.Path, typer.Argument(help="A new file; a new folder for the forms of many files")],
     board: Board = BOARD,
+    form: Annotated[
+        Form, typer.Option("--as", help="The archive's tables, Every Eval Ever records or in-toto statements")
+    ] = Form.archive,
     as_json: Json = False,
 ) -> None:
-    """Write a board in the archive's layout.
+    """Write a board in the archive's layout, or in a form that others read.
 
     Example: longtail board export evaluation-tables.json --root board
     """
-    from longtail.board import export_archive
+    from longtail.board import export_archive, export_records, export_statements
 
-    _print_facts(export_archive(board, file), as_json)
+    write = {Form.archive: export_archive, Form.every_eval_ever: export_records, Form.in_toto: export_statements}[form]
+    _print_facts(write(board, file), as_json)
 
 
 def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    """A fact a line; a list is counted, and each of its lines follows."""
     if as_json:
         print_json(facts)
         return
     for name, value in facts.items():
+        if value is None or value == []:
+            continue
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            typer.echo(f"{name.replace('_', ' ')} ({len(value)}):")
+            for each in value:
+                typer.echo(f"  {each}")
+            continue
         shown = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else value
-        typer.echo(f"{name}: {shown}")
+        typer.echo(f"{name.replace('_', ' ')}: {shown}")

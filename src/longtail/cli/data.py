@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, ImageSize, Json, OwnModel, Root, grouped
+from longtail.cli.options import Drawing, ImageSize, Json, LabelsFrom, Lists, OwnModel, Root, grouped
 from longtail.cli.progress import counting, print_json
 
 app = typer.Typer(
@@ -74,6 +74,8 @@ def data_verify(
     drop_duplicates: Annotated[
         pathlib.Path | None, typer.Option(help="Leave out copies of images; which ones is kept in this list")
     ] = None,
+    lists_folder: Lists = None,
+    labels_from: LabelsFrom = 0,
     as_json: Json = False,
 ) -> None:
     """Check files, checksums and counts; say what is damaged. Exit status 1 if anything is.
@@ -90,6 +92,8 @@ def data_verify(
             image_size=image_size,
             leave_out_classes_below=leave_out_classes_below,
             drop_duplicates=drop_duplicates,
+            lists_folder=lists_folder,
+            labels_from=labels_from,
             notify=notify,
         )
     if as_json:

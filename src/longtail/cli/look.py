@@ -1,24 +1,16 @@
-"""Commands that look at what was trained: probe, features."""
+"""Commands that look at what was trained: probe, features, mistakes."""
 
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from longtail.cli.options import DataName, ImageSize, Json, OwnModel, Root, grouped
-from longtail.cli.progress import print_json
+from longtail.cli.options import DataName, ImageSize, Json, OwnModel, Quiet, Root, grouped, own_model
+from longtail.cli.progress import counting, print_json
 from longtail.cli.runs import load_for
-
-if TYPE_CHECKING:
-    from longtail.recipes import Part
-
-
-def _own(model: str | None) -> Part | None:
-    from longtail.recipes.text import read
-
-    return None if model is None else read(model, "model")
+from longtail.errors import InputError
 
 
 @grouped
@@ -39,10 +31,11 @@ def probe(
     from longtail.analysis.probe import evaluate_features
     from longtail.training.restore import features_of
 
-    loaded, own = results.read(record), _own(model)
+    loaded, own = results.read(record), own_model(model)
     held = load_for(loaded.record, data, root, image_size)
-    train, test = features_of(loaded, held, own)
-    reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
+    with counting("", before="features and classifiers", quiet=as_json):
+        train, test = features_of(loaded, held, own)
+        reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
     if as_json:
         print_json({name: report.to_json() for name, report in reports.items()})
         return
@@ -73,9 +66,10 @@ def features(
     from longtail import results
     from longtail.analysis.diagnose import diagnose
 
-    loaded, own = [results.read(record) for record in records], _own(model)
+    loaded, own = [results.read(record) for record in records], own_model(model)
     held = load_for(loaded[0].record, data, root, image_size)
-    distances, figures = diagnose(loaded, held, out, own)
+    with counting("", before="features, distances and a map", quiet=as_json):
+        distances, figures = diagnose(loaded, held, out, own)
     if as_json:
         print_json({"distances": distances, "figures": [str(path) for path in figures]})
         return
@@ -92,4 +86,58 @@ def features(
     typer.echo("Figures: " + ", ".join(str(path) for path in figures))
 
 
-COMMANDS = (probe, features)
+@grouped
+def mistakes(
+    record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
+    data: DataName = "digits-lt",
+    root: Root = None,
+    out: Annotated[pathlib.Path, typer.Option(help="A new HTML file")] = pathlib.Path("mistakes.html"),
+    image_size: ImageSize = None,
+    model: OwnModel = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Show a run's worst mistakes, rarest classes and confusions, near duplicates and labels in doubt, on one page.
+
+    Example: longtail mistakes runs/digits-lt-if100/ce/seed-0-1a2b3c4d --data digits-lt --out mistakes.html
+    """
+    import dataclasses
+
+    from longtail import results
+    from longtail.analysis.mistakes import look
+    from longtail.files import write_atomically
+    from longtail.results.report.looked import looked_html
+
+    if out.exists():
+        raise InputError(f"{out} is there already; name a new file with --out")
+    loaded, own = results.read(record), own_model(model)
+    held = load_for(loaded.record, data, root, image_size)
+    with counting("features, copies, folds, page", quiet=quiet or as_json) as notify:
+        found = look(loaded, held, own, notify)
+        html = looked_html(found)
+    write_atomically(out, lambda file: file.write_text(html, encoding="utf-8"))
+    if as_json:
+        told = dataclasses.asdict(found)
+        for name in ("matrix", "data"):
+            del told[name]
+        print_json({"out": str(out), **_without_pictures(told)})
+        return
+    if not quiet:
+        typer.echo(f"{found.wrong:,} wrong of {found.data['num_test']:,} test images")
+        for pair in found.pairs[:3]:
+            typer.echo(
+                f"{pair.true} taken for {pair.taken}: {pair.times} times, {100 * pair.share:.0f} % of its images"
+            )
+        typer.echo(f"Near duplicates: {found.near_told}")
+        typer.echo(f"Labels in doubt: {found.suspects_told}")
+    typer.echo(f"Page: {out}")
+
+
+def _without_pictures(value: object) -> Any:
+    """Plain values without the pictures themselves."""
+    if isinstance(value, dict):
+        return {key: _without_pictures(held) for key, held in value.items() if key != "src"}
+    return [_without_pictures(held) for held in value] if isinstance(value, list | tuple) else value
+
+
+COMMANDS = (probe, features, mistakes)

@@ -17,18 +17,30 @@ from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from longtail.data import Data
-    from longtail.recipes import Recipe
+    from longtail.recipes import Part, Recipe
     from longtail.training.compute import Compute
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines")]
-Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")]
-ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which a folder's images are resized")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no lines but the result and warnings")]
+Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files or pictures")]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Side in pixels to which pictures in files are brought, and those of a timm network")
+]
+Lists = Annotated[pathlib.Path | None, typer.Option("--lists", help="Folder with a published set's official lists")]
+LabelsFrom = Annotated[int, typer.Option(min=0, max=1, help="Number of the first class in list:PATH")]
 DataName = Annotated[
     str, typer.Option("--data", help="digits-lt, cifar100-lt, folder:PATH, file.py:function, ... (longtail data list)")
 ]
 OwnModel = Annotated[
     str | None, typer.Option("--model", help="The run's network, where it is in a file of your own: net.py:Net")
 ]
+
+
+def own_model(model: str | None) -> Part | None:
+    """Return the part that ``--model`` names for a run whose network is in a file of somebody's own."""
+    from longtail.recipes.text import read
+
+    return None if model is None else read(model, "model")
 
 
 def _one_of(flag: str, value: str | None, choices: Sequence[str]) -> None:
@@ -59,16 +71,31 @@ class Drawing:
     drop_duplicates: Annotated[
         pathlib.Path | None, typer.Option(help="Leave out copies of images; which ones is kept in this list")
     ] = None
+    lists_folder: Lists = None
+    labels_from: LabelsFrom = 0
+    class_sizes: Annotated[
+        pathlib.Path | None, typer.Option(help="Training images to keep of each class, a number a line; no profile")
+    ] = None
+    no_flip: Annotated[bool, typer.Option("--no-flip", help="Mirrored images do not show the same: never mirror")] = (
+        False
+    )
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out training pictures that cannot be read, and name them")
+    ] = False
 
     def load(self, name: str, *, quiet: bool = False) -> Data:
         """Load a data set by its name, or by a function of somebody's own; a progress bar while pictures are read."""
         from longtail.cli.progress import counting
         from longtail.data import load, names
+        from longtail.data.catalogue import resizes
 
         if own_data(name, names()):
             return self._own(name)
+        options = dataclasses.asdict(self)
+        if not resizes(name):  # the network may enlarge them
+            options["image_size"] = None
         with counting("reading pictures", quiet=quiet) as notify:
-            return load(name, notify=notify, **dataclasses.asdict(self))
+            return load(name, notify=notify, **options)
 
     def _own(self, name: str) -> Data:
         from longtail.counts import class_counts
@@ -99,7 +126,10 @@ class Drawing:
 class Setting:
     """The protocol that a recipe is applied to, and changes of it."""
 
-    protocol: Annotated[str | None, typer.Option(help="plain-200, strong-400 or digits")] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="plain-200, strong-400, digits, features, linear-probe, fine-tune or peft, with @options"),
+    ] = None
     model: Annotated[
         str | None, typer.Option(help="resnet32, resnet18-cifar, small, a timm name, net.py:Net, ... with @options")
     ] = None
@@ -113,20 +143,22 @@ class Setting:
     select: Annotated[str, typer.Option(help="last (epoch) or validation (best epoch on the validation split)")] = (
         "last"
     )
+    patience: Annotated[
+        int, typer.Option(min=0, help="End the last stage after so many epochs that were no better on validation")
+    ] = 0
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="A field of the recipe: stages.0.optimizer=adamw@lr=1e-3"),
     ] = None
 
     def __post_init__(self) -> None:
-        _one_of("--protocol", self.protocol, ("plain-200", "strong-400", "digits"))
         _one_of("--select", self.select, ("last", "validation"))
 
-    def recipes(self, names: Sequence[str], data: Data | None) -> list[Recipe]:
+    def recipes(self, names: Sequence[str], data: Data | None, *, image_size: int | None = None) -> list[Recipe]:
         """Return the recipes of these names; without data, only to refuse what is wrong before data are read."""
         from longtail.methods.names import recipe
 
-        options = dataclasses.asdict(self) | {"changes": self.changes or ()}
+        options = dataclasses.asdict(self) | {"changes": self.changes or (), "image_size": image_size}
         return [recipe(name, data, **options) for name in names]
 
 
@@ -135,14 +167,14 @@ class Machine:
     """Where and how the arithmetic runs."""
 
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto"
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto"
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16")] = "auto"
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the backbone (docs/speed.md)")] = (
         False
     )
 
     def __post_init__(self) -> None:
         _one_of("--device", self.device, ("auto", "cpu", "cuda"))
-        _one_of("--precision", self.precision, ("auto", "float32", "bfloat16"))
+        _one_of("--precision", self.precision, ("auto", "float32", "bfloat16", "float16"))
 
     def choose(self) -> Compute:
         """Settle what was left to choice."""

@@ -48,10 +48,19 @@ def training(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress],
 def counting(what: str, *, before: str | None = None, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error while something is counted; until then it says ``before``, or nothing."""
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     console = Console(stderr=True)
-    with Bar(console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+    with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
         task = bar.add_task(before or what, total=None, visible=before is not None)
         yield lambda done, total: bar.update(task, description=what, completed=done, total=total, visible=True)
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from longtail.cli import options
-from longtail.cli.options import DataName, Drawing, ImageSize, Json, Machine, Root, Setting, grouped
+from longtail.cli.options import DataName, Drawing, ImageSize, Json, Machine, Quiet, Root, Setting, grouped
 from longtail.cli.progress import announce, counting, print_json, training
-from longtail.errors import InputError
+from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from longtail.data import Data
+    from longtail.recipes import Recipe
     from longtail.results import Loaded
 
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
 Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
+Log = Annotated[
+    str | None, typer.Option("--log", help="Write a row for each epoch as it comes: csv, tensorboard or wandb")
+]
 Watch = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
 
 
@@ -38,6 +46,17 @@ def _described(data: Data) -> str:
     return "; ".join(line for line in found if line)
 
 
+def _augmented(recipes: Sequence[Recipe], data: Data) -> str:
+    """What is done to the images of each recipe's stages, and by what."""
+    from longtail.recipes.text import written
+
+    stages = [stage for recipe in recipes for stage in recipe.stages]
+    told = dict.fromkeys(" + ".join(map(written, stage.augmentation)) or "none" for stage in stages)
+    by = ", one by one by torchvision in worker processes" if data.train.streamed else ", whole batches in memory"
+    forbidden = "" if data.flips else "; mirrored images do not show the same here, so none is mirrored"
+    return f"augmentation: {' | '.join(told)}{by}{forbidden}"
+
+
 @grouped
 def compare(
     recipes: Annotated[list[str], typer.Argument(help="ce, dro-lt@radius=shared, file.py:loss, SHORT=NAME, a run")],
@@ -51,6 +70,8 @@ def compare(
     page: Page = None,
     watch_test: Watch = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once; on a CPU, as many as it has cores")] = 1,
+    log: Log = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train recipes from several seeds and compare them with the first.
@@ -61,21 +82,27 @@ def compare(
     """
     numbers = options.seeds(seeds)
     _one_process()
+    from longtail.training.logging import logging
     from longtail.training.many import data_label, rows_of, train_many
 
     chosen = machine.choose()
     setting.recipes(recipes, None)
-    loaded = drawing.load(data, quiet=as_json)
-    asked = setting.recipes(recipes, loaded)
+    silent = quiet or as_json
+    loaded = drawing.load(data, quiet=silent)
+    asked = setting.recipes(recipes, loaded, image_size=drawing.image_size)
     if against is not None and against not in [recipe.name for recipe in asked]:
         raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
-    announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
-    with training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=as_json) as notify:
+    announce(f"{_described(loaded)}; {machine.described(chosen)}\n{_augmented(asked, loaded)}", silent)
+    with (
+        training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=silent) as bar,
+        logging(log, out / data_label(loaded), bar) as (notify, complete),
+    ):
         folders = train_many(
             asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
         )
-    _show(rows_of(folders), against, page, out / data_label(loaded) / "report.html", as_json)
-    if not as_json:
+        complete(folder for paths in folders.values() for folder in paths)
+    _show(rows_of(folders), against, page, out / data_label(loaded) / "report.html", as_json, quiet)
+    if not silent:
         typer.echo(f"Records: {out / data_label(loaded)}")
 
 
@@ -85,13 +112,22 @@ def _show(
     asked: pathlib.Path | None,
     usual: pathlib.Path,
     as_json: bool,
+    quiet: bool = False,
+    kind: str | None = None,
 ) -> None:
     """Compare runs, print the table and write the page where it was asked for, else to its usual place."""
     from longtail import results
     from longtail.files import write_atomically
+    from longtail.results.formats import FORMATS
     from longtail.training.many import compare_rows
 
-    page, comparison = asked or usual, compare_rows(rows, against=against)
+    page = asked or usual
+    with counting("comparing runs", before="comparing runs", quiet=quiet or as_json):
+        comparison = compare_rows(rows, against=against)
+    if kind is not None:
+        typer.echo(FORMATS[kind](comparison), nl=False)
+        if asked is None:
+            return
     html = results.report_html(comparison, rows)
     try:
         write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
@@ -104,10 +140,12 @@ def _show(
         paths = {name: [str(run.folder) for run in held] for name, held in rows.items()}
         print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
         return
-    from rich.console import Console
+    if kind is None:
+        from rich.console import Console
 
-    Console().print(results.table(comparison))
-    typer.echo(where)
+        Console().print(results.table(comparison))
+    if not quiet:
+        typer.echo(where, err=kind is not None)
 
 
 @grouped
@@ -124,6 +162,8 @@ def train(
         typer.Option("--from", help="A finished run: add the recipe's last stage to it, with its model and seed"),
     ] = None,
     watch_test: Watch = False,
+    log: Log = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train one recipe from one seed; continue it if it was stopped.
@@ -134,6 +174,7 @@ def train(
     """
     number = options.seed(seed)
     _one_process()
+    from longtail.training.logging import logging
     from longtail.training.many import data_label, run_folder
     from longtail.training.run import train as run
 
@@ -144,8 +185,9 @@ def train(
         from longtail import results
 
         begun = results.read(beginning)
-    loaded = drawing.load(data, quiet=as_json)
-    (asked,) = setting.recipes([recipe], loaded)
+    silent = quiet or as_json
+    loaded = drawing.load(data, quiet=silent)
+    (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
     shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
     if begun is not None:
         from longtail.training.compute import Compute
@@ -155,11 +197,12 @@ def train(
         chosen = Compute(numerics["device"], numerics["precision"], numerics["compiled"])
         asked = continued(begun, loaded, asked, shared)
     folder = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
-    announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
-    with training(asked.epochs, quiet=as_json) as notify:
+    announce(f"{_described(loaded)}; {machine.described(chosen)}\n{_augmented([asked], loaded)}", silent)
+    with training(asked.epochs, quiet=silent) as bar, logging(log, folder, bar) as (notify, complete):
         record = run(
             asked, loaded, seed=number, out=folder, store=shared, compute=chosen, watch_test=watch_test, notify=notify
         )
+        complete([folder])
     if as_json:
         print_json({**record.to_json(), "folder": str(folder)})
         return
@@ -187,6 +230,7 @@ def rescore(
     data: Annotated[str | None, typer.Option("--data", help="Check against this data set, not only the record")] = None,
     root: Root = None,
     image_size: ImageSize = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Check finished runs: files against their checksums, record against run, numbers against predictions.
@@ -210,7 +254,7 @@ def rescore(
         _print_report(report.to_json(), f"{loaded.record.recipe}, seed {loaded.record.seed}: {checked}", [])
         return
     failed = {}
-    with counting("checking runs", quiet=as_json) as notify:
+    with counting("checking runs", quiet=quiet or as_json) as notify:
         for number, folder in enumerate(found):
             notify(number, len(found))
             try:
@@ -245,12 +289,21 @@ def evaluate(
 
 def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int | None) -> Data:
     """Load the data set as a record says it was drawn, from where the user has it."""
-    from longtail.data import names
+    from longtail.data import load, names
+    from longtail.data.profiles import GIVEN
+    from longtail.data.streams import IN_MEMORY_SIDE
 
     identity = record.data
     if options.own_data(data, names()):  # what it draws is said where it is named: file.py:load@imbalance=20
         return Drawing(root=root, image_size=image_size).load(data)
     drawn = identity["split_seed"] is not None
+    if image_size is None and identity["shape"][-1] > IN_MEMORY_SIDE:  # only a size that was asked for is as large
+        image_size = identity["shape"][-1]
+    if identity.get("profile") == GIVEN:
+        if identity["validation_share"]:
+            raise InputError(f"{data}: its class sizes before validation was held out are not in the record")
+        sizes, seed = identity["counts"], identity["split_seed"]
+        return load(data, root=root, image_size=image_size, split_seed=seed, class_sizes=sizes)
     drawing = Drawing(
         imbalance=identity["imbalance"] if drawn else None,
         root=root,
@@ -266,19 +319,29 @@ def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int 
 def report(
     folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
     against: Against = None,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="Print the table as markdown, latex or csv, and write no page")
+    ] = None,
     page: Page = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compare finished runs, from any number of folders, without training anything.
+    """Compare finished runs, from any number of folders and machines, without training anything.
 
-    Example: longtail report runs/digits-lt-if100 --against ce
+    Example: longtail report runs/digits-lt-if100 --against ce --format latex
     """
+    from longtail.results.formats import FORMATS
     from longtail.training.many import loaded_rows
 
-    rows = loaded_rows(folders)
+    if kind is not None and kind not in FORMATS:
+        raise unknown("format", kind, FORMATS)
+    if kind is not None and as_json:
+        raise InputError("--format and --json are two ways to print a table: give one of them")
+    with counting("reading runs", before="reading runs", quiet=quiet or as_json):
+        rows = loaded_rows(folders)
     if against is not None and against not in rows:
         raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
-    _show(rows, against, page, pathlib.Path("report.html"), as_json)
+    _show(rows, against, page, pathlib.Path("report.html"), as_json, quiet, kind)
 
 
 @grouped
@@ -295,11 +358,13 @@ def recipe(
     """
     import dataclasses
 
+    from longtail.methods.names import NETWORKS
     from longtail.recipes.part import plain
-    from longtail.recipes.text import written
+    from longtail.recipes.text import split, written
 
     setting.recipes([name], None)
-    (found,) = setting.recipes([name], drawing.load(data, quiet=as_json))
+    loaded = drawing.load(data, quiet=as_json)
+    (found,) = setting.recipes([name], loaded, image_size=drawing.image_size)
     if as_json:
         print_json(plain(found))
         return
@@ -311,6 +376,9 @@ def recipe(
             held = value if isinstance(value, tuple) else (value,)
             shown = " + ".join(written(one, every=True) if hasattr(one, "arguments") else str(one) for one in held)
             typer.echo(f"  {field.name}: {shown or 'none'}")
+    network = NETWORKS.get(split(name.partition("=")[2] if "=" in name.partition("@")[0] else name)[0])
+    if network is not None:
+        typer.echo(f"networks of its paper: {network} (--model)")
     if found.adjustment is not None:
         typer.echo(f"adjustment: {written(found.adjustment, every=True)}")
     typer.echo(f"selection: {found.selection}\nepochs: {found.epochs} of {found.stated} that the protocol states")
@@ -318,35 +386,49 @@ def recipe(
 
 @grouped
 def recipes(as_json: Json = False) -> None:
-    """List the methods with their papers, options and defaults.
+    """List the methods: paper, cost, the number to expect, options; experimental is what no run of ours supports yet.
 
     Example: longtail recipes
     """
     import inspect
 
-    from longtail.methods.names import METHODS, method
+    from longtail.methods.names import METHODS, SUPPORTED, method
     from longtail.methods.names import options as options_of
 
     rows: list[dict[str, Any]] = []
     for name in METHODS:
         page = inspect.getmodule(method(name)).__doc__ or ""
-        lines = dict(line.split(": ", 1) for line in page.splitlines() if line.split(":")[0] in _LINES and ": " in line)
-        rows.append({"name": name, **{key.lower(): lines.get(key) for key in _LINES}, "options": options_of(name)})
+        lines = {key: _line_of(page, key) for key in _LINES}
+        rows.append(
+            {
+                "name": name,
+                **{key.lower(): text for key, text in lines.items()},
+                "experimental": name not in SUPPORTED,
+                "evidence": SUPPORTED.get(name),
+                "options": options_of(name),
+            }
+        )
     if as_json:
         from longtail.recipes.part import plain
 
         print_json(plain(rows))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "paper", "options", show_lines=False)
     for row in rows:
-        table.add_row(row["name"], row["paper"] or row["papers"] or "-", ", ".join(row["options"]) or "-")
-    Console().print(table)
+        typer.echo(f"{row['name']}{' (experimental)' if row['experimental'] else ''}")
+        shown = {"paper": row["paper"] or row["papers"], "cost": row["cost"], "expect": row["expect"]}
+        for key, text in {**shown, "options": ", ".join(row["options"])}.items():
+            plainly = re.sub(r"[*`]", "", text or "") or "none"
+            typer.echo(textwrap.fill(f"{key}: {plainly}", 110, initial_indent="  ", subsequent_indent="    "))
+    typer.echo("experimental: no run of ours stands beside its published order yet (docs/methods.md)")
 
 
 _LINES = ("Paper", "Papers", "Cost", "Expect")
+
+
+def _line_of(page: str, key: str) -> str | None:
+    """The paragraph's entry that begins with a key, over as many lines as it takes."""
+    found = re.search(rf"^{key}: (.*?)(?=^(?:Papers?|Command|Cost|Expect): |^$|\Z)", page, re.MULTILINE | re.DOTALL)
+    return " ".join(found[1].split()) if found else None
 
 
 @grouped
@@ -368,7 +450,7 @@ def bench(
     chosen = machine.choose()
     setting.recipes([recipe], None)
     loaded = drawing.load(data, quiet=as_json)
-    (asked,) = setting.recipes([recipe], loaded)
+    (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
     announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
     with counting("timing", before="warming up", quiet=as_json) as notify:
         speed = run(asked, loaded, compute=chosen, seconds=seconds, notify=notify)

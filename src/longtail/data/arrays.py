@@ -1,7 +1,8 @@
 """``npz:PATH``: a data set in one NumPy file.
 
 It holds ``train_images``, ``train_target``, ``test_images``, ``test_target`` and ``class_names``. Images are uint8, as
-(N, H, W, C), (N, C, H, W) or (N, H, W) for grey, with C = 1 or 3. Pickled objects are not read.
+(N, H, W, C), (N, C, H, W) or (N, H, W) for grey, with C = 1 or 3. Pickled objects are not read. The files of MedMNIST
+are read as they are: ``train_images``, ``train_labels``, and so on for ``val`` and ``test``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from longtail.data.splits import NAMED
 from longtail.errors import InputError
 
 KEYS = ("train_images", "train_target", "test_images", "test_target", "class_names")
+MEDMNIST = ("train_images", "train_labels", "val_images", "val_labels", "test_images", "test_labels")
+"""Yang et al., MedMNIST v2, Scientific Data 2023; the names of its classes are not in its files."""
 COPIES = 2
 """Of each array that are held at once, at most: as it is stored, and in the order of axes that is used."""
 
@@ -36,12 +39,47 @@ def read(path: pathlib.Path) -> Source:
         InputError: no such file, a damaged one, a missing array, or one of the wrong type, shape or range.
     """
     found, where = _arrays(path), shown(path)
-    names = _names(found["class_names"], where)
-    train, test = (_split(found, split, len(names), where) for split in ("train", "test"))
-    if train.images.shape[1:] != test.images.shape[1:]:
-        ours, theirs = (list(split.images.shape[1:]) for split in (train, test))
-        raise InputError(f"{where}: train images are {ours} (channels, height, width), test images {theirs}")
-    return Source(name=f"npz:{printable(path.stem)}", train=train, test=test, class_names=names)
+    if "train_labels" in found:
+        names, found = _of_medmnist(found, where)
+    else:
+        names = _names(found["class_names"], where)
+    splits = {
+        split: _split(found, split, len(names), where)
+        for split in ("train", "val", "test")
+        if f"{split}_images" in found
+    }
+    for name, split in splits.items():
+        if split.images.shape[1:] != splits["train"].images.shape[1:]:
+            ours, theirs = (list(splits[held].images.shape[1:]) for held in ("train", name))
+            raise InputError(f"{where}: train images are {ours} (channels, height, width), {name} images {theirs}")
+    held = splits.get("val")
+    notes = () if held is None else (f"the validation images of the file are used as validation: {len(held):,}",)
+    return Source(
+        name=f"npz:{printable(path.stem)}",
+        train=splits["train"],
+        test=splits["test"],
+        class_names=names,
+        validation=held,
+        notes=notes,
+    )
+
+
+def _of_medmnist(
+    found: dict[str, NDArray[np.generic]], where: str
+) -> tuple[tuple[str, ...], dict[str, NDArray[np.generic]]]:
+    """The names of the classes, which are numbers, and the arrays under the names that they have here."""
+    arrays = {}
+    for split in ("train", "val", "test"):
+        labels = found[f"{split}_labels"]
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            raise InputError(
+                f"{where}: {split}_labels has {labels.shape[1]} labels for each image; sets with one are read here"
+            )
+        arrays[f"{split}_images"], arrays[f"{split}_target"] = found[f"{split}_images"], labels.reshape(-1)
+    target = arrays["train_target"]
+    if target.dtype.kind not in "iu" or len(target) == 0:
+        raise InputError(f"{where}: train_labels must be whole numbers, one for each image")
+    return tuple(map(str, range(max(int(target.max()) + 1, 2)))), arrays
 
 
 def _arrays(path: pathlib.Path) -> dict[str, NDArray[np.generic]]:
@@ -65,18 +103,19 @@ def _contents(file: BinaryIO, where: str) -> dict[str, NDArray[np.generic]]:
         raise InputError(f"{where} is no .npz file, or a damaged one; numpy.savez writes them") from None
     with archive:
         members = Counter(archive.namelist())
-        missing = [key for key in KEYS if f"{key}.npy" not in members]
+        keys = MEDMNIST if {"train_labels.npy", "val_labels.npy"} & members.keys() else KEYS
+        missing = [key for key in keys if f"{key}.npy" not in members]
         if missing:
             names = [printable(name.removesuffix(".npy")) for name in members]
             held = ", ".join(names[:NAMED]) or "nothing"
-            raise InputError(f"{where} lacks {', '.join(missing)}; it holds {held}, and {', '.join(KEYS)} are needed")
-        twice = [key for key in KEYS if members[f"{key}.npy"] > 1]
+            raise InputError(f"{where} lacks {', '.join(missing)}; it holds {held}, and {', '.join(keys)} are needed")
+        twice = [key for key in keys if members[f"{key}.npy"] > 1]
         if twice:
             raise InputError(f"{where} holds {twice[0]} twice")
         # All headers first: what does not fit, or is of another kind than it says, is never unpacked.
-        sizes = {key: _size(archive, key, where) for key in KEYS}
-        memory.check(COPIES * sum(sizes.values()), f"{where} holds {len(KEYS)} arrays", "make it smaller")
-        return {key: _array(archive, key, where) for key in KEYS}
+        sizes = {key: _size(archive, key, where) for key in keys}
+        memory.check(COPIES * sum(sizes.values()), f"{where} holds {len(keys)} arrays", "make it smaller")
+        return {key: _array(archive, key, where) for key in keys}
 
 
 def _size(archive: zipfile.ZipFile, key: str, where: str) -> int:

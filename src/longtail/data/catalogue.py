@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
-from longtail.data import arrays, cifar, digits, folders, hygiene, selection
+import torch
+
+from longtail.data import arrays, cifar, digits, features, hygiene, listing, lists, selection, tables
 from longtail.data.dataset import Data, Source, draw, leave_out_small
 from longtail.data.folders import Notify
 from longtail.data.pictures import printable
@@ -19,9 +22,18 @@ ENTRIES = (
         "CIFAR-100, 32 x 32 colour, 100 classes of 500 training images",
         "--root, or --root and --download",
     ),
+    ("imagenet-lt", "ImageNet-LT, 1,000 classes, 1280..5 training images", "--root, and the official lists"),
+    ("places-lt", "Places-LT, 365 classes, 4980..5 training images", "--root, and the official lists"),
+    ("inaturalist2018", "iNaturalist 2018, 8,142 classes, 1000..2 training images", "--root, and the official lists"),
     ("folder:PATH", "your pictures, one folder per class, with or without train/ and test/", "the folder"),
-    ("list:PATH", "the images that longtail data select chose from a data set", "the list, and that data set"),
-    ("npz:PATH", "your arrays: train_images, train_target, test_images, test_target, class_names", "the file"),
+    ("list:PATH", "your pictures by lines PATH LABEL, or what longtail data select chose", "the list; --root"),
+    ("csv:PATH", "your pictures by a table with columns path, label and perhaps split", "the table; --root"),
+    ("npz:PATH", "your arrays: train_images, train_target, test_images, ...; or a file of MedMNIST", "the file"),
+    (
+        "features:PATH",
+        "features that longtail embed wrote, or a table of numbers (.npz, .csv with a column label)",
+        "the file",
+    ),
 )
 
 
@@ -55,25 +67,40 @@ def load(
     image_size: int | None = None,
     leave_out_classes_below: int | None = None,
     drop_duplicates: str | pathlib.Path | None = None,
+    lists_folder: str | pathlib.Path | None = None,
+    labels_from: int = 0,
+    class_sizes: str | pathlib.Path | Sequence[int] | None = None,
+    no_flip: bool = False,
+    skip_unreadable: bool = False,
     notify: Notify | None = None,
 ) -> Data:
-    """Load a data set into memory: the same images in the same order on every machine.
+    """Load a data set: the same images in the same order on every machine.
+
+    Small images are decoded into memory. Pictures of more than 100 pixels a side, and more than 1 GiB of pixels, stay
+    in their files, which are read while training; ``data.notes`` say so.
 
     Args:
         name: one of ``names()``.
         imbalance: largest over smallest class, from 1. None: 100 for the ``-lt`` names; the others keep all their
             images as they are.
-        root: folder that holds, or is to hold, the original files of CIFAR.
+        root: folder that holds, or is to hold, the original files of CIFAR; that of the pictures of a list or table.
         split_seed: which images a drawn subset has; 0 is the subset that everyone uses.
         profile: how sizes fall in a drawn subset: ``exponential``, ``step`` or ``pareto``.
         validation: share of each training class to hold out, in [0, 1); never taken from test. A folder with a
             validation folder of its own takes none.
         download: fetch the original files of CIFAR to ``root`` if they are missing or damaged.
-        image_size: side in pixels of the squares to which the pictures of a folder are brought.
+        image_size: side in pixels of the squares to which the pictures of a folder, list or table are brought.
         leave_out_classes_below: classes with fewer images to train on than this are left out; None keeps all.
         drop_duplicates: an index list (a text file) of copies to leave out; made if it is not there. Of equal images of
             one class one stays, in the test split if it is there; of a picture under two classes none does.
-        notify: called while a folder is read, with how many pictures are decoded and how many there are.
+        lists_folder: folder of the official lists of a published set; ``root`` if not given.
+        labels_from: number of the first class in a list of one's own, 0 or 1.
+        class_sizes: training images to keep of each class, instead of an imbalance and a profile: K numbers, or a text
+            file of them (``longtail.data.lists.sizes_in``).
+        no_flip: mirrored images do not show the same: no recipe mirrors them.
+        skip_unreadable: leave out training pictures that cannot be read, and name them, instead of ending the run. In
+            evaluation they always end it.
+        notify: called while pictures are read, with how many are done and how many there are.
 
     Returns:
         The data set to train on: splits of images (N, C, H, W) with their classes, (K,) counts, and a fingerprint.
@@ -89,13 +116,21 @@ def load(
         (740, torch.Size([1, 8, 8]))
     """
     kind, _, path = name.partition(":")
-    if kind == "list" and path:
+    if labels_from not in (0, 1):
+        raise InputError(f"labels from {labels_from}: the number of the first class in a list, 0 or 1")
+    if kind == "list" and path and selection.is_selection(path_of(path)):
         base, options = selection.options_of(path_of(path))
         if base.startswith("list:"):
             raise InputError(f"{name} is a selection of a selection; select from the whole data set")
         if imbalance is not None:
             raise InputError(f"{name} is a selection of {base}, which says its own imbalance")
-        return selection.kept_only(load(base, **{"root": root, "download": download, **options}), path_of(path))
+        given = {"root": root, "download": download, "lists_folder": lists_folder, **options}
+        given["no_flip"] = no_flip or bool(options.get("no_flip"))
+        return selection.kept_only(load(base, **given), path_of(path))
+    if kind == "features" and path and drop_duplicates is None and leave_out_classes_below is None:
+        return features.load(
+            path_of(path), imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation
+        )
     wanted = 100 if imbalance is None else imbalance
     standard = profile == "exponential" and split_seed == 0 and wanted in cifar.SUBSETS
     source = read(
@@ -103,17 +138,21 @@ def load(
         root=root,
         download=download,
         image_size=image_size,
-        subset=int(wanted) if standard else None,
+        subset=int(wanted) if standard and class_sizes is None else None,
         leave_out_classes_below=leave_out_classes_below,
+        lists_folder=lists_folder,
+        labels_from=labels_from,
+        skip_unreadable=skip_unreadable,
         notify=notify,
     )
     return drawn(
-        source,
+        source if not no_flip else dataclasses.replace(source, flips=False),
         imbalance=imbalance,
         profile=profile,
         split_seed=split_seed,
         validation=validation,
         drop_duplicates=drop_duplicates,
+        class_sizes=class_sizes,
     )
 
 
@@ -125,6 +164,7 @@ def drawn(
     split_seed: int = 0,
     validation: float | int = 0.0,
     drop_duplicates: str | pathlib.Path | None = None,
+    class_sizes: str | pathlib.Path | Sequence[int] | None = None,
 ) -> Data:
     """The data set of what was read, without the copies that an index list names; the arguments are those of ``load``.
 
@@ -140,7 +180,30 @@ def drawn(
             test=kept["test"],
             notes=(*source.notes, note),
         )
-    return draw(source, imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation)
+    sizes = None
+    if isinstance(class_sizes, (str, pathlib.Path)):
+        sizes = lists.sizes_in(path_of(str(class_sizes)), source.class_names)
+    elif class_sizes is not None:
+        sizes = torch.tensor(list(class_sizes), dtype=torch.int64)
+    return draw(
+        source,
+        imbalance=imbalance,
+        profile=profile,
+        split_seed=split_seed,
+        validation=validation,
+        class_sizes=sizes,
+    )
+
+
+def resizes(name: str) -> bool:
+    """Return whether the pictures of a data set are brought to a size when it is read.
+
+    Example:
+        >>> resizes("folder:birds"), resizes("cifar100-lt")
+        (True, False)
+    """
+    kind = name.partition(":")[0]
+    return kind in ("folder", "list", "csv") or kind in lists.PUBLISHED
 
 
 def read(
@@ -151,6 +214,10 @@ def read(
     image_size: int | None = None,
     subset: int | None = None,
     leave_out_classes_below: int | None = None,
+    lists_folder: str | pathlib.Path | None = None,
+    labels_from: int = 0,
+    skip_unreadable: bool = False,
+    fresh: bool = False,
     notify: Notify | None = None,
 ) -> Source:
     """Read all of a data set, before anything is drawn from it.
@@ -162,29 +229,87 @@ def read(
         image_size: as in ``load``.
         subset: see ``cifar.read``.
         leave_out_classes_below: as in ``load``.
+        lists_folder: as in ``load``.
+        labels_from: as in ``load``.
+        skip_unreadable: as in ``load``.
+        fresh: hash every file that is read while training, whatever is known of it.
         notify: as in ``load``.
 
     Raises:
         InputError: as ``load``.
     """
     kind, _, path = name.partition(":")
-    if image_size is not None and kind != "folder":
-        raise InputError(f"{name} has images of one size; --image-size is for folder:PATH")
-    if kind == "folder" and path:
-        return folders.read(
-            path_of(path), image_size=image_size, leave_out_classes_below=leave_out_classes_below, notify=notify
+    pictures = resizes(name)
+    if image_size is not None and not pictures:
+        raise InputError(f"{name} has images of one size; --image-size is for folder:PATH, list:PATH, csv:PATH")
+    if labels_from and kind != "list":
+        raise InputError(f"{name} numbers its classes itself; --labels-from is for list:PATH")
+    if pictures and kind in PATHS and not path:
+        raise InputError(f"{name!r}: give a path, as in {kind}:PATH")
+    folder = None if root is None else path_of(str(root))
+    if kind == "folder":
+        return listing.read_folder(
+            path_of(path),
+            image_size=image_size,
+            leave_out_classes_below=leave_out_classes_below,
+            skip_unreadable=skip_unreadable,
+            fresh=fresh,
+            notify=notify,
         )
-    source = _read(name, root=root, download=download, subset=subset)
+    if pictures:
+        source = listing.read(
+            listing_of(name, root=folder, lists_folder=lists_folder, labels_from=labels_from),
+            image_size=image_size or (lists.IMAGE_SIZE if kind in lists.PUBLISHED else None),
+            leave_out_classes_below=leave_out_classes_below,
+            skip_unreadable=skip_unreadable,
+            fresh=fresh,
+            notify=notify,
+        )
+    else:
+        source = _read(name, root=root, download=download, subset=subset)
     return source if leave_out_classes_below is None else leave_out_small(source, leave_out_classes_below)
+
+
+def listing_of(
+    name: str,
+    *,
+    root: str | pathlib.Path | None = None,
+    lists_folder: str | pathlib.Path | None = None,
+    labels_from: int = 0,
+) -> listing.Listing:
+    """List the pictures of a published set, a list or a table, without opening one.
+
+    Args:
+        name: such as ``places-lt``, ``list:PATH`` or ``csv:PATH``.
+        root: as in ``load``.
+        lists_folder: as in ``load``.
+        labels_from: as in ``load``.
+
+    Raises:
+        InputError: lists that are missing, or lines that are none.
+    """
+    kind, _, path = name.partition(":")
+    folder = None if root is None else path_of(str(root))
+    if kind == "csv":
+        return tables.read_table(path_of(path), root=folder)
+    if kind == "list":
+        return lists.own(path_of(path), root=folder, labels_from=labels_from)
+    return lists.published(kind, root=folder, lists=None if lists_folder is None else path_of(str(lists_folder)))
+
+
+PATHS = ("folder", "list", "csv", "npz")
+"""Kinds of data sets whose name goes on with a path."""
 
 
 def _read(name: str, *, root: str | pathlib.Path | None, download: bool, subset: int | None) -> Source:
     kind, _, path = name.partition(":")
     match kind:
-        case "folder" | "npz" if not path:
+        case "npz" | "features" if not path:
             raise InputError(f"{name!r}: give a path, as in {kind}:PATH")
         case "npz":
             return arrays.read(path_of(path))
+        case "features":
+            return features.read(path_of(path))[0]
         case "digits-lt":
             return digits.read()
         case "cifar10-lt" | "cifar100-lt":

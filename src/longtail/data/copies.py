@@ -1,4 +1,4 @@
-"""Which images of a set are equal, pixel for pixel as a model sees them."""
+"""Which images of a set are equal, pixel for pixel as a model sees them, or by their files where these are streamed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longtail.shapes import Int, UInt8
+from longtail.data.streams import Pictures
+from longtail.shapes import Int, Shaped
 
 
-def groups(parts: Sequence[UInt8[Tensor, "_ C H W"]]) -> list[Int[Tensor, " _"]]:
+def groups(parts: Sequence[Shaped[Tensor, " _ *one"] | Pictures]) -> list[Int[Tensor, " _"]]:
     """Number the different images: images have one number exactly if they are equal (up to a collision of 128 bits).
 
     Args:
-        parts: images of equal shape, (N, C, H, W) each.
+        parts: images of equal shape, (N, C, H, W) each, or features (N, D); files that are read while training are
+            equal if their bytes are.
 
     Returns:
         For each part (N,) int64 numbers from 0.
@@ -29,7 +31,11 @@ def groups(parts: Sequence[UInt8[Tensor, "_ C H W"]]) -> list[Int[Tensor, " _"]]
     known: dict[bytes, int] = {}
     found = []
     for images in parts:
-        rows = images.cpu().contiguous().numpy().reshape(len(images), -1)
-        numbers = [known.setdefault(hashlib.blake2b(row.data, digest_size=16).digest(), len(known)) for row in rows]
+        if isinstance(images, Pictures):
+            marks = [row.tobytes() for row in images.digest()]
+        else:
+            rows = images.cpu().contiguous().numpy().reshape(len(images), -1)
+            marks = [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
+        numbers = [known.setdefault(mark, len(known)) for mark in marks]
         found.append(torch.from_numpy(np.array(numbers, np.int64)))
     return found

@@ -35,13 +35,15 @@ class Source:
         largest: images of the largest class of a drawn subset; None: as many as the classes allow.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
-        mean: C means, one for each channel, of pixels scaled to [0, 1]; None: computed from the training images.
+        mean: C means, one for each channel, of pixels scaled to [0, 1], or of the D features, empty where they are used
+            as they are; None: computed from the training images.
         std: C standard deviations, likewise.
         drawn: ``train`` is the de-facto subset of ``imbalance`` already; nothing more is drawn from it.
         notes: what was done to the images that a reader of the numbers should know.
         validation: the set's own validation images; None: carved from train if some are asked for.
         rule: name of the rule by which ``test`` was held out of one pool, if keeping copies of an image on one side
             changed it; else empty.
+        flips: whether mirrored images show the same; a mirrored digit does not.
 
     Example:
         >>> images, target = torch.zeros(40, 1, 8, 8, dtype=torch.uint8), torch.arange(2).repeat(20)
@@ -70,6 +72,7 @@ class Source:
     notes: tuple[str, ...] = ()
     validation: Split | None = None
     rule: str = ""
+    flips: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +93,15 @@ class Data:
         validation_share: share carved from each training class, 0 if nothing was.
         many: many-shot classes have more training images than this.
         few: few-shot classes have fewer than this.
-        mean: C means, one for each channel, of pixels scaled to [0, 1].
+        mean: C means, one for each channel, of pixels scaled to [0, 1]; for features D means, or none where they are
+            used as they are.
         std: C standard deviations, likewise.
         notes: what was done to the images that a reader of the numbers should know.
         rule: name of the rule by which a held-out split kept copies of an image on one side; empty where that changed
             nothing.
+        flips: whether mirrored images show the same; if not, no recipe mirrors them.
+        interpolation: by which pictures that are read while training are scaled for evaluation, as Pillow calls it.
+        crop: share of the shorter side of such a picture that evaluation sees, around the centre, in (0, 1].
 
     Example:
         >>> from longtail.data import load
@@ -120,6 +127,9 @@ class Data:
     std: tuple[float, ...]
     notes: tuple[str, ...] = ()
     rule: str = ""
+    flips: bool = True
+    interpolation: str = "bicubic"
+    crop: float = 1.0
 
     @property
     def num_classes(self) -> int:
@@ -127,14 +137,23 @@ class Data:
         return len(self.class_names)
 
     @property
+    def image_size(self) -> int:
+        """Height of the images in pixels; the width, too, where they are squares."""
+        return int(self.train.images.shape[-2])
+
+    @property
     def identity(self) -> tuple[Any, ...]:
-        """Fingerprint, mean and standard deviation: what decides the numbers that enter a network."""
-        return self.fingerprint, self.mean, self.std
+        """Fingerprint, normalisation and, of pictures in files, scaling: what decides the numbers a network gets."""
+        scaling = (self.interpolation, self.crop) if self.train.streamed else ()
+        return (self.fingerprint, self.mean, self.std, *scaling)
 
     def renewed(self) -> Data:
         """Return the data with the counts and the fingerprint of the images that it holds.
 
         Use it after ``dataclasses.replace``: training refuses images under another set's fingerprint.
+
+        Returns:
+            The same splits with their own counts and fingerprint.
 
         Example:
             >>> from longtail.data import load
@@ -151,7 +170,13 @@ class Data:
 
 
 def draw(
-    source: Source, *, imbalance: float | int | None, profile: str, split_seed: int, validation: float | int
+    source: Source,
+    *,
+    imbalance: float | int | None,
+    profile: str,
+    split_seed: int,
+    validation: float | int,
+    class_sizes: Int[Tensor, " K"] | None = None,
 ) -> Data:
     """Draw the long-tailed subset and the validation split, and say what came out.
 
@@ -164,6 +189,7 @@ def draw(
         split_seed: seed of the subset, and of its validation split.
         validation: share of each training class to hold out, in [0, 1). Each class gives the nearest whole number, at
             least one image, but keeps at least one: a class with a single image has none in the validation split.
+        class_sizes: (K,) training images to keep of each class, instead of a profile.
 
     Returns:
         The data set to train on: the drawn images, those held out, the source's test images, and their fingerprint.
@@ -184,7 +210,8 @@ def draw(
         raise InputError(f"validation {validation:g}: the share of the training images to hold out, from 0 to below 1")
     if validation > 0 and source.validation is not None:
         raise InputError(f"{source.name} has validation images of its own; leave --validation out")
-    shape, num_classes = profiles.by_name(profile), len(source.class_names)
+    num_classes = len(source.class_names)
+    shape = profiles.by_name(profile)
     asked = source.imbalance if imbalance is None else imbalance
     train, available, notes = source.train, class_counts(source.train.target, num_classes), source.notes
     empty = [source.class_names[c] for c in torch.nonzero(available < 1).flatten().tolist()]
@@ -192,7 +219,16 @@ def draw(
         others = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
         named = ", ".join(repr(name) for name in empty[:NAMED])
         raise InputError(f"{source.name}: class {named}{others} has no training images")
-    if asked is None:
+    if class_sizes is not None:
+        if imbalance is not None or profile != "exponential":
+            raise InputError("class sizes stand for the whole profile; leave imbalance and profile out")
+        if source.drawn:
+            raise InputError(f"{source.name} holds a drawn subset already; class sizes need the whole set")
+        if len(class_sizes) != len(available):
+            raise InputError(f"{len(class_sizes):,} class sizes; {source.name} has {len(available):,} classes")
+        train = train.at(long_tailed_index(train.target, class_sizes, seed=split_seed, class_names=source.class_names))
+        asked, profile = imbalance_of(class_sizes), profiles.GIVEN
+    elif asked is None:
         if split_seed != 0 or profile != "exponential":
             raise InputError(f"{source.name} keeps its own images; give an imbalance to draw a subset from it")
     elif not source.drawn:
@@ -206,15 +242,10 @@ def draw(
             )
     held, rule = source.validation, ""
     if validation > 0:
-        sizes = class_counts(train.target, num_classes)
-        wanted = torch.floor(sizes.double() * validation + 0.5).long()
-        wanted = torch.minimum(wanted.clamp(min=1), sizes - 1)
-        (alike,) = groups([train.images])
-        stay, out, rule = held_out_with_copies(train.target, wanted, alike, seed=(split_seed, 1))
-        train, held = train.at(stay), train.at(out)
+        train, held, rule = hold_out(train, validation, num_classes, seed=(split_seed, 1))
     counts, rule = class_counts(train.target, num_classes), source.rule or rule
     mean, std = (
-        channel_statistics(train.images) if source.mean is None or source.std is None else (source.mean, source.std)
+        channel_statistics(train.pixels) if source.mean is None or source.std is None else (source.mean, source.std)
     )
     return Data(
         name=source.name,
@@ -234,7 +265,67 @@ def draw(
         std=std,
         notes=notes,
         rule=rule,
+        flips=source.flips,
     )
+
+
+def hold_out(train: Split, share: float, num_classes: int, *, seed: Sequence[int]) -> tuple[Split, Split, str]:
+    """Hold out a share of each class, copies of an image on one side.
+
+    Each class gives the nearest whole number, at least one image, but keeps at least one.
+
+    Args:
+        train: the images to divide.
+        share: of each class, in (0, 1).
+        num_classes: K.
+        seed: of an isolated generator.
+
+    Returns:
+        What stays, what is held out, and the rule of ``longtail.data.splits.held_out_with_copies``.
+    """
+    sizes = class_counts(train.target, num_classes)
+    wanted = torch.floor(sizes.double() * share + 0.5).long()
+    wanted = torch.minimum(wanted.clamp(min=1), sizes - 1)
+    (alike,) = groups([train.images])
+    stay, out, rule = held_out_with_copies(train.target, wanted, alike, seed=seed)
+    return train.at(stay), train.at(out), rule
+
+
+HELD_OUT = 0.2
+"""Share of each training class by which settings are chosen where the data has no validation split."""
+CHOOSING = 2
+"""Which stream of a split seed draws that share; 1 draws the validation split."""
+
+
+def without_test(data: Data) -> Data:
+    """Return data whose test split are images held out of the training set, so that settings can be chosen.
+
+    Args:
+        data: with a validation split, which becomes the test split, or without, and a fifth of each training class
+            does; a class with a single image keeps it.
+
+    Returns:
+        The data without a validation split, with a fingerprint of its own.
+
+    Raises:
+        InputError: no class has an image to spare.
+
+    Example:
+        >>> from longtail.data import load
+        >>> data = load("digits-lt", imbalance=20)
+        >>> smaller = without_test(data)
+        >>> len(data.train), len(smaller.train), len(smaller.test)
+        (335, 268, 67)
+    """
+    if data.validation is not None:
+        train, held, rule = data.train, data.validation, data.rule
+    else:
+        train, held, rule = hold_out(data.train, HELD_OUT, data.num_classes, seed=(data.split_seed or 0, CHOOSING))
+    if not len(held):
+        raise InputError(f"{data.name}: no class has an image to spare for choosing between settings")
+    note = "the test split is a held-out part of the training set"
+    changed = dataclasses.replace(data, train=train, test=held, validation=None, notes=(*data.notes, note), rule=rule)
+    return changed.renewed()
 
 
 def without_classes(source: Source, gone: Sequence[int], note: str) -> Source:

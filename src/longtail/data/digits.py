@@ -46,4 +46,5 @@ def read() -> Source:
         largest=LARGEST,
         many=MANY,
         few=FEW,
+        flips=False,
     )

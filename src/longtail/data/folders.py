@@ -74,13 +74,23 @@ def read(
         InputError: no such folder, classes without pictures, pictures that cannot be decoded or have more than eight
             bits, an image size below 1, or more pictures than fit into memory.
     """
-    tree = find(path, leave_out_classes_below=leave_out_classes_below)
-    if tree.faults:
-        raise InputError(_one_line(tree.faults, "faults"))
+    tree = sound(path, leave_out_classes_below=leave_out_classes_below)
     decoded = decode_all(tree, image_size, notify)
     if decoded.problems:
-        raise InputError(_one_line(decoded.problems, "pictures"))
+        raise InputError(one_line(decoded.problems, "pictures"))
     return source(path, tree, decoded, leave_out_classes_below=leave_out_classes_below)
+
+
+def sound(path: pathlib.Path, *, leave_out_classes_below: int | None = None) -> Tree:
+    """List the pictures below a folder that can be trained on; the arguments are those of ``read``.
+
+    Raises:
+        InputError: no such folder, or one with classes without pictures and the like.
+    """
+    tree = find(path, leave_out_classes_below=leave_out_classes_below)
+    if tree.faults:
+        raise InputError(one_line(tree.faults, "faults"))
+    return tree
 
 
 def decode_all(tree: Tree, image_size: int | None, notify: Notify | None = None) -> Decoded:
@@ -107,7 +117,7 @@ def decode_all(tree: Tree, image_size: int | None, notify: Notify | None = None)
     known = [picture for picture in pictures if picture is not None]
     del pictures
     if not known:
-        raise InputError(_one_line(tuple(problems), "pictures") if problems else f"{shown(tree.root)} has no pictures")
+        raise InputError(one_line(tuple(problems), "pictures") if problems else f"{shown(tree.root)} has no pictures")
     notes = _of_pictures(known, [tree.name(file) for file, fine in zip(files, good, strict=True) if fine])
     images, scaled = _stacked(known, image_size)
     return Decoded(images, good, tuple(problems), (*([scaled] if scaled else []), *notes))
@@ -136,41 +146,75 @@ def source(path: pathlib.Path, tree: Tree, decoded: Decoded, *, leave_out_classe
     Raises:
         InputError: no image of a class can be held out although there is no test folder.
     """
+    name = f"folder:{printable(path.resolve().name)}"
+    notes = (*decoded.notes, *tree.notes, *tree.doubts, *(left.line() for left in tree.left))
     found = pools(tree, decoded)
+    return finished(
+        found, name, tree.class_names, notes, where=shown(path), leave_out_classes_below=leave_out_classes_below
+    )
+
+
+def finished(
+    found: dict[str, Split],
+    name: str,
+    class_names: tuple[str, ...],
+    notes: tuple[str, ...],
+    *,
+    where: str,
+    kind: str = "folder",
+    leave_out_classes_below: int | None = None,
+) -> Source:
+    """The data set of splits of pictures, a fifth of each class held out where there is no test split.
+
+    Args:
+        found: ``train``, and ``validation`` and ``test`` where they are there.
+        name: of the data set.
+        class_names: K names.
+        notes: what a reader of the numbers should know so far.
+        where: what messages call the data set.
+        kind: of what a split is made by: a ``folder``, ``list`` or ``column``.
+        leave_out_classes_below: as in ``read``.
+
+    Raises:
+        InputError: no image of a class can be held out although there is no test split.
+    """
     whole = Source(
-        name=f"folder:{printable(path.resolve().name)}",
+        name=name,
         train=found["train"],
         test=found.get("test", found["train"]),
         validation=found.get("validation"),
-        class_names=tree.class_names,
-        notes=(*decoded.notes, *tree.notes, *tree.doubts, *(left.line() for left in tree.left)),
+        class_names=class_names,
+        notes=notes,
     )
     if "validation" in found:
-        whole = _noted(whole, f"the validation folder is used as validation: {len(found['validation']):,} pictures")
+        whole = _noted(whole, f"the validation {kind} is used as validation: {len(found['validation']):,} pictures")
     if "test" not in found:
-        return _with_test(path, whole, leave_out_classes_below)
+        return _with_test(where, kind, whole, leave_out_classes_below)
     single = _named(whole, class_counts(whole.train.target, len(whole.class_names)) == 1)
     return _noted(whole, f"{len(single)} classes have a single training picture: {first(single)}") if single else whole
 
 
-def _with_test(path: pathlib.Path, whole: Source, leave_out_classes_below: int | None) -> Source:
+def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: int | None) -> Source:
     """The source with a test split that is held out of train."""
     (alike,) = groups([whole.train.images])
     pairs = torch.unique(torch.stack([whole.train.target, alike]), dim=1)
     # As many pictures as one can tell apart: of copies of one picture none can be held out without training on it.
     different = class_counts(pairs[0], len(whole.class_names))
+    empty = _named(whole, different == 0)
+    if empty and leave_out_classes_below is None:
+        raise InputError(f"{where}: {len(empty)} classes have no training images: {first(empty)}")
     single = torch.nonzero(different < 2).flatten().tolist()
     if single and (leave_out_classes_below or 0) < 2:
         names = first([printable(whole.class_names[c]) for c in single])
         has = f"class {names!r} has" if len(single) == 1 else f"{len(single)} classes ({names}) have"
         raise InputError(
-            f"{shown(path)}: {has} a single image, or copies of one, so none can be held out for testing: add images, "
-            "or a test folder beside a train folder, or leave such classes out with --leave-out-classes-below 2"
+            f"{where}: {has} a single image, or copies of one, so none can be held out for testing: add images, "
+            f"or a test {kind} beside a train {kind}, or leave such classes out with --leave-out-classes-below 2"
         )
     if single:
         names = first([printable(whole.class_names[c]) for c in single])
         if len(single) > len(whole.class_names) - 2:
-            raise InputError(f"{shown(path)}: fewer than two classes have two different pictures")
+            raise InputError(f"{where}: fewer than two classes have two different pictures")
         whole = without_classes(whole, single, f"left out {len(single)} classes of copies of one picture: {names}")
         (alike,) = groups([whole.train.images])
     counts = class_counts(whole.train.target, len(whole.class_names))
@@ -179,7 +223,7 @@ def _with_test(path: pathlib.Path, whole: Source, leave_out_classes_below: int |
     train, test = whole.train.at(stay), whole.train.at(out)
     held = _noted(
         dataclasses.replace(whole, train=train, test=test, rule=rule),
-        "no test folder: a fifth of each class was held out for testing, from a fixed seed",
+        f"no test {kind}: a fifth of each class was held out for testing, from a fixed seed",
     )
     extra = len(alike) - len(torch.unique(alike))
     if extra:
@@ -249,8 +293,13 @@ def _of_pictures(pictures: list[Picture], names: list[str]) -> list[str]:
     return notes
 
 
-def _one_line(problems: tuple[str, ...], what: str) -> str:
-    """The first problem, and how many more there are."""
+def one_line(problems: tuple[str, ...], what: str) -> str:
+    """The first problem, and how many more there are.
+
+    Example:
+        >>> one_line(("a.jpg is no readable picture",), "pictures")
+        'a.jpg is no readable picture'
+    """
     more = f"; and {len(problems) - 1:,} more {what} (longtail data verify names them all)" if len(problems) > 1 else ""
     return problems[0] + more
 

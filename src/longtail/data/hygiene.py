@@ -20,7 +20,7 @@ from longtail.data.fingerprint import combine, parts
 from longtail.data.images import Split
 from longtail.errors import InputError
 from longtail.files import write_atomically
-from longtail.shapes import UInt8
+from longtail.shapes import Shaped
 
 HEADER = "# longtail: copies to leave out, one 'SPLIT NUMBER NAME' a line; fingerprint of the whole data "
 """How the first line of an index list begins."""
@@ -56,7 +56,7 @@ class Summary:
         test_in_validation: test images that equal a validation image.
         in_two_classes: different pictures that stand under two or more classes.
         repeated: images that equal an earlier one of their split and class.
-        one_colour: images whose pixels are all equal.
+        one_colour: images whose pixels are all equal; not looked for among files that are read while training.
     """
 
     test: int
@@ -130,17 +130,19 @@ def count(splits: Mapping[str, Split], found: list[Group]) -> Summary:
         test_in_validation=across["test", "validation"],
         in_two_classes=sum(len({member.target for member in group}) > 1 for group in found),
         repeated=sum(len(group) - len({(member.split, member.target) for member in group}) for group in found),
-        one_colour=sum(len(one_colour(split.images)) for split in splits.values()),
+        one_colour=sum(len(one_colour(split.pixels)) for split in splits.values() if not split.streamed),
     )
 
 
-def one_colour(images: UInt8[Tensor, "N C H W"]) -> list[int]:
-    """The positions of the images whose pixels are all equal.
+def one_colour(images: Shaped[Tensor, " N *one"]) -> list[int]:
+    """The positions of the images whose pixels are all equal; of features (N, D), none.
 
     Example:
         >>> one_colour(torch.tensor([[7, 7], [7, 8]], dtype=torch.uint8).view(2, 1, 1, 2))
         [0]
     """
+    if images.ndim == 2:
+        return []
     pixels = images.flatten(2)
     return torch.nonzero((pixels == pixels[..., :1]).all(2).all(1)).flatten().tolist()
 
@@ -189,17 +191,17 @@ def near(splits: Mapping[str, Split]) -> list[tuple[Member, Member]] | None:
     See ``longtail.data.near``. Of a group of copies the first image stands for all.
 
     Returns:
-        The pairs, or None if there are too many images to look for them.
+        The pairs, or None if there are too many images to look for them, or they are not in memory.
 
     Raises:
         ImportError: imagehash is not installed.
     """
     from longtail.data.near import LIMIT, pairs
 
-    if sum(len(split) for split in splits.values()) > LIMIT:
+    if sum(len(split) for split in splits.values()) > LIMIT or any(split.streamed for split in splits.values()):
         return None
     firsts = [_member(splits, *places[0]) for places in _places(splits)]
-    images = torch.cat([splits[member.split].images[member.position][None] for member in firsts])
+    images = torch.cat([splits[member.split].pixels[member.position][None] for member in firsts])
     return [(firsts[a], firsts[b]) for a, b in pairs(images)]
 
 

@@ -47,6 +47,10 @@ FLAT = 16
 """A picture whose values span less than this, of 256, counts as flat when a background is chosen for it."""
 LARGE = 16_000_000
 """From this many pixels on, the memory that decoding needs is compared with what is free."""
+ORIENTATION = 0x0112
+"""The field of a photo's EXIF data that says how the camera was held."""
+LYING = (5, 6, 7, 8)
+"""The orientations in which width and height are exchanged."""
 BYTES_PER_PIXEL = 12
 """That decoding holds at once, at most: the picture, one copy with transparency, and one without."""
 
@@ -79,17 +83,62 @@ def endings() -> frozenset[str]:
 
 
 def decode(file: pathlib.Path, image_size: int | None) -> Picture:
-    """Read a picture.
+    """Read a picture and bring it to its final size.
 
     Args:
         file: its path.
         image_size: side of the square to which it is scaled and cropped; None: it keeps its size if it is small.
 
     Raises:
+        InputError: as ``whole``.
+    """
+    found = whole(file)
+    # Photos are large and many: only pictures that may stay as they are wait for the others in full size.
+    side = image_size or (None if is_small(found.size) else DEFAULT_SIZE)
+    return dataclasses.replace(found, image=square(found.image, side))
+
+
+def whole(file: pathlib.Path) -> Picture:
+    """Read a picture in its own size, upright and without transparency.
+
+    Args:
+        file: its path.
+
+    Raises:
         InputError: a file that cannot be decoded, is no ordinary file, has more than eight bits a channel, or needs
             more memory than there is.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+
+    with _opened(file) as opened:
+        frames = bool(getattr(opened, "is_animated", False))
+        # A photo may be stored lying and marked as upright.
+        ImageOps.exif_transpose(opened, in_place=True)
+        picture, background = _opaque(opened)
+    return Picture(picture, picture.size, background, frames)
+
+
+def header(file: pathlib.Path) -> tuple[str, tuple[int, int]]:
+    """Read of a picture's header alone whether it is grey (``L``) or ``RGB``, and its width and height, upright.
+
+    Args:
+        file: its path.
+
+    Raises:
+        InputError: as ``whole``, for what the header says.
+    """
+    with _opened(file) as opened:
+        # Pillow would decode a PNG file to its end in search of what hardly any has.
+        told = opened.format != "PNG" or "exif" in opened.info
+        across = told and opened.getexif().get(ORIENTATION, 1) in LYING
+        size = (opened.height, opened.width) if across else (opened.width, opened.height)
+        return _kind(opened), size
+
+
+@contextlib.contextmanager
+def _opened(file: pathlib.Path) -> Iterator[Image]:
+    """A picture whose header was read and whose pixels may be; what goes wrong meanwhile is said in one line."""
+    from PIL import Image
 
     where = shown(file)
     try:
@@ -103,10 +152,7 @@ def decode(file: pathlib.Path, image_size: int | None) -> Picture:
                 memory.check(number * BYTES_PER_PIXEL, what, "scale it down, or leave it out")
             if opened.mode[0] in "IF":
                 raise InputError(f"{where}: more than 8 bits a channel (kind {opened.mode}); convert it to 8 bits")
-            frames = bool(getattr(opened, "is_animated", False))
-            # A photo may be stored lying and marked as upright.
-            ImageOps.exif_transpose(opened, in_place=True)
-            picture, background = _opaque(opened)
+            yield opened
     except InputError:
         raise
     except Image.DecompressionBombError:
@@ -118,9 +164,6 @@ def decode(file: pathlib.Path, image_size: int | None) -> Picture:
         # Pillow's decoders raise whatever their format makes of a damaged file.
         reason = printable(" ".join(str(error).split()).replace(f" {str(file)!r}", ""))
         raise InputError(f"{where} is no readable picture ({reason or type(error).__name__})") from None
-    # Photos are large and many: only pictures that may stay as they are wait for the others in full size.
-    side = image_size or (None if is_small(picture.size) else DEFAULT_SIZE)
-    return Picture(square(picture, side), picture.size, background, frames)
 
 
 def pixels(file: pathlib.Path) -> int:
@@ -134,13 +177,22 @@ def pixels(file: pathlib.Path) -> int:
         return 0
 
 
-def square(picture: Image, side: int | None) -> Image:
-    """The picture with its shorter side scaled to ``side`` and cropped around its centre; as it is if None."""
+def square(picture: Image, side: int | None, *, interpolation: str = "bicubic", crop: float = 1.0) -> Image:
+    """The picture with its shorter side scaled to ``side`` and cropped around its centre; as it is if None.
+
+    Args:
+        picture: of any size.
+        side: of the square, in pixels.
+        interpolation: of Pillow, such as ``bicubic`` or ``bilinear``.
+        crop: share of the shorter side that is kept, in (0, 1].
+    """
     from PIL import Image, ImageOps
 
-    if side is None or picture.size == (side, side):
+    if side is None or (picture.size == (side, side) and crop == 1.0):
         return picture
-    return ImageOps.fit(picture, (side, side), method=Image.Resampling.BICUBIC)
+    method = Image.Resampling[interpolation.upper()]
+    # fit removes a share of the border on each side before it scales.
+    return ImageOps.fit(picture, (side, side), method=method, bleed=(1.0 - crop) / 2)
 
 
 def is_small(size: tuple[int, int]) -> bool:
@@ -181,11 +233,15 @@ def _escaped(c: str) -> str:
     return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()
 
 
+def _kind(opened: Image) -> str:
+    return "L" if opened.mode in ("1", "L", "LA") else "RGB"
+
+
 def _opaque(opened: Image) -> tuple[Image, str]:
     """The picture without transparency, grey or RGB, and the background on which it was composed."""
     from PIL import Image
 
-    kind = "L" if opened.mode in ("1", "L", "LA") else "RGB"
+    kind = _kind(opened)
     if not opened.has_transparency_data:
         return opened.convert(kind), ""
     layered = opened.convert("RGBA")

@@ -17,6 +17,9 @@ from longtail.shapes import Int
 
 Profile = Callable[[int, int, float | int], Tensor]
 
+GIVEN = "class sizes"
+"""What the profile of a data set is called whose sizes were given one by one."""
+
 
 def exponential_profile(num_classes: int, largest: int, imbalance: float | int) -> Int[Tensor, " K"]:
     r"""Sizes that fall by the same factor from each class to the next: the profile of CIFAR-LT.

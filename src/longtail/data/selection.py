@@ -56,6 +56,19 @@ def kept_only(data: Data, path: pathlib.Path) -> Data:
     )
 
 
+def is_selection(path: pathlib.Path) -> bool:
+    """Return whether a file begins as ``write_selection`` begins one, so that it is no list of picture files.
+
+    Args:
+        path: of the list.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.readline(80).decode("utf-8", "replace").strip() == f"# {_VERSION}" if path.is_file() else False
+    except OSError:
+        return False
+
+
 def options_of(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
     """Return the name of the data set that a selection was made of, and the options that it was loaded with.
 

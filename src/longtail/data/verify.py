@@ -10,7 +10,19 @@ from typing import Any
 import torch
 
 from longtail.counts import class_counts
-from longtail.data import arrays, catalogue, cifar, digits, folders, hygiene, layout, profiles
+from longtail.data import (
+    arrays,
+    catalogue,
+    cifar,
+    digits,
+    folders,
+    hygiene,
+    layout,
+    listing,
+    lists,
+    profiles,
+    selection,
+)
 from longtail.data.dataset import Data
 from longtail.data.fingerprint import fingerprint
 from longtail.data.images import Split
@@ -45,6 +57,8 @@ def verify(
     image_size: int | None = None,
     leave_out_classes_below: int | None = None,
     drop_duplicates: str | pathlib.Path | None = None,
+    lists_folder: str | pathlib.Path | None = None,
+    labels_from: int = 0,
     notify: folders.Notify | None = None,
 ) -> list[Finding]:
     """Check a data set: its files and their checksums first, then what is loaded from them.
@@ -59,6 +73,8 @@ def verify(
         image_size: likewise.
         leave_out_classes_below: likewise.
         drop_duplicates: likewise.
+        lists_folder: likewise.
+        labels_from: likewise.
         notify: likewise.
 
     Returns:
@@ -74,6 +90,18 @@ def verify(
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return _folder(catalogue.path_of(path), imbalance, image_size, leave_out_classes_below, drop_duplicates, notify)
+    if kind in lists.PUBLISHED or (kind == "csv" and path) or (kind == "list" and path):
+        return _listed(
+            name,
+            imbalance,
+            image_size,
+            leave_out_classes_below,
+            drop_duplicates,
+            notify,
+            root=root,
+            lists_folder=lists_folder,
+            labels_from=labels_from,
+        )
     findings = _files(name, root)
     if not all(finding.ok for finding in findings):
         return findings
@@ -114,6 +142,13 @@ def _folder(
             findings.append(Finding("left out", True, f"{len(left.names):,} {left.what}: {', '.join(left.names)}"))
     if not tree.files:
         return findings
+    if listing.is_streamed(len(tree.files), image_size):
+        if not all(finding.ok for finding in findings):
+            return findings
+        return [
+            *findings,
+            *_streamed(listing.of_tree(place, tree), imbalance, image_size, leave_out_classes_below, notify),
+        ]
     decoded = folders.decode_all(tree, image_size, notify)
     findings += [Finding("picture", False, problem) for problem in decoded.problems]
     if not findings or all(finding.ok for finding in findings):
@@ -130,6 +165,71 @@ def _folder(
     if data is None:
         return [*findings, *_copies(splits, judged=True)]
     copies = _copies(splits, judged=True)
+    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+
+
+def _listed(
+    name: str,
+    imbalance: float | int | None,
+    image_size: int | None,
+    leave_out_classes_below: int | None,
+    drop_duplicates: str | pathlib.Path | None,
+    notify: folders.Notify | None,
+    **where: Any,
+) -> list[Finding]:
+    """The lists of a published set, a list or a table, and then its pictures."""
+    kind, _, path = name.partition(":")
+    if kind == "list" and selection.is_selection(catalogue.path_of(path)):
+        data = catalogue.load(name, root=where["root"], lists_folder=where["lists_folder"])
+        return [*_contents(data), *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+    listed = catalogue.listing_of(name, **where)
+    findings = []
+    if kind in lists.PUBLISHED:
+        departures = lists.departures(kind, listed.splits)
+        findings = [Finding("published counts", False, told) for told in departures]
+        if not departures:
+            told = "all class counts" if len(lists.PUBLISHED[kind].digests) == len(listed.splits) else "sizes"
+            findings.append(Finding("published counts", True, f"{told} of {len(listed.splits)} lists as published"))
+    image_size = image_size or (lists.IMAGE_SIZE if kind in lists.PUBLISHED else None)
+    every = listed.names
+    gone = [place for place, file in enumerate(every) if not (listed.root / file).exists()]
+    if gone:
+        missing = [Finding("missing file", False, printable(every[place])) for place in gone]
+        return [*findings, Finding("files", False, f"{len(gone):,} of {len(every):,} are missing"), *missing]
+    if listing.is_streamed(len(listed), image_size):
+        return [*findings, *_streamed(listed, imbalance, image_size, leave_out_classes_below, notify)]
+    data = catalogue.load(
+        name,
+        imbalance=imbalance,
+        image_size=image_size,
+        leave_out_classes_below=leave_out_classes_below,
+        drop_duplicates=drop_duplicates,
+        notify=notify,
+        **where,
+    )
+    copies = _copies(hygiene.splits_of(data), judged=True)
+    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+
+
+def _streamed(
+    listed: listing.Listing,
+    imbalance: float | int | None,
+    image_size: int | None,
+    leave_out_classes_below: int | None,
+    notify: folders.Notify | None,
+) -> list[Finding]:
+    """All that is wrong with pictures that are read while training: each is hashed again and decoded once."""
+    problems, one_colour = listing.decoded_once(listed, notify)
+    findings = [Finding("picture", False, problem) for problem in problems]
+    if problems:
+        return findings
+    source = listing.read(
+        listed, image_size=image_size, leave_out_classes_below=leave_out_classes_below, fresh=True, notify=notify
+    )
+    data = catalogue.drawn(source, imbalance=imbalance)
+    copies = _copies(hygiene.splits_of(data), judged=True)
+    findings.append(Finding("files", True, f"{len(listed):,} pictures hashed anew and decoded"))
+    findings += [Finding("one colour", True, name) for name in one_colour]
     return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
 
 
@@ -166,7 +266,7 @@ def _contents(data: Data) -> list[Finding]:
     """Counts, index lists and labels of what was loaded."""
     sizes = data.counts.tolist()
     told = f"{len(data.train):,} training images, {max(sizes)}..{min(sizes)} per class"
-    if data.profile is None:
+    if data.profile is None or data.profile == profiles.GIVEN:
         counts = Finding("counts", True, told)
     else:
         wanted = profiles.by_name(data.profile)(data.num_classes, max(sizes), data.imbalance).tolist()
@@ -213,11 +313,11 @@ def _copies(splits: dict[str, Split], *, judged: bool) -> list[Finding]:
             findings.append(Finding(what, not judged, _named(group)))
         elif judged:
             findings.append(Finding("repeated picture", True, _named(group)))
-    for name, split in splits.items():
+    for name, split in splits.items() if judged else ():
+        if split.streamed:
+            continue
         findings += [
-            Finding("one colour", True, f"{split.name(at)} ({name})")
-            for at in hygiene.one_colour(split.images)
-            if judged
+            Finding("one colour", True, f"{split.name(at)} ({name})") for at in hygiene.one_colour(split.pixels)
         ]
     return findings + _near(splits, judged=judged)
 
@@ -229,7 +329,9 @@ def _near(splits: dict[str, Split], *, judged: bool) -> list[Finding]:
     except ImportError:
         return [Finding("near copies", True, "not looked for: they need pip install 'longtail[hygiene]'")]
     if pairs is None:
-        return [Finding("near copies", True, "not looked for: there are too many images")]
+        streamed = any(split.streamed for split in splits.values())
+        why = "the images are not in memory" if streamed else "there are too many images"
+        return [Finding("near copies", True, f"not looked for: {why}")]
     apart = [(a, b) for a, b in pairs if a.split != b.split or a.target != b.target]
     told = f"{len(apart):,} pairs across splits or classes, {len(pairs) - len(apart):,} within"
     findings = [Finding("near copies", not (apart and judged), told if pairs else "none")]

@@ -1,14 +1,16 @@
 """Losses as pure functions, unreduced: ``(logits (N, K), target (N,)) -> (N,)`` and their kin on features."""
 
 from longtail.losses.centroids import CentroidSums
-from longtail.losses.contrastive import supervised_contrastive
+from longtail.losses.contrastive import instance_contrastive, supervised_contrastive
 from longtail.losses.cross_entropy import cross_entropy
+from longtail.losses.label_aware import label_aware_smoothing
 from longtail.losses.margin import ldam, ldam_margins
 from longtail.losses.negative_sampling import (
     balanced_negative_sampling,
     negative_sampling,
     released_balanced_negative_sampling,
 )
+from longtail.losses.positives import k_positive_contrastive, subclass_contrastive
 from longtail.losses.prior import adjust_logits, balanced_softmax, logit_adjusted_cross_entropy, vector_scaling
 from longtail.losses.reweighting import (
     class_balanced,
@@ -43,7 +45,10 @@ __all__ = [
     "cross_entropy",
     "effective_number_weights",
     "focal",
+    "instance_contrastive",
     "inverse_frequency_weights",
+    "k_positive_contrastive",
+    "label_aware_smoothing",
     "ldam",
     "ldam_margins",
     "logit_adjusted_cross_entropy",
@@ -56,6 +61,7 @@ __all__ = [
     "robustness_loss",
     "shared_radius",
     "standard_error_radius",
+    "subclass_contrastive",
     "supervised_contrastive",
     "vector_scaling",
 ]

@@ -12,7 +12,7 @@ from longtail.errors import InputError
 from longtail.losses.labels import check_one_class
 from longtail.shapes import Float, Int
 
-__all__ = ["supervised_contrastive"]
+__all__ = ["instance_contrastive", "supervised_contrastive"]
 
 
 def supervised_contrastive(
@@ -77,3 +77,42 @@ def supervised_contrastive(
         everything = similarity.masked_fill(~rest, -torch.inf).logsumexp(1)
         attraction = (similarity * positive).sum(1) / positive.sum(1)
         return (everything - attraction).view(2, -1).mean(0)
+
+
+def instance_contrastive(
+    queries: Float[Tensor, "N D"],
+    keys: Float[Tensor, "N D"],
+    target: Int[Tensor, " N"],
+    *,
+    temperature: float,
+) -> Float[Tensor, " N"]:
+    r"""SimCLR's loss: the other view of the same image against all other views, no labels (NT-Xent, Eq. 1).
+
+    .. math:: \ell_a = -\log \frac{\exp(z_a \cdot z_{a'} / \tau)}{\sum_{b \neq a} \exp(z_a \cdot z_b / \tau)}
+
+    for each of the 2N views a with the other view a' of its image; an image's loss is the mean of those of its two
+    views. It is :func:`supervised_contrastive` with every image a class of its own. Use it where a first stage should
+    not see the imbalance of the labels, or where there are none.
+
+    Args:
+        queries: (N, D) one view of every image, of any length: rows are scaled to length 1 here.
+        keys: (N, D) the other views, row for row.
+        target: (N,) class numbers, which are not read.
+        temperature: divisor tau of the similarities, above 0.
+
+    Returns:
+        (N,) losses in nats; at least 0.
+
+    Raises:
+        InputError: a temperature that is not above 0, or views of unequal number.
+
+    Example:
+        >>> views = torch.eye(2)
+        >>> instance_contrastive(views, views, torch.tensor([0, 0]), temperature=0.5)  # log(1 + 2 exp(-2))
+        tensor([0.2395, 0.2395])
+
+    References:
+        Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020, arXiv:2002.05709.
+    """
+    own = torch.arange(target.shape[0], device=target.device)
+    return supervised_contrastive(queries, keys, own, temperature=temperature)

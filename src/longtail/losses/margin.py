@@ -41,6 +41,7 @@ def ldam(
     max_margin: float = 0.5,
     scale: float = 30.0,
     beta: float = 0.0,
+    relative: bool = False,
     ignore_index: int = IGNORED,
 ) -> Float[Tensor, " N"]:
     """Label-distribution-aware margin loss: the true class must win by a margin that is larger for rarer classes.
@@ -59,6 +60,7 @@ def ldam(
         max_margin: the margin of the smallest class.
         scale: factor s of the cosines.
         beta: base of the effective number whose inverse weighs the classes, in [0, 1); 0 for equal weights.
+        relative: divide by the mean weight of the batch, as the authors' code does.
         ignore_index: class number of samples without a label, whose loss is 0.
 
     Returns:
@@ -82,12 +84,14 @@ def ldam(
     known = known_classes(target, ignore_index)
     margin = margins.index_select(0, known)
     true = torch.arange(logits.shape[1], device=logits.device) == known[:, None]
-    return cross_entropy(
-        scale * (logits - margin[:, None] * true),
-        target,
-        class_weights=effective_number_weights(sizes, beta=beta) if beta else None,
-        ignore_index=ignore_index,
+    weights = effective_number_weights(sizes, beta=beta) if beta else None
+    loss = cross_entropy(
+        scale * (logits - margin[:, None] * true), target, class_weights=weights, ignore_index=ignore_index
     )
+    if weights is None or not relative:
+        return loss
+    mean = torch.where(target == ignore_index, 0.0, weights.index_select(0, known).to(loss.dtype)).mean()
+    return loss / torch.where(mean > 0, mean, 1.0)
 
 
 ldam.head = "cosine"  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from longtail.errors import InputError
 from longtail.losses import class_weighted_cross_entropy, cross_entropy
-from longtail.methods import ce
+from longtail.methods import ce, heads
 from longtail.methods.protocols import Protocol
 from longtail.recipes import Part, Recipe, Robust, Stage, Total, part, sgd
 from longtail.recipes.part import parameters_of
@@ -30,7 +30,7 @@ def recipe(
     *,
     robust: float = 1.0,
     mixing: float | None = None,
-    balancing: Literal["plain", "crt"] | Loss = "plain",
+    balancing: Literal["plain", "crt", "tau-norm", "lws", "ncm", "samn", "los"] | Loss = "plain",
     steps: int | None = None,
     **term: Annotated[Any, Robust],
 ) -> Recipe:
@@ -42,7 +42,8 @@ def recipe(
         mixing: lambda of ``lambda * cross-entropy + (1 - lambda) * robust`` (the paper's form); none for the plain sum
             of the released code.
         balancing: how the classifier is balanced in the last stage: ``plain`` cross-entropy on class-aware batches, as
-            published; ``crt``, the same from fresh weights; or a loss, on natural batches if it uses the class counts
+            published; ``crt``, the same from fresh weights; ``tau-norm``, ``lws``, ``ncm``, ``samn`` or ``los``, fitted
+            on the features in place of that stage; or a loss, on natural batches if it uses the class counts
             (``balanced-softmax``, ``logit-adjusted-cross-entropy``), else on class-aware ones.
         steps: class-aware batches in an epoch; none for K * max(counts) images.
         term: options of the robust term (``longtail.recipes.Robust``).
@@ -65,6 +66,9 @@ def recipe(
         augmentation=protocol.augmentation,
         trains="backbone",
     )
+    if isinstance(balancing, str) and balancing in heads.METHODS:
+        fitted = heads.METHODS[balancing](protocol).adjustment
+        return Recipe("dro-lt", protocol.model, (*ce.recipe(protocol).stages, represent), adjustment=fitted)
     loss = balancing if isinstance(balancing, Part) else part(cross_entropy)
     natural = "counts" in parameters_of(loss.function)
     rebalance = Stage(

@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from longtail.augment import HorizontalFlip, Views, simclr
 from longtail.data import Data
 from longtail.errors import InputError, unknown
 from longtail.methods import ce
-from longtail.methods.protocols import Protocol, protocol_for
+from longtail.methods.protocols import Protocol, applied, protocol_for
 from longtail.recipes import Part, Recipe, part, sources, text
 from longtail.recipes.fields import change
 from longtail.recipes.part import options_of, parameters_of
@@ -25,16 +26,66 @@ METHODS = {
     "balanced-softmax": "balanced_softmax:recipe",
     "logit-adjustment": "logit_adjustment:recipe",
     "logit-adjustment-post-hoc": "logit_adjustment:post_hoc",
+    "tuned": "tuned:recipe",
+    "class-weights": "class_weights:recipe",
+    "class-balanced-sampling": "sampling:balanced",
+    "square-root-sampling": "sampling:square_root",
+    "progressive-sampling": "sampling:progressive",
+    "focal": "focal:recipe",
+    "cb-focal": "focal:class_balanced",
+    "ldam-drw": "ldam_drw:recipe",
+    "vector-scaling": "vector_scaling:recipe",
     "crt": "crt:recipe",
+    "tau-norm": "heads:tau_norm",
+    "lws": "heads:lws",
+    "ncm": "heads:ncm",
+    "samn": "heads:samn",
+    "los": "heads:los",
+    "weight-balancing": "weight_balancing:recipe",
+    "mixup": "mixing:mixup",
+    "cutmix": "mixing:cutmix",
+    "remix": "mixing:remix",
+    "mislas": "mislas:recipe",
+    "sam": "sam:recipe",
+    "lift": "lift:recipe",
+    "kcl": "balanced_contrast:kcl",
+    "tsc": "balanced_contrast:tsc",
+    "sbcl": "balanced_contrast:sbcl",
     "dro-lt": "dro_lt:recipe",
     "ip-dpp": "ip_dpp:recipe",
     "bns-ipdpp": "bns_ipdpp:recipe",
     "bns-probe": "contrastive:probe",
     "supcon-probe": "contrastive:supcon_probe",
+    "simclr-probe": "contrastive:simclr_probe",
+    "released-probe": "contrastive:released_probe",
 }
 """The methods of this library by name: module and function."""
 
-CONTROLS = {"dro-lt": {"robust": "0"}, "ip-dpp": {"arm": "uniform"}, "bns-ipdpp": {"arm": "uniform"}}
+SUPPORTED = {
+    "ce": "records/cifar100-lt-if100/ce",
+    "balanced-softmax": "records/cifar100-lt-if100/balanced-softmax",
+}
+"""Methods of which a run of ours stands beside their published order, and where; the others are experimental."""
+
+NETWORKS = {
+    "dro-lt": "resnet32 on CIFAR-LT, resnet50 on ImageNet-LT and iNaturalist 2018",
+    **dict.fromkeys(
+        ("bns-ipdpp", "ip-dpp", "bns-probe", "released-probe"),
+        "resnet18-cifar on CIFAR-10-LT, resnet34-cifar on CIFAR-100-LT",
+    ),
+    "lift": "CLIP ViT-B/16",
+    "weight-balancing": "ResNet-34",
+}
+"""The networks of a method's paper, where its numbers need them; --model chooses."""
+
+CONTROLS = {
+    "dro-lt": {"robust": "0"},
+    "ip-dpp": {"arm": "uniform"},
+    "bns-ipdpp": {"arm": "uniform"},
+    "weight-balancing": {"share": "1"},
+    "remix": {"threshold": "0"},
+    "lift": {"means": "false"},
+}
 """The options that turn a method into its own control, which differs from it in one thing."""
 
 SELECTIONS: dict[str, Any] = {"last": "last epoch", "validation": "best on validation"}
@@ -62,6 +113,8 @@ def recipe(
     epochs: int | None = None,
     batch_size: int | None = None,
     augmentation: str | tuple[Part, ...] | None = None,
+    image_size: int | None = None,
+    patience: int = 0,
     select: str = "last",
     changes: Sequence[str] = (),
 ) -> Recipe:
@@ -72,11 +125,15 @@ def recipe(
             ``file.py:attribute`` of a recipe, of a function from a protocol to a recipe, or of a loss or objective;
             ``SHORT=NAME`` to list it as SHORT; the folder of a finished run; or, from Python, such an object itself.
         data: decides the protocol, unless it is named; None only to check names and options before data are read.
-        protocol: ``plain-200``, ``strong-400`` or ``digits``.
+        protocol: ``plain-200``, ``strong-400``, ``digits``, ``features``, or for a network with weights
+            ``linear-probe``, ``fine-tune`` or ``peft``, with options as in ``linear-probe@head=cosine``.
         model: another network, by name, as a part or as a callable of your own.
         epochs: epochs of the first stage; later stages and schedules scale with them.
         batch_size: images in a step of natural sampling.
         augmentation: ``none``, ``plain``, ``strong``, operations joined by ``+``, or parts.
+        image_size: side in pixels of the pictures that a network of timm gets; others take them as they are.
+        patience: epochs without a better one on validation after which the last stage ends, its best epoch counting;
+            0 for all its epochs.
         select: which epoch of the last stage counts: ``last``, or ``validation`` for the best on validation.
         changes: fields of the finished recipe, each ``PATH=VALUE``, such as ``stages.0.optimizer=adamw@lr=1e-3``.
 
@@ -93,22 +150,81 @@ def recipe(
         raise unknown("selection", select, SELECTIONS)
     network = part(model) if callable(model) and not isinstance(model, Part) else model
     setting = protocol_for(
-        data, protocol=protocol, model=network, epochs=epochs, batch_size=batch_size, augmentation=augmentation
+        data,
+        protocol=protocol,
+        model=network,
+        epochs=epochs,
+        batch_size=batch_size,
+        augmentation=augmentation,
+        image_size=image_size,
     )
+    _check_size(image_size, setting.model, data)
     short = None
     if isinstance(name, str):
         short, name = _short_name(name)
-        found = _named(name, setting)
+        found = named(name, setting)
     elif isinstance(name, Recipe):
         found = name
     else:
         made = part(name)
         found = Recipe(text.short(made), setting.model, (ce.classify(setting, made),), stated=setting.stated_epochs)
+        found = applied(setting, found)
     found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
+    if patience:
+        if found.trials:
+            raise InputError("a tuned recipe chooses among trials of full length: leave --patience out")
+        last = dataclasses.replace(found.stages[-1], patience=patience)
+        found = dataclasses.replace(found, stages=(*found.stages[:-1], last), selection=SELECTIONS["validation"])
     for setting_text in changes:
-        found = change(found, setting_text)
+        trials = tuple(change(trial, setting_text) for trial in found.trials)
+        found = dataclasses.replace(change(found, setting_text), trials=trials)
+    if data is not None and not data.flips:
+        found = without_flips(found)
     check_parts(found)
     return found
+
+
+def _check_size(image_size: int | None, model: Part, data: Data | None) -> None:
+    if image_size is None or data is None or "size" in options_of(model.function):
+        return
+    own = data.train.images.shape[-1]
+    if own != image_size:
+        raise InputError(
+            f"{data.name} has images of {own} pixels, and {text.short(model)} takes them as they are: --image-size is "
+            "for folder:PATH and for networks of timm"
+        )
+
+
+def without_flips(found: Recipe) -> Recipe:
+    """Return a recipe that never mirrors an image, for data whose mirrored images do not show the same.
+
+    Args:
+        found: whatever was named.
+
+    Example:
+        >>> from longtail.data import load
+        >>> plain = recipe("ce", None, augmentation="plain")
+        >>> [made.name for made in without_flips(plain).stages[0].augmentation]
+        ['longtail.augment:RandomCrop']
+    """
+    stages = [dataclasses.replace(stage, augmentation=_unflipped(stage.augmentation)) for stage in found.stages]
+    trials = tuple(without_flips(trial) for trial in found.trials)
+    return dataclasses.replace(found, stages=tuple(stages), trials=trials)
+
+
+def _unflipped(operations: Sequence[Part]) -> tuple[Part, ...]:
+    kept = []
+    for made in operations:
+        if made.function is simclr:  # its operations are not options
+            views = made.build()
+            rest = [part(type(one), **dataclasses.asdict(one)) for one in views.operations]
+            made = part(Views, operations=tuple(rest), count=views.count)
+        if made.function is Views:
+            inner = _unflipped([one if isinstance(one, Part) else part(one) for one in made["operations"]])
+            made = made.with_arguments(operations=inner)
+        if made.function is not HorizontalFlip:
+            kept.append(made)
+    return tuple(kept)
 
 
 def controls_among(names: Sequence[str]) -> dict[str, str]:
@@ -137,7 +253,16 @@ def _short_name(typed: str) -> tuple[str | None, str]:
     return (match[1], typed[match.end() :]) if match and ":" not in match[1] else (None, typed)
 
 
-def _named(typed: str, protocol: Protocol) -> Recipe:
+def named(typed: str, protocol: Protocol) -> Recipe:
+    """Return the recipe that a text names, applied to a protocol.
+
+    Args:
+        typed: as for ``recipe``, without a short name.
+        protocol: that it is applied to.
+
+    Raises:
+        InputError: a name, option or value that is not known.
+    """
     base, options = text.split(typed)
     if ":" not in base and os.path.isfile(pathlib.Path(base) / "record.json"):
         return _stored(pathlib.Path(base), options)
@@ -155,7 +280,8 @@ def _named(typed: str, protocol: Protocol) -> Recipe:
     else:
         loss = text.read(typed, "objective")
         found, stated = Recipe(base, protocol.model, (ce.classify(protocol, loss),)), protocol.stated_epochs
-    return dataclasses.replace(found, name=_shown(found.name if ":" not in base else base, options), stated=stated)
+    found = dataclasses.replace(found, name=_shown(found.name if ":" not in base else base, options), stated=stated)
+    return applied(protocol, found)
 
 
 def _shown(base: str, options: dict[str, str]) -> str:

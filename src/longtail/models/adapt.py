@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from longtail.errors import InputError, failure
 from longtail.models.heads import LinearHead
-from longtail.models.network import Backbone, Network
+from longtail.models.network import Backbone, Network, shape_of
 
 
 class Pooled(nn.Module):
@@ -36,7 +36,7 @@ def as_network(module: object, name: str, *, num_classes: int, channels: int, im
         name: what records call it.
         num_classes: K.
         channels: C of the images.
-        image_size: H = W of the images, in pixels.
+        image_size: H = W of the images, in pixels; 0 for features, whose number is ``channels``.
 
     Returns:
         The network, in the module's mode (training or evaluation) and on its device, with a linear head of the same
@@ -58,7 +58,7 @@ def as_network(module: object, name: str, *, num_classes: int, channels: int, im
     training = module.training
     module.eval()
     device = next((held.device for held in module.parameters()), torch.device("cpu"))
-    images = torch.zeros(2, channels, image_size, image_size, device=device)
+    images = torch.zeros(2, *shape_of(channels, image_size), device=device)
     with torch.no_grad():
         logits = _called(module, images, name)
         if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):

@@ -10,10 +10,14 @@ from longtail.errors import InputError
 from longtail.models.bridge import known_to_timm, nearest_in_timm, timm_model
 from longtail.models.network import Network
 from longtail.models.residual import cifar_resnet, cifar_stem_resnet
+from longtail.models.shallow import linear, mlp, projected
 from longtail.models.small import small_conv_net
 
 _SHORT: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
     "small": (small_conv_net, {}),
+    "linear": (linear, {}),
+    "mlp": (mlp, {}),
+    "projected": (projected, {}),
     **{f"resnet{depth}": (cifar_resnet, {"depth": depth}) for depth in (8, 20, 32, 44, 56)},
     **{f"resnet{depth}-cifar": (cifar_stem_resnet, {"depth": depth}) for depth in (18, 34)},
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,27 @@ class Output(NamedTuple):
 
     features: Tensor
     logits: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """How pictures become what a network takes, where the network and not the data decides it.
+
+    Args:
+        size: side in pixels to which a picture of another size is brought.
+        interpolation: by which it is.
+        mean: C means, one for each channel, of pixels scaled to [0, 1]; None for those of the data.
+        std: C standard deviations, likewise.
+
+    Example:
+        >>> Inputs(size=224).interpolation
+        'bicubic'
+    """
+
+    size: int
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 def pool(maps: Shaped[Tensor, "N D *positions"]) -> Shaped[Tensor, "N D"]:
@@ -49,11 +71,11 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.width = width
 
-    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D"]:
+    def forward(self, images: Float[Tensor, " N *one"]) -> Float[Tensor, "N D"]:
         """Return the features of a batch of images.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             (N, D), the pooled output of the last stage.
@@ -63,11 +85,11 @@ class Backbone(nn.Module):
             maps = stage(maps)
         return pool(maps)
 
-    def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
+    def pyramid(self, images: Float[Tensor, " N *one"]) -> tuple[Tensor, ...]:
         """Return the pooled output of every stage, such as for a method that compares features of several depths.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             One tensor (N, D_l) for each stage, first to last; the last are the features.
@@ -86,6 +108,10 @@ class Network(nn.Module):
         backbone: module from images (N, C, H, W) to features (N, D).
         head: module from features (N, D) to logits (N, K).
         name: what records call it.
+        inputs: size and statistics of the pictures that it takes; None for those of the data.
+        fixed: names of the backbone's parameters that no stage moves, such as pre-trained ones under adapters. A
+            backbone that has some stays in eval mode.
+        notes: what a reader of a run must know of it, such as where its weights come from.
 
     Example:
         >>> from longtail.models import cifar_resnet
@@ -97,17 +123,29 @@ class Network(nn.Module):
         (torch.Size([2, 64]), torch.Size([2, 10]))
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, name: str) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        name: str,
+        *,
+        inputs: Inputs | None = None,
+        fixed: Iterable[str] = (),
+        notes: Iterable[str] = (),
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.name = name
+        self.inputs = inputs
+        self.fixed = frozenset(fixed)
+        self.notes = tuple(notes)
 
-    def forward(self, images: Float[Tensor, "N C H W"]) -> Output:
+    def forward(self, images: Float[Tensor, " N *one"]) -> Output:
         """Return the features and the logits of a batch of images.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             ``features`` (N, D) and ``logits`` (N, K).
@@ -115,11 +153,11 @@ class Network(nn.Module):
         features = self.backbone(images)
         return Output(features, self.head(features))
 
-    def pyramid(self, images: Float[Tensor, "N C H W"]) -> tuple[Tensor, ...]:
+    def pyramid(self, images: Float[Tensor, " N *one"]) -> tuple[Tensor, ...]:
         """Return the pooled output of every stage of the backbone.
 
         Args:
-            images: (N, C, H, W), normalised.
+            images: (N, C, H, W), normalised; or features (N, D).
 
         Returns:
             One tensor (N, D_l) for each stage, first to last; the last are the features, which ``head`` reads.
@@ -137,7 +175,8 @@ def identity(network: Network, *, channels: int, image_size: int) -> dict[str, A
     Args:
         network: any network of ours, on any device.
         channels: C of the images.
-        image_size: H = W of the images, in pixels.
+        image_size: H = W of the images, in pixels; a network with ``inputs`` of its own is measured at their size. It
+            is 0 for features, whose number is ``channels``.
 
     Returns:
         ``name``, ``parameters``, ``multiply_adds`` (per image) and ``widths`` (the D_l of its stages), JSON-ready.
@@ -154,7 +193,8 @@ def identity(network: Network, *, channels: int, image_size: int) -> dict[str, A
     tensors = {**dict(profile.named_parameters()), **dict(profile.named_buffers())}
     shapes = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
     # Two images, because batch norm in training mode refuses a single value per channel.
-    images = torch.empty(2, channels, image_size, image_size, device="meta")
+    side = image_size if network.inputs is None else network.inputs.size
+    images = torch.empty(2, *shape_of(channels, side), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         pooled = functional_call(profile, shapes, (images,))
     return {
@@ -178,12 +218,47 @@ class _Profile(nn.Module):
         return pooled
 
 
+def shape_of(channels: int, image_size: int) -> tuple[int, ...]:
+    """Return the shape of one input: (C, H, W) of an image, (D,) of features.
+
+    Args:
+        channels: C, or the number of features.
+        image_size: H = W in pixels; 0 for features.
+
+    Returns:
+        The shape without the batch.
+
+    Example:
+        >>> shape_of(3, 32), shape_of(1280, 0)
+        ((3, 32, 32), (1280,))
+    """
+    return (channels, image_size, image_size) if image_size else (channels,)
+
+
+def sides_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return channels and image size of the shape of one input: the inverse of ``shape_of``.
+
+    Args:
+        shape: (C, H, W) of an image or (D,) of features.
+
+    Returns:
+        C and H, or D and 0.
+
+    Example:
+        >>> sides_of((3, 32, 32)), sides_of((1280,))
+        ((3, 32), (1280, 0))
+    """
+    return int(shape[0]), int(shape[1]) if len(shape) == 3 else 0
+
+
 def check_shape(*, num_classes: int, channels: int, image_size: int) -> None:
-    """Refuses what no network can be built for.
+    """Refuses what no network on images can be built for.
 
     Raises:
-        InputError: a number of classes, channels or pixels below 1.
+        InputError: a number of classes, channels or pixels below 1, or features instead of images.
     """
+    if image_size == 0 and num_classes > 0 and channels > 0:
+        raise InputError("this network is for images, and the data set holds features: use linear, mlp or projected")
     for name, value in (("num_classes", num_classes), ("channels", channels), ("image_size", image_size)):
         if value < 1:
             raise InputError(f"a network needs {name} of at least 1, not {value}")

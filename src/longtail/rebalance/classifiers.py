@@ -13,11 +13,12 @@ from longtail.rebalance.estimator import (
     Estimator,
     as_rows,
     balanced_weights,
+    best_of,
+    head,
     minimise,
-    not_fitted,
     training_set,
 )
-from longtail.shapes import Float, Labels, Shaped
+from longtail.shapes import Counts, Float, Labels
 
 TAUS = tuple(i / 10 for i in range(21))
 """Strengths among which tau-normalisation chooses: 0 to 2 in steps of 0.1."""
@@ -48,17 +49,27 @@ class TauNormalization(Estimator):
         Kang et al., *Decoupling Representation and Classifier for Long-Tailed Recognition*, ICLR 2020, section 4.
     """
 
+    missing = "fit(weight=...)"
+    tau_: float
+    weight_: Tensor
+    bias_: Tensor
+
     def __init__(self, tau: float | None = 1.0) -> None:
         self.tau = tau
-        self.weight_: Tensor | None = None
-        self.tau_: float | None = None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether ``fit`` chooses by samples that should be held out from training."""
+        return self.tau is None
 
     def fit(
         self,
         features: Float[Tensor, "N D"] | np.ndarray | None = None,
         target: Labels | None = None,
         *,
-        weight: Float[Tensor, "K D"] | np.ndarray,
+        weight: Float[Tensor, "K D"] | np.ndarray | None = None,
+        bias: Float[Tensor, " K"] | np.ndarray | None = None,
+        counts: Counts | None = None,
     ) -> TauNormalization:
         """Normalise the weights, and choose ``tau`` if it is None.
 
@@ -66,32 +77,33 @@ class TauNormalization(Estimator):
             features: (N, D) held-out features; needed only to choose ``tau``.
             target: (N,) their classes.
             weight: (K, D) weights of the trained classifier.
+            bias: not read; taken so that all estimators of heads are called alike.
+            counts: not read; likewise.
 
         Returns:
-            Itself, with ``tau_`` and ``weight_``.
+            Itself, with ``tau_``, ``weight_`` (K, D) and ``bias_`` (K,), which is 0.
 
         Raises:
-            InputError: no samples to choose ``tau`` by, or a class whose weight is 0.
+            InputError: no weights, no samples to choose ``tau`` by, or a class whose weight is 0.
         """
-        known = as_rows(weight, "weight").detach()
+        known, none = head(weight)
         norm = known.norm(dim=1, keepdim=True)
         if bool((norm == 0).any()):
             raise InputError(f"the weight of class {int((norm == 0).flatten().nonzero()[0])} is 0 and has no direction")
-        taus = TAUS if self.tau is None else (self.tau,)
-        best = taus[0]
+        self.tau_ = 1.0 if self.tau is None else self.tau
         if self.tau is None:
-            rows, classes, counts = training_set(features, target, "features", num_classes=len(known))
-            scores = {
-                tau: evaluate(
-                    classes, (rows @ (known / norm**tau).to(rows).T).argmax(dim=1), counts=counts
-                ).balanced_accuracy
-                for tau in taus
-            }
-            best = max(scores, key=lambda tau: (scores[tau], -tau))
-        self.tau_, self.weight_, self.classes_ = best, known / norm**best, np.arange(len(known))
+            rows, classes, sizes = training_set(features, target, "features", num_classes=len(known))
+
+            def score(tau: float) -> float:
+                prediction = (rows @ (known / norm**tau).to(rows).T).argmax(dim=1)
+                return evaluate(classes, prediction, counts=sizes).balanced_accuracy
+
+            self.tau_ = best_of(TAUS, score)
+        self.weight_, self.bias_ = known / norm**self.tau_, none
+        self._seen(*known.shape)
         return self
 
-    def decision_function(self, rows: Float[Tensor, "N D"] | np.ndarray) -> Float[Tensor, "N K"]:
+    def scores(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         """Score the classes by the normalised weights.
 
         Args:
@@ -99,14 +111,8 @@ class TauNormalization(Estimator):
 
         Returns:
             (N, K) scores.
-
-        Raises:
-            InputError: before ``fit``, or features of another width.
         """
-        if self.weight_ is None:
-            raise not_fitted(self, "fit(weight=...)")
-        values = as_rows(rows, "features", width=self.weight_.shape[1])
-        return values @ self.weight_.to(values).T
+        return rows @ self.weight_.to(rows).T
 
 
 class ClassifierRetraining(Estimator):
@@ -134,21 +140,32 @@ class ClassifierRetraining(Estimator):
         Kang et al., *Decoupling Representation and Classifier for Long-Tailed Recognition*, ICLR 2020, section 4.
     """
 
+    weight_: Tensor
+    bias_: Tensor
+
     def __init__(self, weight_decay: float = 5e-4, steps: int = 1000) -> None:
         self.weight_decay = weight_decay
         self.steps = steps
-        self.weight_: Tensor | None = None
-        self.bias_: Tensor | None = None
 
     def fit(
-        self, features: Float[Tensor, "N D"] | np.ndarray, target: Labels, *, num_classes: int | None = None
+        self,
+        features: Float[Tensor, "N D"] | np.ndarray,
+        target: Labels,
+        *,
+        weight: Float[Tensor, "K D"] | np.ndarray | None = None,
+        bias: Float[Tensor, " K"] | np.ndarray | None = None,
+        counts: Counts | None = None,
+        num_classes: int | None = None,
     ) -> ClassifierRetraining:
         """Train the new classifier on frozen features.
 
         Args:
             features: (N, D) features of the training set.
             target: (N,) their classes.
-            num_classes: number of classes, K; one more than the largest of ``target`` where it is not given.
+            weight: (K, D) only K is read, where ``num_classes`` is not given.
+            bias: not read; taken so that all estimators of heads are called alike.
+            counts: not read; likewise.
+            num_classes: number of classes, K; one more than the largest of ``target`` where nothing says it.
 
         Returns:
             Itself, with ``weight_`` (K, D) and ``bias_`` (K,).
@@ -157,26 +174,20 @@ class ClassifierRetraining(Estimator):
             InputError: a weight decay that is not above 0, or features and classes that do not fit together.
 
         Warns:
-            RuntimeWarning: the fit did not converge in ``steps`` iterations.
+            ConvergenceWarning: the fit did not converge in ``steps`` iterations.
         """
         if not self.weight_decay > 0:
             raise InputError(f"weight_decay must be above 0, not {self.weight_decay}")
-        rows, classes, counts = training_set(features, target, "features", num_classes=num_classes)
-        exact, weights = rows.double(), balanced_weights(classes, counts)
-        absent = counts == 0
-
-        def objective(parameters: Tensor) -> Tensor:
-            logits = exact @ parameters[:, :-1].T + parameters[:, -1]
-            loss = functional.cross_entropy(logits.masked_fill(absent, -torch.inf), classes, reduction="none")
-            return (weights * loss).sum() + self.weight_decay / 2 * parameters[:, :-1].square().sum()
-
-        start = torch.zeros(len(counts), rows.shape[1] + 1, device=rows.device)
-        found = minimise(objective, start, steps=self.steps).to(rows.dtype)
-        self.weight_, self.bias_ = found[:, :-1], found[:, -1].masked_fill(absent, -torch.inf)
-        self.classes_ = np.arange(len(counts))
+        number = len(weight) if num_classes is None and weight is not None else num_classes
+        rows, classes, sizes = training_set(features, target, "features", num_classes=number)
+        weights = balanced_weights(classes, sizes)
+        self.weight_, self.bias_ = softmax_regression(
+            rows, functional.one_hot(classes, len(sizes)).double(), weights, decay=self.weight_decay, steps=self.steps
+        )
+        self._seen(len(sizes), rows.shape[1])
         return self
 
-    def decision_function(self, rows: Float[Tensor, "N D"] | np.ndarray) -> Float[Tensor, "N K"]:
+    def scores(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         """Score the classes by the new classifier.
 
         Args:
@@ -184,14 +195,50 @@ class ClassifierRetraining(Estimator):
 
         Returns:
             (N, K) logits.
-
-        Raises:
-            InputError: before ``fit``, or features of another width.
         """
-        if self.weight_ is None or self.bias_ is None:
-            raise not_fitted(self, "fit(features, target)")
-        values = as_rows(rows, "features", width=self.weight_.shape[1])
-        return values @ self.weight_.to(values).T + self.bias_.to(values)
+        return rows @ self.weight_.to(rows).T + self.bias_.to(rows)
+
+
+def softmax_regression(
+    rows: Float[Tensor, "N D"],
+    wanted: Float[Tensor, "N K"],
+    weights: Float[Tensor, " N"],
+    *,
+    decay: float,
+    steps: int,
+) -> tuple[Float[Tensor, "K D"], Float[Tensor, " K"]]:
+    """Fit a linear classifier to probabilities that are wanted of each row, to the end.
+
+    Args:
+        rows: (N, D) features.
+        wanted: (N, K) probabilities; a class of which no row wants any is left out.
+        weights: (N,) of the rows, which sum to 1.
+        decay: half of it times the squared norm of the weights is added to the mean cross-entropy.
+        steps: largest number of iterations.
+
+    Returns:
+        Weights (K, D) and biases (K,); 0 and minus infinity for a class that is left out.
+
+    Warns:
+        ConvergenceWarning: the fit did not converge in ``steps`` iterations.
+
+    Example:
+        >>> rows, wanted = torch.tensor([[-1.0], [1.0]]), torch.eye(2).double()
+        >>> weight, bias = softmax_regression(rows, wanted, torch.full((2,), 0.5).double(), decay=0.1, steps=100)
+        >>> (rows @ weight.T + bias).argmax(dim=1)
+        tensor([0, 1])
+    """
+    exact, absent = rows.double(), wanted.sum(dim=0) == 0
+
+    def objective(parameters: Tensor) -> Tensor:
+        logits = exact @ parameters[:, :-1].T + parameters[:, -1]
+        own = (wanted * logits).sum(dim=1) / wanted.sum(dim=1)
+        loss = logits.masked_fill(absent, -torch.inf).logsumexp(dim=1) - own
+        return (weights * loss).sum() + decay / 2 * parameters[:, :-1].square().sum()
+
+    start = torch.zeros(wanted.shape[1], rows.shape[1] + 1, device=rows.device)
+    found = minimise(objective, start, steps=steps).to(rows.dtype)
+    return found[:, :-1], found[:, -1].masked_fill(absent, -torch.inf)
 
 
 class LearnableWeightScaling(Estimator):
@@ -219,18 +266,23 @@ class LearnableWeightScaling(Estimator):
         Kang et al., *Decoupling Representation and Classifier for Long-Tailed Recognition*, ICLR 2020, section 4.
     """
 
+    missing = "fit(features, target, weight=...)"
+    scale_: Tensor
+    weight_: Tensor
+    bias_: Tensor
+
     def __init__(self, weight_decay: float = 5e-4, steps: int = 1000) -> None:
         self.weight_decay = weight_decay
         self.steps = steps
-        self.scale_: Tensor | None = None
-        self.weight_: Tensor | None = None
 
     def fit(
         self,
         features: Float[Tensor, "N D"] | np.ndarray,
         target: Labels,
         *,
-        weight: Float[Tensor, "K D"] | np.ndarray,
+        weight: Float[Tensor, "K D"] | np.ndarray | None = None,
+        bias: Float[Tensor, " K"] | np.ndarray | None = None,
+        counts: Counts | None = None,
     ) -> LearnableWeightScaling:
         """Learn one factor for each class.
 
@@ -238,33 +290,38 @@ class LearnableWeightScaling(Estimator):
             features: (N, D) features of the training set.
             target: (N,) their classes.
             weight: (K, D) weights of the trained classifier.
+            bias: not read; taken so that all estimators of heads are called alike.
+            counts: not read; likewise.
 
         Returns:
-            Itself, with ``scale_`` (K,) and ``weight_`` (K, D), the scaled weights.
+            Itself, with ``scale_`` (K,), NaN for a class without samples, and ``weight_`` (K, D) and ``bias_`` (K,).
 
         Raises:
             InputError: a weight decay that is not above 0, or features, classes and weights that do not fit together.
 
         Warns:
-            RuntimeWarning: the fit did not converge in ``steps`` iterations.
+            ConvergenceWarning: the fit did not converge in ``steps`` iterations.
         """
         if not self.weight_decay > 0:
             raise InputError(f"weight_decay must be above 0, not {self.weight_decay}")
-        known = as_rows(weight, "weight").detach()
-        rows, classes, counts = training_set(features, target, "features", num_classes=len(known))
-        scores = as_rows(rows, "features", width=known.shape[1]).double() @ known.double().to(rows.device).T
-        weights, absent = balanced_weights(classes, counts), counts == 0
+        known, none = head(weight)
+        rows, classes, sizes = training_set(features, target, "features", num_classes=len(known))
+        logits = as_rows(rows, "features", width=known.shape[1]).double() @ known.double().to(rows.device).T
+        weights, absent = balanced_weights(classes, sizes), sizes == 0
 
         def objective(scale: Tensor) -> Tensor:
-            loss = functional.cross_entropy((scale * scores).masked_fill(absent, -torch.inf), classes, reduction="none")
+            loss = functional.cross_entropy((scale * logits).masked_fill(absent, -torch.inf), classes, reduction="none")
             return (weights * loss).sum() + self.weight_decay / 2 * scale.square().sum()
 
         scale = minimise(objective, torch.ones(len(known), device=rows.device), steps=self.steps)
-        self.scale_ = scale.to(known).masked_fill(absent.to(known.device), torch.nan)
-        self.weight_, self.classes_ = self.scale_[:, None] * known, np.arange(len(known))
+        gone = absent.to(known.device)
+        self.scale_ = scale.to(known).masked_fill(gone, torch.nan)
+        self.weight_ = self.scale_.nan_to_num()[:, None] * known
+        self.bias_ = none.masked_fill(gone, -torch.inf)
+        self._seen(*known.shape)
         return self
 
-    def decision_function(self, rows: Float[Tensor, "N D"] | np.ndarray) -> Float[Tensor, "N K"]:
+    def scores(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         """Score the classes by the scaled weights.
 
         Args:
@@ -272,14 +329,8 @@ class LearnableWeightScaling(Estimator):
 
         Returns:
             (N, K) scores; minus infinity for a class that had no samples.
-
-        Raises:
-            InputError: before ``fit``, or features of another width.
         """
-        if self.weight_ is None:
-            raise not_fitted(self, "fit(features, target, weight=...)")
-        values = as_rows(rows, "features", width=self.weight_.shape[1])
-        return _known(values @ self.weight_.to(values).T)
+        return rows @ self.weight_.to(rows).T + self.bias_.to(rows)
 
 
 class NearestClassMean(Estimator):
@@ -305,35 +356,53 @@ class NearestClassMean(Estimator):
         Guerriero et al., *DeepNCM: Deep Nearest Class Mean Classifiers*, ICLR 2018 workshop.
     """
 
+    means_: Tensor
+    weight_: Tensor
+    bias_: Tensor
+
     def __init__(self, cosine: bool = True) -> None:
         self.cosine = cosine
-        self.means_: Tensor | None = None
 
     def fit(
-        self, features: Float[Tensor, "N D"] | np.ndarray, target: Labels, *, num_classes: int | None = None
+        self,
+        features: Float[Tensor, "N D"] | np.ndarray,
+        target: Labels,
+        *,
+        weight: Float[Tensor, "K D"] | np.ndarray | None = None,
+        bias: Float[Tensor, " K"] | np.ndarray | None = None,
+        counts: Counts | None = None,
+        num_classes: int | None = None,
     ) -> NearestClassMean:
         """Average the features of each class.
 
         Args:
             features: (N, D) features of the training set.
             target: (N,) their classes.
-            num_classes: number of classes, K; one more than the largest of ``target`` where it is not given.
+            weight: (K, D) only K is read, where ``num_classes`` is not given.
+            bias: not read; taken so that all estimators of heads are called alike.
+            counts: not read; likewise.
+            num_classes: number of classes, K; one more than the largest of ``target`` where nothing says it.
 
         Returns:
-            Itself, with ``means_`` (K, D), NaN for a class without samples.
+            Itself, with ``means_`` (K, D), NaN for a class without samples, and the head that predicts the same:
+            ``weight_``, the means, and ``bias_``, minus half their squared lengths (0 for cosines).
 
         Raises:
             InputError: features and classes that do not fit together.
         """
-        rows, classes, counts = training_set(features, target, "features", num_classes=num_classes)
+        number = len(weight) if num_classes is None and weight is not None else num_classes
+        rows, classes, sizes = training_set(features, target, "features", num_classes=number)
         exact = functional.normalize(rows.double(), dim=1) if self.cosine else rows.double()
-        sums = torch.zeros(len(counts), rows.shape[1], dtype=torch.float64, device=rows.device)
-        means = sums.index_add_(0, classes, exact) / counts[:, None]
+        sums = torch.zeros(len(sizes), rows.shape[1], dtype=torch.float64, device=rows.device)
+        means = sums.index_add_(0, classes, exact) / sizes[:, None]
         self.means_ = (functional.normalize(means, dim=1) if self.cosine else means).to(rows.dtype)
-        self.classes_ = np.arange(len(counts))
+        self.weight_ = self.means_.nan_to_num()
+        shift = torch.zeros_like(self.means_[:, 0]) if self.cosine else -self.weight_.square().sum(dim=1) / 2
+        self.bias_ = shift.masked_fill(sizes == 0, -torch.inf)
+        self._seen(len(sizes), rows.shape[1])
         return self
 
-    def decision_function(self, rows: Float[Tensor, "N D"] | np.ndarray) -> Float[Tensor, "N K"]:
+    def scores(self, rows: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         """Score the classes by half the squared distance from their mean, up to a constant of each row.
 
         Args:
@@ -341,17 +410,6 @@ class NearestClassMean(Estimator):
 
         Returns:
             (N, K) scores, the largest for the nearest mean; minus infinity for a class that had no samples.
-
-        Raises:
-            InputError: before ``fit``, or features of another width.
         """
-        if self.means_ is None:
-            raise not_fitted(self, "fit(features, target)")
-        values = as_rows(rows, "features", width=self.means_.shape[1])
-        values, means = functional.normalize(values, dim=1) if self.cosine else values, self.means_.to(values)
-        return _known(values @ means.T - means.square().sum(dim=1) / 2)
-
-
-def _known(scores: Shaped[Tensor, "N K"]) -> Shaped[Tensor, "N K"]:
-    """Minus infinity for the classes that nothing is known of."""
-    return scores.masked_fill(scores.isnan().all(dim=0), -torch.inf)
+        values = functional.normalize(rows, dim=1) if self.cosine else rows
+        return values @ self.weight_.to(values).T + self.bias_.to(values)

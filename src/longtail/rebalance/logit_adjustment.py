@@ -8,7 +8,9 @@ from torch import Tensor
 from longtail.counts import as_counts, as_labels, class_counts
 from longtail.errors import InputError
 from longtail.losses import adjust_logits
-from longtail.rebalance.estimator import Estimator, as_rows, not_fitted
+from longtail.metrics import evaluate
+from longtail.rebalance.classifiers import TAUS
+from longtail.rebalance.estimator import Estimator, as_rows, best_of, training_set
 from longtail.shapes import Counts, Float, Labels
 
 
@@ -20,7 +22,8 @@ class LogitAdjustment(Estimator):
     Use it first: it needs the class counts and nothing else.
 
     Args:
-        tau: strength; 0 leaves the logits as they are.
+        tau: strength; 0 leaves the logits as they are. None to choose the best of ``TAUS`` (0 to 2 in steps of 0.1) by
+            balanced accuracy on the samples given to ``fit``, which should be held out from training.
 
     Example:
         >>> import torch
@@ -32,9 +35,13 @@ class LogitAdjustment(Estimator):
         Menon et al., *Long-tail learning via logit adjustment*, ICLR 2021.
     """
 
-    def __init__(self, tau: float = 1.0) -> None:
+    missing = "fit(counts=...)"
+    reads = "logits"
+    tau_: float
+    counts_: Tensor
+
+    def __init__(self, tau: float | None = 1.0) -> None:
         self.tau = tau
-        self.counts: Tensor | None = None
 
     def fit(
         self,
@@ -43,19 +50,19 @@ class LogitAdjustment(Estimator):
         *,
         counts: Counts | None = None,
     ) -> LogitAdjustment:
-        """Take the log-prior from the training counts, or count the training targets.
+        """Take the log-prior from the training counts, or count the training targets; choose ``tau`` if it is None.
 
         Args:
-            logits: (N, K) logits of the training set; only K is read.
-            target: (N,) classes of the training set, where ``counts`` is not given.
+            logits: (N, K) logits of the training set, of which only K is read; held-out ones to choose ``tau`` by.
+            target: (N,) their classes; of the training set where ``counts`` is not given.
             counts: (K,) training images per class.
 
         Returns:
-            Itself.
+            Itself, with ``tau_`` and ``counts_``.
 
         Raises:
-            InputError: neither counts nor targets, or a class without training images, whose log-prior would be minus
-                infinity.
+            InputError: neither counts nor targets, nothing to choose ``tau`` by, or a class without training images,
+                whose log-prior would be minus infinity.
         """
         if counts is None:
             if target is None:
@@ -68,10 +75,21 @@ class LogitAdjustment(Estimator):
         if bool((known <= 0).any()):
             empty = int((known <= 0).nonzero()[0])
             raise InputError(f"class {empty} has no training images, so its prior is 0: remove the class or add images")
-        self.counts, self.classes_ = known, np.arange(len(known))
+        self.tau_ = 1.0 if self.tau is None else self.tau
+        if self.tau is None:
+            rows, held, sizes = training_set(logits, target, "logits", num_classes=len(known))
+            here = known.to(rows.device)
+
+            def score(tau: float) -> float:
+                prediction = adjust_logits(rows, counts=here, tau=tau).argmax(dim=1)
+                return evaluate(held, prediction, counts=sizes).balanced_accuracy
+
+            self.tau_ = best_of(TAUS, score)
+        self.counts_ = known
+        self._seen(len(known), len(known))
         return self
 
-    def decision_function(self, rows: Float[Tensor, "N K"] | np.ndarray) -> Float[Tensor, "N K"]:
+    def scores(self, rows: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         """Subtract the log-prior from logits.
 
         Args:
@@ -79,14 +97,8 @@ class LogitAdjustment(Estimator):
 
         Returns:
             (N, K) adjusted logits.
-
-        Raises:
-            InputError: before ``fit``, or logits of another number of classes.
         """
-        if self.counts is None:
-            raise not_fitted(self, "fit(counts=...)")
-        logits = as_rows(rows, "logits")
-        return adjust_logits(logits, counts=self.counts.to(logits.device), tau=self.tau)
+        return adjust_logits(rows, counts=self.counts_.to(rows.device), tau=self.tau_)
 
     def adjust(self, logits: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         """Subtract the log-prior from logits: another name of ``decision_function``.

@@ -317,9 +317,15 @@ class Contrastive(nn.Module):
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
         """The losses (N,) of a batch of two views."""
-        if batch.images.ndim != 5 or len(batch.images) != 2:
+        if batch.images.ndim not in (3, 5) or len(batch.images) != 2:
             raise InputError("a contrastive stage needs two views: give it the augmentation simclr, or views")
-        images = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        images = batch.images.flatten(0, 1)
+        if images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
         queries, keys = self.projector(model.features(images)).chunk(2)
+        return self.pair_losses(queries, keys, batch)
+
+    def pair_losses(self, queries: Tensor, keys: Tensor, batch: Batch) -> Tensor:
+        """The losses (N,) of the embeddings (N, E) of the two views."""
         values: Tensor = self.loss(queries, keys, batch.target)
         return values

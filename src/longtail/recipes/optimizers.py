@@ -10,10 +10,14 @@ the rate.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from longtail.errors import InputError
+from longtail.recipes import text
 
 
 def parameter_groups(
@@ -57,6 +61,53 @@ def sgd(
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
+def max_norm_sgd(
+    modules: Iterable[torch.nn.Module],
+    *,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    share: float = 0.1,
+) -> torch.optim.Optimizer:
+    r"""Return stochastic gradient descent that keeps the classifier's weights within a ball: MaxNorm by projection.
+
+    .. math:: w_c \leftarrow \min(1, \delta / \lVert w_c \rVert) \, w_c \text{ after each step}, \quad
+        \delta = \min_c \lVert w_c \rVert + s (\max_c \lVert w_c \rVert - \min_c \lVert w_c \rVert)
+
+    with the norms of the classifier that the stage begins with. Use it with weight decay for the classifier of a
+    network whose head classes have grown large weights.
+
+    Args:
+        modules: whose trainable parameters move; the first has the classifier as its ``head``.
+        lr: learning rate, before the schedule.
+        momentum: share of the last update that is kept.
+        weight_decay: of every parameter.
+        share: s, in [0, 1]; 1 leaves the largest weight as long as it is.
+
+    Raises:
+        InputError: a share outside [0, 1], or a head without weights (K, D).
+
+    References:
+        Alshammari et al., *Long-Tailed Recognition via Weight Balancing*, CVPR 2022, section 3.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"share {share:g}: of the range of the weights' norms, from 0 to 1")
+    held = list(modules)
+    weight = getattr(getattr(held[0], "head", None), "weight", None) if held else None
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise InputError("max-norm-sgd needs a network whose head has weights (K, D)")
+    norms = weight.detach().norm(dim=1)
+    radius = norms.amin() + share * (norms.amax() - norms.amin())
+    made = sgd(held, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+    @torch.no_grad()
+    def project(*_: Any) -> None:
+        weight.mul_((radius / weight.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0))
+
+    made.register_step_post_hook(project)
+    return made
+
+
 def adamw(
     modules: Iterable[torch.nn.Module],
     *,
@@ -76,6 +127,61 @@ def adamw(
     """
     groups = parameter_groups(modules, weight_decay, decay_bias_and_norm=False)
     return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True)
+
+
+def adamw_by_layer(
+    modules: Iterable[torch.nn.Module],
+    *,
+    lr: float = 5e-4,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    weight_decay: float = 0.05,
+    layer_decay: float = 0.75,
+) -> torch.optim.Optimizer:
+    """Return AdamW whose learning rate falls from layer to layer towards the images.
+
+    The classifier moves at ``lr``, the uppermost layer at ``lr * layer_decay``, the one below it at
+    ``lr * layer_decay**2``. What a layer is timm knows for its networks (``param_groups_layer_decay``); of another each
+    stage is one. Use it to fine-tune a network whose lower layers are good already.
+
+    Args:
+        modules: whose trainable parameters move.
+        lr: learning rate of the classifier, before the schedule.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        weight_decay: of weights with more than one axis.
+        layer_decay: factor from a layer to the one below, in (0, 1].
+
+    Raises:
+        InputError: a factor out of range.
+    """
+    if not 0 < layer_decay <= 1:
+        raise InputError(f"adamw-by-layer: layer-decay is above 0 and at most 1, not {layer_decay}")
+    held = list(modules)
+    scales = {key: factor for module in held for key, factor in _layer_scales(module, layer_decay).items()}
+    groups = []
+    for group in parameter_groups(held, weight_decay, decay_bias_and_norm=False):
+        for factor in sorted({scales.get(id(weight), 1.0) for weight in group["params"]}, reverse=True):
+            own = [weight for weight in group["params"] if scales.get(id(weight), 1.0) == factor]
+            groups.append({**group, "params": own, "lr": lr * factor})
+    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), fused=True)
+
+
+def _layer_scales(module: torch.nn.Module, layer_decay: float) -> dict[int, float]:
+    """The factors on the learning rates of a backbone's parameters, by their ``id``."""
+    backbone = getattr(module, "backbone", None)
+    stages: list[torch.nn.Module] = list(getattr(backbone, "stages", ()))
+    if len(stages) == 1 and hasattr(stages[0], "group_matcher"):
+        from timm.optim._param_groups import param_groups_layer_decay
+
+        # The classifier of timm's model is ours here, one layer above its last.
+        groups = param_groups_layer_decay(stages[0], layer_decay=layer_decay, verbose=False)
+        return {id(weight): group["lr_scale"] * layer_decay for group in groups for weight in group["params"]}
+    return {
+        id(weight): layer_decay ** (len(stages) - place)
+        for place, stage in enumerate(stages)
+        for weight in stage.parameters()
+    }
 
 
 def constant(epoch: int, progress: float, epochs: int) -> float:
@@ -132,3 +238,29 @@ def cosine(epoch: int, progress: float, epochs: int, *, warmup: float = 0.0) -> 
     if now < lead:
         return now / lead
     return 0.5 * (1.0 + math.cos(math.pi * (now - lead) / max(epochs - lead, 1e-12)))
+
+
+def segment(
+    epoch: int,
+    progress: float,
+    epochs: int,
+    *,
+    of: text.Schedule | Callable[[int, float, int], float] = constant,
+    before: int = 0,
+    total: int = 1,
+) -> float:
+    """Return the factor of a stretch of a longer schedule: two stages of one run, such as deferred re-weighting.
+
+    Args:
+        epoch: from 0, of the stretch.
+        progress: share of the epoch that is done.
+        epochs: of the stretch; not read.
+        of: the whole schedule.
+        before: epochs of the whole that lie before the stretch.
+        total: epochs of the whole.
+
+    Example:
+        >>> [segment(epoch, 0.0, 40, of=steps, before=160, total=200) for epoch in (0, 19, 20)]
+        [0.01, 0.01, 0.0001]
+    """
+    return of(before + epoch, progress, total)  # type: ignore[operator]

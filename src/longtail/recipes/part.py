@@ -14,6 +14,7 @@ import inspect
 import json
 import os
 import pathlib
+import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
@@ -38,6 +39,7 @@ GIVEN = frozenset(
         "in_chans",
         "image_size",
         "img_size",
+        "first_weights",
         "modules",
         "params",
         "protocol",
@@ -62,6 +64,8 @@ CALLED = frozenset(
 )
 """What a part is called with later; never bound before."""
 
+SETTLED_SECONDS = 2
+"""A file that has not been changed for so long is hashed once in a process, until its size or time changes."""
 File = Annotated[str, "file"]
 """An argument that may name a file: it enters an address by the SHA-256 of the contents."""
 Kind = typing.NewType("Kind", str)
@@ -299,7 +303,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Part):
         return {"name": value.name, "arguments": {k: plain(v) for k, v in value.arguments}, "source": value.source}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: plain(item) for name, item in _fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -307,6 +311,17 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"a recipe holds numbers, strings, None, tuples and parts, not {type(value).__name__}")
+
+
+UNSET = {"unset": "left out"}
+"""Metadata of a field that came later: at its default it is in no JSON and no address, so older ones still hold."""
+
+
+def _fields(value: Any) -> Iterable[tuple[str, Any]]:
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if not (field.metadata == UNSET and item == field.default):
+            yield field.name, item
 
 
 def revive(value: Any) -> Any:
@@ -351,7 +366,7 @@ def _identity(value: Any) -> Any:
         }
         return {"name": name, "arguments": arguments, "source": value.source}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _identity(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: _identity(item) for name, item in _fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _identity(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -374,10 +389,23 @@ def contents(value: Any) -> Any:
     try:
         if not isinstance(value, str) or not pathlib.Path(value).expanduser().is_file():
             return value
-        with pathlib.Path(value).expanduser().open("rb") as file:
-            return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        path = pathlib.Path(value).expanduser()
+        seen = path.stat()
+        # An address is asked for many times in a run, and weights are large; a file that has just been written may be
+        # written again without its time of change showing it.
+        settled = time.time_ns() - seen.st_mtime_ns > SETTLED_SECONDS * 1_000_000_000
+        digest = _kept_digest if settled else _digest
+        return {"sha256": digest(str(path.absolute()), seen.st_size, seen.st_mtime_ns)}
     except (OSError, RuntimeError) as error:  # a name that is too long; ~name of nobody
         raise InputError(f"file {value[:100]!r}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _digest(path: str, size: int, changed: int) -> str:
+    with pathlib.Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_kept_digest = functools.lru_cache(maxsize=256)(_digest)
 
 
 def parts_in(value: Any) -> Iterable[Part]:

@@ -115,7 +115,7 @@ def names(kind: str) -> dict[str, Callable[..., Any]]:
 
     Example:
         >>> sorted(names("optimizer")), "balanced-softmax" in names("loss"), "class-quota" in names("sampler")
-        (['adamw', 'sgd'], True, True)
+        (['adamw', 'adamw-by-layer', 'max-norm-sgd', 'sgd'], True, True)
     """
     import importlib
 

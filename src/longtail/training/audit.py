@@ -14,6 +14,7 @@ from longtail.results import Loaded, Record, read
 from longtail.results import rescore as check_numbers
 from longtail.training import checkpoint
 from longtail.training.run import MODEL
+from longtail.training.tuning import TRIALS
 
 
 def runs_below(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -29,6 +30,7 @@ def runs_below(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; give the folder of a finished run, or one with runs")
         below = [folder] if (folder / "record.json").exists() else sorted(p.parent for p in folder.rglob("record.json"))
+        below = [path for path in below if TRIALS not in path.relative_to(folder).parts]  # rows of no table
         if not below:
             raise InputError(f"{folder} holds no finished run (a folder with record.json)")
         found |= dict.fromkeys(below)

@@ -18,6 +18,7 @@ import torch
 
 from longtail.errors import InputError
 
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 BFLOAT16_ERROR = 0.02
 """Largest error of a bfloat16 convolution, over the largest result, that rounding explains."""
 WORTH_SHARING = 500_000_000
@@ -35,7 +36,7 @@ class Compute:
     """
 
     device: str
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
     compiled: bool
 
     def describe(self) -> str:
@@ -46,7 +47,11 @@ class Compute:
         """The context of a training step."""
         if self.precision == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device, dtype=torch.bfloat16)
+        return torch.autocast(self.device, dtype=getattr(torch, self.precision))
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What keeps small gradients above the smallest number of float16; None for other precisions."""
+        return torch.amp.GradScaler(self.device) if self.precision == "float16" else None
 
 
 def choose(device: str = "auto", precision: str = "auto", compiled: bool = False) -> Compute:
@@ -54,24 +59,29 @@ def choose(device: str = "auto", precision: str = "auto", compiled: bool = False
 
     bfloat16 is chosen where the processor has instructions for it (AVX-512 BF16 or AMX on x86; any CUDA device from
     compute capability 8.0) and, on a CPU, a trial shows that they are right and fast; without them it is slower than
-    float32. Compilation is never chosen: where it was
-    measured it did not pay (docs/speed.md).
+    float32. A GPU without them gets float16. Compilation is never chosen: where it was measured it did not pay
+    (docs/speed.md).
 
     Raises:
         InputError: CUDA asked for and absent, or compilation without a C++ compiler.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"--device {device!r}: one of auto, cpu, cuda")
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise InputError(f"--precision {precision!r}: one of auto, float32, bfloat16")
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision {precision!r}: one of {', '.join(PRECISIONS)}")
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise InputError("--device cuda: torch finds no CUDA device here; use --device cpu")
     chosen = "cuda" if cuda and device != "cpu" else "cpu"
-    wide = precision == "float32" or (precision == "auto" and not bfloat16_pays(chosen))
+    settled = precision if precision != "auto" else "bfloat16" if bfloat16_pays(chosen) else _without_bfloat16(chosen)
     if compiled and chosen == "cpu" and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise InputError("--compile needs a C++ compiler on the CPU (g++ or clang++), and none is on the PATH")
-    return Compute(device=chosen, precision="float32" if wide else "bfloat16", compiled=compiled)
+    return Compute(device=chosen, precision=settled, compiled=compiled)  # type: ignore[arg-type]
+
+
+def _without_bfloat16(device: str) -> str:
+    """The precision of a device that has no bfloat16: a GPU has float16, a processor nothing that is faster."""
+    return "float16" if device == "cuda" else "float32"
 
 
 @contextlib.contextmanager

@@ -1,15 +1,16 @@
 """The training loop: stage by stage, epoch by epoch, step by step.
 
 Reads top to bottom. A stage that is stored already is taken from the store; a stage that was interrupted goes on from
-its last checkpoint to the same numbers.
+its last checkpoint, also within an epoch, to the same numbers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,24 +18,33 @@ from torch import Tensor
 
 from longtail import metrics
 from longtail.data import Data, Split
+from longtail.data.splits import NAMED
+from longtail.data.streams import Pictures
 from longtail.errors import InputError, failure
 from longtail.models import Network
-from longtail.recipes.stages import Recipe
+from longtail.recipes.objectives import looks_at_training_set
+from longtail.recipes.stages import Recipe, Stage
 from longtail.training import capture, checkpoint, seeds
 from longtail.training import compute as computing
+from longtail.training.loader import loaded, seeds_from
 from longtail.training.passes import outputs
-from longtail.training.prepare import Prepared, advance, batches_of, prepare
+from longtail.training.prepare import Prepared, advance, batches_of, class_mean_head, prepare
 from longtail.training.store import State, Store, load_network, load_optimizer, network_tensors, taken_up
 
 CHECKPOINT_SECONDS = 20.0
 """A checkpoint is written at the end of an epoch once this long has passed since the last."""
+WITHIN_EPOCH_SECONDS = 60.0
+"""A checkpoint is written within an epoch, too, once this long has passed since the last: an epoch may take hours."""
 REPORT_SECONDS = 1.0
 """Progress is reported once this long has passed since the last report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run is: ``epoch`` of ``epochs`` (over all stages) done, ``share`` of the next; loss in nats."""
+    """Where a run is: ``epoch`` of ``epochs`` (over all stages) done, ``share`` of the next; loss in nats.
+
+    ``row`` is the finished epoch's row of the history, and None within an epoch.
+    """
 
     recipe: str
     seed: int
@@ -44,6 +54,7 @@ class Progress:
     share: float
     loss: float | None
     accuracy: float | None
+    row: dict[str, Any] | None = None
 
 
 Notify = Callable[[Progress], object]
@@ -61,6 +72,8 @@ class Job:
         compute: device, precision and compilation.
         watch_test: evaluate the test split after every epoch; it never selects anything.
         notify: called with the progress.
+        short: network on features and data of features that stand for the whole network and its pictures, where what
+            lies below the features stays as it is (``longtail.training.frozen``); None for the network itself.
     """
 
     recipe: Recipe
@@ -70,6 +83,7 @@ class Job:
     compute: computing.Compute
     watch_test: bool
     notify: Notify
+    short: Network | None = None
 
 
 def train_stages(job: Job, state: State) -> None:
@@ -90,74 +104,219 @@ def train_stages(job: Job, state: State) -> None:
 
 def train_stage(job: Job, position: int, state: State) -> None:
     """Train one stage from its beginning or from its checkpoint; ``state`` is updated, not stored."""
-    stage, network = job.recipe.stages[position], state.network
+    stage, network = job.recipe.stages[position], job.short or state.network
     prepared = prepare(job.recipe, position, network, job.data, seed=job.seed, compute=job.compute)
     if stage.keeps_optimizer:
         _keep_optimizer(prepared, state)
     selecting = job.recipe.selection == "best on validation" and position == len(job.recipe.stages) - 1
-    best, first = -math.inf, 0
+    best, first, begun = -math.inf, 0, None
     # Dropout in a network of somebody's own draws from torch's global generator: it has a stream, too.
     torch.default_generator.manual_seed(seeds.generator(job.seed, "stage", position, "network").initial_seed())
     found = job.store.resume(position)
     if found is not None:
         first, best = _take_up(*found, prepared, state)
+        begun = _within(*found, prepared)
     else:
         state.notes = [*state.notes, *(f"{stage.name}: {note}" for note in prepared.notes)]
+        if stage.class_means:
+            class_mean_head(network, job.data)
+            if prepared.step.average is not None:
+                prepared.step.average.restart()
 
     take = advance(prepared)
-    saved = time.monotonic()
+    clock = Clock()
     for epoch in range(first, stage.epochs):
-        clock = time.perf_counter()
-        if prepared.start_epoch(epoch) and isinstance(take, capture.Recorded):
-            take.forget()
-        row: dict[str, Any] = {"stage": stage.name, "epoch": epoch + 1, **train_epoch(job, prepared, take, epoch)}
-        row |= {"seconds": time.perf_counter() - clock, "validation_accuracy": None, "test_accuracy": None}
+        start = time.perf_counter()
+        if begun is None:
+            if prepared.start_epoch(epoch) and isinstance(take, capture.Recorded):
+                take.forget()
+            begun = begin(job, prepared, epoch)
+
+        def save(held: Epoch, best: float = best, start: float = start) -> None:
+            held = dataclasses.replace(held, seconds=held.seconds + time.perf_counter() - start)
+            _checkpoint(job, position, held.number, best, prepared, state, held)
+
+        row: dict[str, Any] = {"stage": stage.name, "epoch": epoch + 1}
+        row |= train_epoch(job, prepared, take, begun, save if _can_stop_within(prepared) else None, clock)
+        state.notes = [*state.notes, *(note for note in unread(begun) if note not in state.notes)]
+        row |= {"seconds": begun.seconds + time.perf_counter() - start}
+        row |= {"validation_accuracy": None, "test_accuracy": None}
+        begun = None
         row |= prepared.history()
-        if job.data.validation is not None:
-            # The validation split has the training set's tail; over classes it ranks epochs as a balanced test would.
-            row["validation_accuracy"] = _accuracy(network, job.data.validation, job.data).balanced_accuracy
-        if job.watch_test:
-            row["test_accuracy"] = _accuracy(network, job.data.test, job.data).accuracy
+        with averaged(prepared):
+            _look(job, network, row)
         state.history = [*state.history, row]
+        done = sum(held.epochs for held in job.recipe.stages[:position]) + epoch + 1
+        where = (job.recipe.name, job.seed, stage.name, done, job.recipe.epochs, 0.0)
+        job.notify(Progress(*where, row["loss"], row["train_accuracy"], row))
         if selecting and row["validation_accuracy"] > best:
             best = row["validation_accuracy"]
-            job.store.keep(job.store.best(position), position, network_tensors(network), {"epoch": epoch + 1})
-        if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch + 1 < stage.epochs:
-            _checkpoint(job, position, epoch, best, prepared, state)
-            saved = time.monotonic()
+            with averaged(prepared):
+                kept = network_tensors(network)
+                job.store.keep(job.store.best(position), position, kept, {"epoch": epoch + 1})
+        if _patience_is_over(stage, state.history):
+            state.notes = [
+                *state.notes,
+                f"{stage.name}: ended after epoch {epoch + 1}, {stage.patience} epochs "
+                "without a better one on validation",
+            ]
+            break
+        if clock.since() > CHECKPOINT_SECONDS and epoch + 1 < stage.epochs:
+            _checkpoint(job, position, epoch + 1, best, prepared, state)
+            clock.restart()
 
     state.optimizer = prepared.optimizer.state_dict()
     network.requires_grad_(True)
+    if prepared.step.average is not None:
+        network.load_state_dict(prepared.step.average.tensors, strict=False)
     if selecting:
         load_network(network, checkpoint.load(job.store.best(position))[0])
 
 
-def train_epoch(job: Job, prepared: Prepared, take: Callable[[Tensor], None], epoch: int) -> dict[str, Any]:
-    """Train one epoch; return its mean loss, its training accuracy and the learning rate of its last step.
+def averaged(prepared: Prepared) -> contextlib.AbstractContextManager[None]:
+    """Let the network have its averaged weights for a while, if the stage averages them."""
+    average = prepared.step.average
+    return contextlib.nullcontext() if average is None else average.in_place()
+
+
+def _look(job: Job, network: Network, row: dict[str, Any]) -> None:
+    """Evaluate a network after an epoch on the splits that are there to be looked at."""
+    if job.data.validation is not None:
+        # The validation split has the training set's tail; over classes it ranks epochs as a balanced test would.
+        row["validation_accuracy"] = _accuracy(network, job.data.validation, job.data).balanced_accuracy
+    if job.watch_test:
+        row["test_accuracy"] = _accuracy(network, job.data.test, job.data).accuracy
+
+
+def _patience_is_over(stage: Stage, history: list[dict[str, Any]]) -> bool:
+    """Whether the last ``patience`` epochs of the stage were no better on validation than one before them."""
+    scores = [row["validation_accuracy"] for row in history if row["stage"] == stage.name]
+    if not stage.patience or len(scores) <= stage.patience or None in scores:
+        return False
+    return bool(max(scores[-stage.patience :]) <= max(scores[: -stage.patience]))
+
+
+@dataclasses.dataclass
+class Epoch:
+    """An epoch under way.
+
+    Args:
+        number: of the epoch in its stage, from 0.
+        batches: positions in the training split, (n,) each, in the order of the steps.
+        seed: of the augmentation of pictures that are read while training; None where images are in memory.
+        step: the next one, from 0.
+        seen: images so far.
+        rate: learning rate of the last step.
+        seconds: that it took before an interruption.
+        unread: why pictures could not be read.
+    """
+
+    number: int
+    batches: list[Tensor]
+    seed: int | None
+    step: int = 0
+    seen: int = 0
+    rate: float = 0.0
+    seconds: float = 0.0
+    unread: list[str] = dataclasses.field(default_factory=list)
+
+
+class Clock:
+    """The time since the last checkpoint."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self._start = time.monotonic()
+
+    def since(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self._start
+
+
+def begin(job: Job, prepared: Prepared, epoch: int) -> Epoch:
+    """Draw the order of an epoch, and of the pictures that it reads the seed of their augmentation."""
+    batches = batches_of(prepared.sampler, prepared.step.size, job.compute.device)
+    _check_batches(job, prepared, batches, epoch)
+    seed = None
+    if job.data.train.streamed:
+        generator = prepared.generators["augment"]
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    prepared.step.sums.reset()
+    return Epoch(epoch, batches, seed)
+
+
+def feed(job: Job, prepared: Prepared, held: Epoch) -> Iterator[tuple[Tensor, Tensor | None, tuple[str, ...]]]:
+    """The rest of an epoch: positions of each step, its images where they are read from files, and what could not be.
+
+    Of a batch of which one image or none could be read nothing is left, as batch norm needs two.
+    """
+    rest, split = held.batches[held.step :], job.data.train
+    if not isinstance(split.images, Pictures):
+        yield from ((chosen, None, ()) for chosen in rest)
+        return
+    assert held.seed is not None  # begin draws one
+    own = seeds_from(held.seed, sum(len(batch) for batch in held.batches))[sum(map(len, held.batches[: held.step])) :]
+    operations, skip = prepared.step.augmentation, split.images.skip_unreadable
+    read = loaded(split.images, rest, job.data, operations=operations, seeds=own, skip=skip)
+    for chosen, batch in zip(rest, read, strict=True):
+        yield chosen[batch.kept.to(chosen.device)], batch.images, batch.problems
+
+
+def unread(held: Epoch) -> list[str]:
+    """Return what is to be said of pictures that could not be read: the first ones, and how many."""
+    found = list(dict.fromkeys(held.unread))
+    more = [f"skipped {len(found):,} pictures that cannot be read"] if len(found) > NAMED else []
+    return [f"skipped: {why}" for why in found[:NAMED]] + more
+
+
+def train_epoch(
+    job: Job,
+    prepared: Prepared,
+    take: Callable[..., None],
+    held: Epoch,
+    save: Callable[[Epoch], None] | None,
+    clock: Clock,
+) -> dict[str, Any]:
+    """Train the rest of an epoch; return its mean loss, its training accuracy and the learning rate of its last step.
 
     Nothing inside waits for the device but the once-a-second report on a CPU; sums are read at the end.
+
+    Args:
+        job: the run.
+        prepared: the stage.
+        take: one step, from positions and, where they are read from files, images.
+        held: the epoch, which is moved on.
+        save: writes a checkpoint within the epoch; None where a part would not survive it.
+        clock: since the last checkpoint.
     """
-    stage, step = prepared.stage, prepared.step
-    batches = batches_of(prepared.sampler, step.size, job.compute.device)
-    _check_batches(job, prepared, batches, epoch)
-    step.sums.reset()
-    seen, rate, told = 0, 0.0, time.monotonic()
-    for number, chosen in enumerate(batches):
-        rate = step.rate(prepared.factor(epoch, number / len(batches), stage.epochs))
+    stage, step, epoch, batches = prepared.stage, prepared.step, held.number, held.batches
+    told = time.monotonic()
+    for chosen, images, problems in feed(job, prepared, held):
+        held.unread += problems
+        held.rate = step.rate(prepared.factor(epoch, held.step / len(batches), stage.epochs))
+        held.step += 1
+        if problems and len(chosen) < 2:
+            continue
         try:
-            take(chosen)
+            take(chosen) if images is None else take(chosen, images)
         except InputError:
             raise
         except Exception as error:
-            if not any(held.foreign for held in (stage.objective, stage.sampler, stage.optimizer, job.recipe.model)):
+            if not any(part.foreign for part in (stage.objective, stage.sampler, stage.optimizer, job.recipe.model)):
                 raise
-            where = f"stage {stage.name!r}, epoch {epoch + 1}, step {number + 1} of {len(batches)}"
+            where = f"stage {stage.name!r}, epoch {epoch + 1}, step {held.step} of {len(batches)}"
             raise InputError(f"{where}: {failure(error)}") from error
-        seen += len(chosen)
+        held.seen += len(chosen)
         if time.monotonic() - told > REPORT_SECONDS:
             told = time.monotonic()
-            _report(job, prepared, epoch, (number + 1) / len(batches), seen)
-    if int(step.sums.first_bad) < len(batches):
+            _report(job, prepared, epoch, held.step / len(batches), held.seen)
+        if save is not None and held.step < len(batches) and clock.since() > WITHIN_EPOCH_SECONDS:
+            save(held)
+            clock.restart()
+    if int(step.sums.first_bad) < int(step.sums.steps):
         kept = job.store.progress(prepared.position)
         last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint was written yet"
         raise InputError(
@@ -165,10 +324,11 @@ def train_epoch(job: Job, prepared: Prepared, take: Callable[[Tensor], None], ep
             f"{int(step.sums.first_bad) + 1} of {len(batches)}; {last}. A smaller learning rate, or --precision "
             "float32, usually helps"
         )
-    _report(job, prepared, epoch + 1, 0.0, seen)
-    accuracy = float(step.sums.correct) / seen if step.sums.looked else None
-    loss = float(step.sums.loss) / seen
-    return {"loss": loss, "train_accuracy": accuracy, "learning_rate": rate, "steps": len(batches)}
+    if not held.seen:
+        raise InputError(f"stage {stage.name!r}, epoch {epoch + 1}: no picture could be read: {held.unread[0]}")
+    accuracy = float(step.sums.correct) / held.seen if step.sums.looked else None
+    loss = float(step.sums.loss) / held.seen
+    return {"loss": loss, "train_accuracy": accuracy, "learning_rate": held.rate, "steps": int(step.sums.steps)}
 
 
 def _check_batches(job: Job, prepared: Prepared, batches: list[Tensor], epoch: int) -> None:
@@ -217,12 +377,25 @@ def _parts(prepared: Prepared) -> dict[str, Any]:
     return {"objective": prepared.objective, "sampler": prepared.sampler}
 
 
-def _checkpoint(job: Job, position: int, epoch: int, best: float, prepared: Prepared, state: State) -> None:
+def _can_stop_within(prepared: Prepared) -> bool:
+    """Whether all that an epoch began with is in a checkpoint; what an objective saw of the training set is not."""
+    return not looks_at_training_set(prepared.objective)
+
+
+def _checkpoint(
+    job: Job, position: int, epochs: int, best: float, prepared: Prepared, state: State, within: Epoch | None = None
+) -> None:
+    """Write where a stage is: after so many epochs, and within the next one."""
     tensors = network_tensors(state.network)
     tensors |= {f"generator.{name}": held.get_state() for name, held in prepared.generators.items()}
     tensors["generator.global"] = torch.default_generator.get_state()
+    average, scaler = prepared.step.average, prepared.step.scaler
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
+        tensors["average updates"] = average.updates
     facts: dict[str, Any] = {
-        "epoch": epoch + 1,
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "epoch": epochs,
         "best": best if math.isfinite(best) else None,
         "history": state.history,
         "notes": state.notes,
@@ -231,6 +404,13 @@ def _checkpoint(job: Job, position: int, epoch: int, best: float, prepared: Prep
     for name, held in _parts(prepared).items():
         kept = held.state_dict() if hasattr(held, "state_dict") else None
         facts[name] = None if kept is None else checkpoint.flatten(kept, name, tensors)
+    if within is not None:
+        tensors["within.order"] = torch.cat(within.batches)
+        sums = prepared.step.sums
+        tensors |= {f"within.{name}": held for name, held in sums.totals().items()}
+        told = {field.name: getattr(within, field.name) for field in dataclasses.fields(within)}
+        sizes = [len(batch) for batch in within.batches]
+        facts["within"] = {**told, "batches": sizes, "looked": sums.looked}
     job.store.keep(job.store.progress(position), position, tensors, facts)
 
 
@@ -241,8 +421,29 @@ def _take_up(tensors: dict[str, Tensor], facts: dict[str, Any], prepared: Prepar
     for name, held in prepared.generators.items():
         held.set_state(tensors[f"generator.{name}"])
     torch.default_generator.set_state(tensors["generator.global"])
+    average, scaler = prepared.step.average, prepared.step.scaler
+    if average is not None:
+        for name, tensor in average.tensors.items():
+            tensor.copy_(tensors[f"average.{name}"])
+        average.updates.copy_(tensors["average updates"])
+    if scaler is not None:
+        scaler.load_state_dict(facts["scaler"])
     for name, part in _parts(prepared).items():
         if facts[name] is not None:
             part.load_state_dict(checkpoint.unflatten(facts[name], tensors))
     state.history, state.notes = facts["history"], taken_up(facts)
     return facts["epoch"], -math.inf if facts["best"] is None else facts["best"]
+
+
+def _within(tensors: dict[str, Tensor], facts: dict[str, Any], prepared: Prepared) -> Epoch | None:
+    """The epoch within which a checkpoint was written; None if it was written between two."""
+    told = facts.get("within")
+    if told is None:
+        return None
+    sums = prepared.step.sums
+    for name, held in sums.totals().items():
+        held.copy_(tensors[f"within.{name}"])
+    sums.looked = told["looked"]
+    order = tensors["within.order"].to(sums.loss.device)
+    fields = {field.name: told[field.name] for field in dataclasses.fields(Epoch)}
+    return Epoch(**{**fields, "batches": list(torch.split(order, told["batches"]))})

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from longtail.data import Data, Split
 from longtail.errors import InputError, failure
-from longtail.models import CosineHead, Network, as_network, drawing_from, identity, initialise
+from longtail.models import CosineHead, Network, as_network, drawing_from, identity, initialise, sides_of
 from longtail.recipes.contract import Chunk, Context, Objective
 from longtail.recipes.objectives import check_built, looks_at_training_set, objective_of
 from longtail.recipes.part import Part, built, parts_in
@@ -22,7 +23,7 @@ from longtail.recipes.text import short
 from longtail.training import capture, seeds
 from longtail.training import compute as computing
 from longtail.training.passes import chunks
-from longtail.training.step import Step
+from longtail.training.step import Average, Step
 
 STREAMS = ("order", "subset", "augment", "pairs", "epoch")
 """What a stage draws, each from a random stream of its own: the order of the images, a subset of them, their
@@ -39,17 +40,20 @@ def on_device(data: Data, device: str) -> Data:
     return dataclasses.replace(data, train=moved(data.train), test=moved(data.test), validation=validation)
 
 
-def network_of(model: Part, *, num_classes: int, shape: tuple[int, ...], generator: torch.Generator) -> Network:
+def network_of(
+    model: Part, *, num_classes: int, shape: tuple[int, ...], generator: torch.Generator, first_weights: bool = True
+) -> Network:
     """Return the network that a part builds, ours or one in a file of somebody's own, with its first weights.
 
     Args:
         model: a callable that gets those of ``num_classes``, ``channels`` / ``in_chans``, ``image_size`` /
             ``img_size`` and ``generator`` that it has parameters for.
         num_classes: K.
-        shape: (C, H, W) of the images.
+        shape: (C, H, W) of the images, or (D,) of features.
         generator: gives the first weights, also to a network that draws them from torch's global generator.
+        first_weights: False where all weights are replaced afterwards: no file of weights is read then.
     """
-    channels, size = shape[0], shape[1]
+    channels, size = sides_of(shape)
     given = {
         "num_classes": num_classes,
         "channels": channels,
@@ -57,6 +61,7 @@ def network_of(model: Part, *, num_classes: int, shape: tuple[int, ...], generat
         "image_size": size,
         "img_size": size,
         "generator": generator,
+        "first_weights": first_weights,
     }
     with drawing_from(generator) if model.foreign else contextlib.nullcontext():
         network = model.build(**given)
@@ -139,8 +144,9 @@ def prepare(
     scorer = copy.deepcopy(network.head) if before else None
     if stage.fresh_head:
         initialise(network.head, generator=seeds.generator(seed, "stage", position, "head", device=compute.device))
-    shape, counts = data.train.images.shape, data.counts.to(device)
-    widths = tuple(identity(network, channels=shape[1], image_size=shape[2])["widths"])
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
+    counts = data.counts.to(device)
+    widths = tuple(identity(network, channels=channels, image_size=size)["widths"])
     given = {
         "target": data.train.target,
         "counts": counts,
@@ -167,6 +173,11 @@ def prepare(
     elif not hasattr(sampler, "__iter__"):
         raise InputError(f"sampler {stage.sampler.name!r} gave a {type(sampler).__name__}; it must give indices")
     _freeze(network, stage)
+    if stage.trains == "backbone" and next(network.backbone.parameters(), None) is None:
+        raise InputError(
+            f"stage {stage.name!r} trains a representation, and {network.name} has none: use "
+            "--model projected@width=64 or --model mlp"
+        )
     moving = [weight for module in modules for weight in module.parameters() if weight.requires_grad]
     optimizer = _built(stage, "optimizer", modules=modules, params=moving)
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -182,6 +193,10 @@ def prepare(
         streams["augment"],
         size=int(getattr(sampler, "batch_size", None) or stage.batch_size),  # a quota has a size of its own
         frozen_backbone=stage.trains == "classifier",
+        sharpness=stage.sharpness,
+        accumulate=stage.accumulate,
+        clip=stage.clip,
+        average=Average(network, stage.ema) if stage.ema else None,
     )
 
     def stream(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
@@ -250,7 +265,9 @@ def advance(prepared: Prepared) -> Step | capture.Recorded:
     """Return the function that runs one step: the eager one, or its CUDA graph."""
     step = prepared.step
     record = capture.recorder(step.compute.device)
-    if record is None or getattr(prepared.objective, "eager", False) or not step.on_device:
+    waits = getattr(prepared.objective, "eager", False) or step.scaler is not None or step.sharpness > 0
+    read = step.data.train.streamed  # the batch then comes from outside, so there is nothing to replay
+    if record is None or waits or read or not step.on_device:
         return step
     return capture.Recorded(step, (prepared.generators["augment"], prepared.generators["pairs"]), record)
 
@@ -261,10 +278,53 @@ def batches_of(sampler: Any, size: int, device: str) -> list[Tensor]:
     return [held for held in torch.split(index.to(device), size) if len(held) > 1 or len(index) == 1]
 
 
+@torch.no_grad()
+def class_mean_head(network: Network, data: Data) -> None:
+    r"""Give a classifier the mean of each class's features, in one pass over the clean training images.
+
+    A cosine head gets the direction of the mean direction. A linear one gets the classifier by the nearest mean,
+
+    .. math:: w_c = \mu_c / \tau, \qquad b_c = -\lVert\mu_c\rVert^2 / (2 \tau),
+
+    where :math:`\tau` is the mean squared distance of the features from the mean of their class. A class without
+    images keeps the weights it has.
+
+    Args:
+        network: whose head is set, in place.
+        data: on the network's device.
+
+    Raises:
+        InputError: a head that is neither linear nor a cosine one.
+    """
+    head, target = network.head, data.train.target
+    cosine = isinstance(head, CosineHead)
+    if not isinstance(head, (CosineHead, nn.Linear)):
+        raise InputError(f"class means need a linear or a cosine head; {network.name} has a {type(head).__name__}")
+    sums = torch.zeros(head.weight.shape, dtype=torch.float64, device=target.device)
+    squares = torch.zeros((), dtype=torch.float64, device=target.device)
+    for chunk in chunks(network, data.train, data, torch.arange(len(target), device=target.device)):
+        features = chunk.levels[-1].double()
+        features = functional.normalize(features) if cosine else features
+        sums.index_add_(0, chunk.target, features)
+        squares += features.square().sum()
+    counts = data.counts.to(target.device)[:, None]
+    means, present = sums / counts.clamp(min=1), counts.flatten() > 0
+    if isinstance(head, CosineHead):
+        head.weight[present] = functional.normalize(means[present]).to(head.weight.dtype)
+        return
+    spread = (squares - (counts * means.square()).sum()).clamp(min=1e-12) / len(target)
+    head.weight[present] = (means[present] / spread).to(head.weight.dtype)
+    if head.bias is not None:
+        head.bias[present] = (means[present].square().sum(dim=1) / (-2 * spread)).to(head.bias.dtype)
+
+
 def _freeze(network: Network, stage: Stage) -> None:
     """Let only the stage's own part of the network move; a frozen backbone keeps its running statistics too."""
     network.train()
     network.backbone.requires_grad_(stage.trains != "classifier")
     network.head.requires_grad_(stage.trains != "backbone")
-    if stage.trains == "classifier":
+    for name, weight in network.backbone.named_parameters():
+        if name in network.fixed:
+            weight.requires_grad_(False)
+    if stage.trains == "classifier" or network.fixed:
         network.backbone.eval()

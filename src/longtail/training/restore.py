@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import shutil
 from typing import Any
 
 import torch
 
 from longtail.data import Data
 from longtail.errors import InputError
-from longtail.files import write_atomically
-from longtail.models import Network, Output, identity
+from longtail.files import same_file
+from longtail.models import Network, Output, identity, sides_of
 from longtail.recipes.part import Part, address, revive
-from longtail.recipes.stages import NUMERICS, Recipe, state_address, stored_recipe
+from longtail.recipes.stages import NUMERICS, Recipe, changes_head, state_address, stored_recipe
 from longtail.results import Loaded
 from longtail.training import checkpoint, seeds
 from longtail.training import compute as computing
+from longtail.training.head import replace_head
 from longtail.training.passes import outputs
 from longtail.training.prepare import network_of
 from longtail.training.run import MODEL
-from longtail.training.store import load_network
+from longtail.training.store import OPTIMIZER, load_network
 
 ALIKE = 0.99
 """Share of the test answers that a network must repeat under other versions or on another machine."""
@@ -42,7 +42,10 @@ def restored(loaded: Loaded, data: Data, model: Part | None = None) -> Network:
     check_data(loaded, data)
     made = model_of(loaded, model)
     shape = tuple(data.train.images.shape[1:])
-    network = network_of(made, num_classes=data.num_classes, shape=shape, generator=seeds.generator(0, "replaced"))
+    network = network_of(
+        made, num_classes=data.num_classes, shape=shape, generator=seeds.generator(0, "replaced"), first_weights=False
+    )
+    replace_head(network, adjustment_of(loaded))
     load_network(network, state_of(loaded)[0])
     # The layout it was trained and evaluated in: another one rounds otherwise.
     return network.to(memory_format=torch.channels_last).eval()
@@ -64,6 +67,12 @@ def model_of(loaded: Loaded, model: Part | None = None) -> Part:
     if model is not None and address(model) != address(made):
         raise InputError(f"{loaded.folder} holds the model {made.name}, not the one named here: {model.name}")
     return made
+
+
+def adjustment_of(loaded: Loaded) -> Part | None:
+    """Return what was fitted after the last stage of a run, if anything was."""
+    stored = loaded.record.config.get("adjustment")
+    return None if stored is None else revive(stored)
 
 
 def state_of(loaded: Loaded) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -100,7 +109,8 @@ def features_of(loaded: Loaded, data: Data, model: Part | None = None) -> tuple[
         InputError: as ``restored``, and a network whose answers are not those of the record.
     """
     network = restored(loaded, data, model)
-    work = identity(network, channels=data.train.images.shape[1], image_size=data.train.images.shape[2])
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
+    work = identity(network, channels=channels, image_size=size)
     with computing.threads_for(work["multiply_adds"] * max(s["batch_size"] for s in loaded.record.config["stages"])):
         found = outputs(network, data.test, data)
         _check_answers(loaded, data, found)
@@ -118,9 +128,9 @@ def features_of(loaded: Loaded, data: Data, model: Part | None = None) -> tuple[
 def _check_answers(loaded: Loaded, data: Data, found: Output) -> None:
     """Refuse a network whose answers are not the record's: all of them where it was made, nearly all elsewhere."""
     logits = found.logits
-    stored = loaded.record.config.get("adjustment")
-    if stored is not None:
-        logits = revive(stored).build().fit(counts=data.counts).adjust(logits)
+    adjustment = adjustment_of(loaded)
+    if adjustment is not None and not changes_head(adjustment):
+        logits = adjustment.build().fit(counts=data.counts).adjust(logits)
     here, there = data.test.index.cpu().argsort(), loaded.index.argsort()
     same = float((logits.argmax(dim=1)[here] == loaded.prediction[there]).double().mean())
     record = loaded.record
@@ -134,31 +144,40 @@ def _check_answers(loaded: Loaded, data: Data, found: Output) -> None:
 
 
 def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -> Recipe:
-    """Return the last stage of ``second`` on top of a finished run, whose state is put where training will find it.
+    """Return the last step of ``second`` on top of a finished run, whose state is put where training will find it.
+
+    The last step is what is fitted after its last stage, if anything is, else that stage.
 
     Args:
         loaded: the finished run.
         data: its data set.
-        second: a recipe whose last stage is wanted; its model must be the run's, if that is somebody's own.
+        second: a recipe whose last step is wanted; its model must be the run's, if that is somebody's own.
         store: folder of states of the run to come.
 
     Returns:
-        All stages of the run and that stage, with the run's own model.
+        All stages of the run and that step, with the run's own model.
 
     Raises:
-        InputError: other data, no state beside the record, or a state that another version or a validation split made.
+        InputError: other data, no state beside the record, or a state that another version or a validation split made,
+            that was chosen among trials, or whose head was fitted after training.
     """
     check_data(loaded, data)
     state_of(loaded)
     first = stored_recipe(loaded.record.config)
+    if first.trials or first.changes_head:
+        made = "chosen among trials" if first.trials else f"given its head by {first.adjustment.name}"  # type: ignore[union-attr]
+        raise InputError(f"{loaded.folder} cannot be continued: it was {made}; continue a run of its stages instead")
+    if second.trials:
+        raise InputError(f"{second.name}: trials begin with the first stage, so they cannot follow a finished run")
+    added = () if second.adjustment is not None else second.stages[-1:]
     model_of(loaded, second.model if first.model.foreign else None)
-    stated = None if first.stated is None else first.stated + second.stages[-1].epochs
+    stated = None if first.stated is None else first.stated + sum(stage.epochs for stage in added)
     recipe = dataclasses.replace(
         first,
         name=f"{loaded.record.recipe}+{second.name}",
         model=second.model if first.model.foreign else first.model,
-        stages=(*first.stages, second.stages[-1]),
-        adjustment=None,
+        stages=(*first.stages, *added),
+        adjustment=second.adjustment,
         stated=stated,
     )
     numerics = loaded.record.numerics
@@ -176,6 +195,9 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
         )
     state = store / key[:24] / "state.safetensors"
     if not state.exists():
-        source = pathlib.Path(loaded.folder) / MODEL
-        write_atomically(state, lambda file: shutil.copyfile(source, file))
+        folder = pathlib.Path(loaded.folder).resolve()
+        beside = [place / "stages" / key[:24] / OPTIMIZER for place in (folder, *folder.parents[:2])]
+        for optimizer in [path for path in beside if path.exists()][:1]:
+            same_file(optimizer, state.with_name(OPTIMIZER))
+        same_file(folder / MODEL, state)
     return recipe

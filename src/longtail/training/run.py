@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import pathlib
-import shutil
 import time
 from typing import Any
 
@@ -15,23 +15,29 @@ from torch import Tensor
 
 from longtail import metrics
 from longtail.data import Data
+from longtail.data.dataset import HELD_OUT
 from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
-from longtail.files import TEMPORARY, sweep, write_atomically
-from longtail.models import identity
-from longtail.recipes.part import plain
+from longtail.files import TEMPORARY, same_file, sweep, write_atomically
+from longtail.models import identity, sides_of
+from longtail.recipes.part import address, plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
 from longtail.results.record import Record, read, write
 from longtail.results.rescoring import rescore
-from longtail.training import capture, checkpoint
+from longtail.training import capture, checkpoint, tuning
 from longtail.training import compute as computing
-from longtail.training.loop import Job, Notify, train_stages
+from longtail.training.frozen import shortened
+from longtail.training.head import fit_head
+from longtail.training.loop import Job, Notify, Progress, train_stages
 from longtail.training.passes import outputs
 from longtail.training.prepare import on_device, untrained
-from longtail.training.store import State, Store, locked
+from longtail.training.store import State, Store, locked, network_tensors
 
 MODEL = "model.safetensors"
+LOGITS = "logits.safetensors"
+ABOUT = ("name", "fingerprint", "class_names", "counts", "shape", "mean", "std")
+"""What a model's file says of its data, of the fields of ``describe``."""
 
 
 def train(
@@ -114,7 +120,10 @@ def marker_of(
 
 
 def run_address(recipe: Recipe, data: Data, seed: int, compute: computing.Compute) -> str:
-    """Return the content address of a finished run: of its last state, and of how its logits become a report."""
+    """Return the content address of a finished run: of its last state, and of how that becomes a report."""
+    if recipe.trials:
+        each = [run_address(trial, data, seed, compute) for trial in recipe.trials]
+        return address(["trials", each, recipe.selection, HELD_OUT])
     return state_address(
         recipe,
         len(recipe.stages) - 1,
@@ -211,28 +220,55 @@ def _train(
 ) -> Record:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = describe(data)
+    asked, budget, notes = recipe, dict[str, int](), list[str]()
+    if recipe.trials:
+
+        def trial(one: Recipe, smaller: Data, folder_of_trial: pathlib.Path) -> Record:
+            return train(one, smaller, seed=seed, out=folder_of_trial, store=folder, compute=compute, notify=notify)
+
+        recipe, budget, notes = tuning.choose(recipe, data, out, trial)
     data = on_device(data, compute.device)
-    store = Store(folder, recipe, data.identity, seed, computing.identity(compute))
-    job = Job(recipe, data, seed, store, compute, watch_test, notify)
-    state = State(untrained(recipe, data, seed=seed, compute=compute))
-    shape = data.train.images.shape
-    model = identity(state.network, channels=shape[1], image_size=shape[2])
+    run, final_state = (run_address(held, data, seed, compute) for held in (asked, recipe))
+    about = {name: described[name] for name in ABOUT if name in described}
+    store = Store(folder, recipe, data.identity, seed, computing.identity(compute), about)
+    network = untrained(recipe, data, seed=seed, compute=compute)
+    state = State(network, notes=list(network.notes))
+    channels, size = sides_of(tuple(data.train.images.shape[1:]))
+    model = identity(state.network, channels=channels, image_size=size)
+
+    def looking(done: int, total: int) -> None:
+        stage = f"features, {done:,} of {total:,} pictures"
+        notify(Progress(recipe.name, seed, stage, 0, recipe.epochs, 0.0, None, None))
+
+    short, data = shortened(recipe, network, data, folder.parent / "features", looking)
+    work = model["multiply_adds"]
+    if short is not network:
+        work = identity(short, channels=data.train.images.shape[1], image_size=0)["multiply_adds"]
+    job = Job(recipe, data, seed, store, compute, watch_test, notify, None if short is network else short)
     largest = max(stage.batch_size for stage in recipe.stages)
     devices = [torch.cuda.current_device()] if compute.device == "cuda" else []
-    with computing.threads_for(model["multiply_adds"] * largest), torch.random.fork_rng(devices=devices):
+    with computing.threads_for(work * largest), torch.random.fork_rng(devices=devices):
         with capture.apart(compute.device):
             train_stages(job, state)
+            if recipe.adjustment is not None and recipe.changes_head:
+                network = job.short or state.network
+                fit_head(network, recipe.adjustment, data)
+                state.network.head = network.head
         clock = time.perf_counter()
-        report, arrays = _test(job, state)
+        report, arrays, logits = _test(job, state)
         threads = torch.get_num_threads()
-    final = store.finished(len(recipe.stages) - 1)
-    write_atomically(out / MODEL, lambda file: shutil.copyfile(final, file))
+    if recipe.changes_head:
+        tensors = network_tensors(state.network)
+        facts = {"address": final_state, "packages": computing.packages(), "about": about}
+        checkpoint.save(out / MODEL, tensors, {**facts, "history": state.history, "notes": state.notes})
+    else:
+        same_file(store.finished(len(recipe.stages) - 1), out / MODEL)
     _, facts = checkpoint.load(out / MODEL)
     steps = sum(row["steps"] for row in state.history)
     record = Record(
         schema=1,
         recipe=recipe.name,
-        config=plain(recipe),
+        config=plain(asked),
         seed=seed,
         data=described,
         model=model,
@@ -253,23 +289,29 @@ def _train(
         seconds=sum(row["seconds"] for row in state.history) + time.perf_counter() - clock,
         started=started,
         predictions={},
-        budget={"epochs": recipe.epochs, "stated": recipe.stated or recipe.epochs, "steps": steps},
+        budget={"epochs": asked.epochs, "stated": asked.stated or asked.epochs, "steps": steps, **budget},
         digests={
-            "run": run_address(recipe, data, seed, compute),
+            "run": run,
             "model": checkpoint.digest_of(out / MODEL),
+            "logits": keep_logits(out / LOGITS, logits),
         },
         plan=plan,
-        notes=state.notes,
+        notes=[*notes, *state.notes],
     )
     return write(record, out, **arrays)
 
 
-def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor]]:
-    """The report on the test split, and the arrays that go beside the record."""
+def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor], dict[str, Tensor]]:
+    """The report on the test split, the arrays that go beside the record, and the logits by split, not adjusted."""
     data = job.data
-    logits = outputs(state.network, data.test, data).logits.cpu()
+    network = job.short or state.network
+    logits = outputs(network, data.test, data).logits.cpu()
+    kept = {"test.logits": logits}
+    if data.validation is not None:
+        kept["validation.logits"] = outputs(network, data.validation, data).logits.cpu()
+        kept["validation.target"] = data.validation.target.cpu()
     target = data.test.target.cpu()
-    if job.recipe.adjustment is not None:
+    if job.recipe.adjustment is not None and not job.recipe.changes_head:
         logits = job.recipe.adjustment.build().fit(counts=data.counts).adjust(logits)
     prediction = logits.argmax(dim=1)
     report = metrics.evaluate(
@@ -280,7 +322,29 @@ def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor]]:
         many=data.many,
         few=data.few,
     )
-    return report, {"index": data.test.index.cpu(), "target": target, "prediction": prediction}
+    return report, {"index": data.test.index.cpu(), "target": target, "prediction": prediction}, kept
+
+
+def keep_logits(path: pathlib.Path, logits: dict[str, Tensor]) -> str:
+    """Write the logits of a run in half precision, so that it can be re-balanced without its data and its network.
+
+    Args:
+        path: the file; it may be removed, and nothing but ``longtail rebalance`` misses it.
+        logits: ``test.logits`` (N, K), in the order of the predictions, and perhaps ``validation.logits`` and
+            ``validation.target``.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    from safetensors.torch import save_file
+
+    most = torch.finfo(torch.float16).max
+    half = {
+        name: held.clamp(-most, most).half().contiguous() if held.is_floating_point() else held
+        for name, held in logits.items()
+    }
+    write_atomically(path, lambda file: save_file(half, file))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def describe(data: Data) -> dict[str, Any]:

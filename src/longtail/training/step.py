@@ -7,7 +7,10 @@ keeps is a tensor on the device, changed in place, so the same step can be recor
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +21,7 @@ from longtail.errors import InputError
 from longtail.models import Network
 from longtail.recipes.contract import Batch, Forward, Objective
 from longtail.training.compute import Compute
-from longtail.training.passes import images_of
+from longtail.training.passes import as_input, images_of
 
 
 @dataclasses.dataclass
@@ -35,6 +38,10 @@ class Step:
         generator: of the augmentation.
         size: images of a full batch. A compiled backbone is compiled for full batches and run as it is for others.
         frozen_backbone: no gradient enters the backbone.
+        sharpness: rho of sharpness-aware minimisation; 0 for none.
+        accumulate: pieces in which a batch passes through the network; their gradients are added up.
+        clip: largest norm of the gradient; 0 for none.
+        average: of the network's weights, moved along after every update; None for none.
     """
 
     network: Network
@@ -46,11 +53,16 @@ class Step:
     generator: torch.Generator
     size: int
     frozen_backbone: bool = False
+    accumulate: int = 1
+    clip: float = 0.0
+    average: Average | None = None
+    sharpness: float = 0.0
 
     def __post_init__(self) -> None:
         device = self.data.train.target.device
         self.pyramid = bool(getattr(self.objective, "pyramid", False))
         self.sums = Sums(device)
+        self.scaler = self.compute.scaler()
         groups = self.optimizer.param_groups
         self.base = [float(group["lr"]) for group in groups]
         # A fused update reads its rate on the device; another one may not take a tensor at all.
@@ -68,37 +80,170 @@ class Step:
                 group["lr"] = base * factor
         return self.base[0] * factor
 
-    def batch(self, index: Tensor) -> Batch:
-        """The images at ``index`` (N,) of the training split, augmented and normalised."""
+    def batch(self, index: Tensor, read: Tensor | None = None) -> Batch:
+        """The images at ``index`` (N,) of the training split, augmented and normalised.
+
+        Args:
+            index: positions in the training split.
+            read: those images, uint8, where workers have read and augmented them already.
+        """
         train = self.data.train
-        images = images_of(train, index, self.data, operations=self.augmentation, generator=self.generator)
+        inputs = self.network.inputs
+        if read is None:
+            images = images_of(
+                train, index, self.data, operations=self.augmentation, generator=self.generator, inputs=inputs
+            )
+        else:
+            pictures = read.to(train.target.device, non_blocking=True)
+            images = as_input(pictures, inputs, self.data.mean, self.data.std)
         return Batch(images, train.target[index], index)
 
     def forward(self, batch: Batch) -> Tensor:
         """The mean loss of a batch, in nats, which also enters the sums of the epoch."""
+        loss, logits = self.loss(batch)
+        self.sums.add(loss.detach(), batch.target, logits)
+        return loss
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The mean loss of a batch, in nats, and the logits (N, K) if the objective looked at them."""
         model = Forward(self.network, pyramid=self.pyramid, frozen_backbone=self.frozen_backbone)
         with self.compute.autocast():
             values = self.objective(model, batch)
         if values.shape != batch.target.shape:
             raise InputError(f"the objective returned {tuple(values.shape)} for {len(batch.target)} images, not (N,)")
-        loss = values.float().mean()
-        self.sums.add(loss.detach(), batch.target, None if model.logits is None else model.logits.detach())
-        return loss
+        return values.float().mean(), None if model.logits is None else model.logits.detach()
 
     def backward(self, loss: Tensor) -> None:
         """The gradients of the loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._scaled(loss).backward()  # type: ignore[no-untyped-call]
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def in_pieces(self, batch: Batch) -> None:
+        """The gradients of the mean loss of a batch that passes through the network piece by piece."""
+        if batch.images.ndim == 5:
+            raise InputError("accumulate: the views of a batch are compared with each other, so it cannot be divided")
+        self.optimizer.zero_grad(set_to_none=True)
+        size, total, said = len(batch.target), torch.zeros((), device=batch.target.device), []
+        pieces = min(self.accumulate, size)
+        ends = [size * number // pieces for number in range(pieces + 1)]
+        for start, end in itertools.pairwise(ends):
+            cut = slice(start, end)
+            loss, logits = self.loss(Batch(batch.images[cut], batch.target[cut], batch.index[cut]))
+            share = loss * ((end - start) / size)
+            self._scaled(share).backward()  # type: ignore[no-untyped-call]
+            total += share.detach()
+            said += [] if logits is None else [logits]
+        self.sums.add(total, batch.target, torch.cat(said) if said else None)
+
+    def sharpen(self, batch: Batch) -> None:
+        """Replace the gradients by those at the weights moved by rho along them (SAM; Foret et al., ICLR 2021, Eq. 2).
+
+        Running statistics of batch normalisation are those of the weights as they are.
+        """
+        moving = [held for group in self.optimizer.param_groups for held in group["params"] if held.grad is not None]
+        norms = torch.nn.utils.get_total_norm([held.grad for held in moving])
+        uphill = [held.grad * (self.sharpness / (norms + 1e-12)) for held in moving]
+        normalising = [
+            held for held in self.network.modules() if isinstance(held, torch.nn.modules.batchnorm._BatchNorm)
+        ]
+        before = [held.momentum for held in normalising]
+        with torch.no_grad():
+            torch._foreach_add_(moving, uphill)
+        for held in normalising:
+            held.momentum = 0.0
+        self.backward(self.loss(batch)[0])
+        for held, momentum in zip(normalising, before, strict=True):
+            held.momentum = momentum
+        with torch.no_grad():
+            torch._foreach_sub_(moving, uphill)
 
     def update(self) -> None:
-        """Move the weights."""
-        self.optimizer.step()
+        """Move the weights, by a gradient that is shortened if it is too long, and their average along with them."""
+        if self.clip:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            moving = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            torch.nn.utils.clip_grad_norm_(moving, self.clip)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if self.average is not None:
+            self.average.move()
 
-    def __call__(self, index: Tensor) -> None:
-        """All of it."""
+    def __call__(self, index: Tensor, read: Tensor | None = None) -> None:
+        """All of it; the arguments are those of ``batch``."""
         with torch.compiler.set_stance("default" if len(index) == self.size else "force_eager"):
-            self.backward(self.forward(self.batch(index)))
+            batch = self.batch(index, read)
+            if self.accumulate > 1:
+                self.in_pieces(batch)
+            else:
+                self.backward(self.forward(batch))
+            if self.sharpness:
+                self.sharpen(batch)
         self.update()
+
+
+class Average:
+    r"""An exponential moving average of a network's weights and statistics.
+
+    .. math:: \bar w \leftarrow \delta_t \bar w + (1 - \delta_t) w, \qquad \delta_t = \min(\delta, (1 + t) / (10 + t))
+
+    In a short run the first weights would count too much under the decay alone; so it grows with the updates t.
+
+    Args:
+        network: being trained; its tensors are read where they are.
+        decay: delta, in (0, 1).
+
+    Example:
+        >>> network = torch.nn.Linear(1, 1)
+        >>> average = Average(network, 0.9)
+        >>> _ = network.weight.data.add_(1.0)
+        >>> average.move()  # t = 0: a tenth is kept
+        >>> bool(torch.isclose(average.tensors["weight"], network.weight - 0.1).all())
+        True
+    """
+
+    def __init__(self, network: torch.nn.Module, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.still = {name for name, weight in network.named_parameters() if not weight.requires_grad}
+        self.tensors: dict[str, Tensor] = {}
+        self.updates = torch.zeros((), device=next(network.parameters()).device)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin at the weights as they are now; those that do not move are left out."""
+        self.updates.zero_()
+        self.tensors = {name: tensor.detach().clone() for name, tensor in self._moving()}
+
+    def _moving(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, tensor) for name, tensor in self.network.state_dict().items() if name not in self.still)
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Take the weights as they are now into the average; nothing here waits for the device."""
+        keep = ((1 + self.updates) / (10 + self.updates)).clamp(max=self.decay)
+        self.updates.add_(1)
+        for name, tensor in self._moving():
+            held = self.tensors[name]
+            if held.is_floating_point():
+                held.lerp_(tensor, (1 - keep).to(held.dtype))
+            else:
+                held.copy_(tensor)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the network have the averaged weights for as long as the context lasts."""
+        own = {name: tensor.detach().clone() for name, tensor in self._moving()}
+        self.network.load_state_dict(self.tensors, strict=False)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(own, strict=False)
 
 
 class Sums:
@@ -118,9 +263,13 @@ class Sums:
         self.first_bad = torch.zeros((), dtype=torch.int64, device=device)
         self.looked = False
 
+    def totals(self) -> dict[str, Tensor]:
+        """The sums by name, as they are: who changes one changes the sum."""
+        return {"loss": self.loss, "correct": self.correct, "steps": self.steps, "first_bad": self.first_bad}
+
     def reset(self) -> None:
         """Begin an epoch."""
-        for total in (self.loss, self.correct, self.steps, self.first_bad):
+        for total in self.totals().values():
             total.zero_()
 
     def add(self, loss: Tensor, target: Tensor, logits: Tensor | None) -> None:

@@ -19,6 +19,9 @@ from longtail.recipes.stages import Recipe, state_address
 from longtail.training import checkpoint
 from longtail.training import compute as computing
 
+OPTIMIZER = "optimizer.safetensors"
+"""Name of the file of an optimiser, beside the network that it moved."""
+
 
 @dataclasses.dataclass
 class State:
@@ -47,6 +50,7 @@ class Store:
         data: the identity of its data set.
         seed: random seed of the run.
         compute: what the arithmetic depends on (``longtail.training.compute.identity``).
+        about: what somebody who uses the network must know of its data: class names, counts, preparation of pictures.
     """
 
     folder: pathlib.Path
@@ -54,6 +58,7 @@ class Store:
     data: tuple[Any, ...]
     seed: int
     compute: dict[str, Any]
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def address(self, stage: int) -> str:
         """Return what the state after a stage (from 0) is known by."""
@@ -64,8 +69,12 @@ class Store:
         return self.folder / self.address(stage)[:24]
 
     def finished(self, stage: int) -> pathlib.Path:
-        """Return the file of the state after a stage."""
+        """Return the file of the network after a stage, without its optimiser."""
         return self.at(stage) / "state.safetensors"
+
+    def optimizer(self, stage: int) -> pathlib.Path:
+        """Return the file of the optimiser after a stage, which only a stage that keeps it reads."""
+        return self.at(stage) / OPTIMIZER
 
     def progress(self, stage: int) -> pathlib.Path:
         """Return the file of the last checkpoint within a stage."""
@@ -90,8 +99,19 @@ class Store:
         """
         tensors, facts = self._load(self.finished(stage), stage)
         load_network(state.network, tensors)
-        state.optimizer = checkpoint.unflatten(facts["optimizer"], tensors)
+        state.optimizer = self._optimizer(stage, facts["optimizer"], tensors)
         state.history, state.notes = facts["history"], taken_up(facts)
+
+    def _optimizer(self, stage: int, found: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any] | None:
+        """The optimiser's state, from its own file or, in older states, from the file of the network."""
+        if "sha256" in found:
+            path = self.optimizer(stage)
+            if not path.exists():  # a run that is continued from its model alone
+                return None
+            tensors, facts = checkpoint.load(path, expected=found["sha256"])
+            found = facts["optimizer"]
+        kept: dict[str, Any] = checkpoint.unflatten(found, tensors)
+        return kept
 
     def resume(self, stage: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return the last checkpoint within a stage, if there is one.
@@ -115,10 +135,11 @@ class Store:
 
     def finish(self, state: State, stage: int) -> None:
         """Store the state after a stage, and drop the checkpoints within it."""
-        tensors = network_tensors(state.network)
-        skeleton = checkpoint.flatten(state.optimizer, "optimizer", tensors)
-        facts = {"optimizer": skeleton, "history": state.history, "notes": state.notes}
-        self.keep(self.finished(stage), stage, tensors, facts)
+        moments: dict[str, Tensor] = {}
+        skeleton = checkpoint.flatten(state.optimizer, "optimizer", moments)
+        kept = self.keep(self.optimizer(stage), stage, moments, {"optimizer": skeleton})
+        facts = {"optimizer": {"sha256": kept}, "history": state.history, "notes": state.notes, "about": self.about}
+        self.keep(self.finished(stage), stage, network_tensors(state.network), facts)
         self.progress(stage).unlink(missing_ok=True)
         self.best(stage).unlink(missing_ok=True)
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from longtail.board.archive.files import lines, stored
+from longtail.board.archive.files import imported_on, lines, stored
 from longtail.board.archive.layout import task_rows
 from longtail.board.content import Claim, Content, Link, Variant, find_variant
-from longtail.board.measures import Measure, canonical, find_measure
+from longtail.board.measures import Measure, Measures
 from longtail.board.values import look_alike, parse_value, safe_url, slug
 
 SOURCE = "Papers with Code archive (CC-BY-SA 4.0)"
@@ -107,6 +107,17 @@ def tables(root: Path, only: Path | None = None, warnings: list[str] | None = No
         yield from lines(path, warnings)
 
 
+def _dated_rows(
+    root: Path, only: Path | None, warnings: list[str] | None
+) -> Iterator[tuple[str | None, str, dict[str, Any], dict[str, Any]]]:
+    """Every row with the day on which its file was imported, its task and its data set."""
+    for path in [only] if only else stored(root, "tables"):
+        day = imported_on(path)
+        for table in lines(path, warnings):
+            for task, entry, row in task_rows(table):
+                yield day, task, entry, row
+
+
 def claims_of(
     root: Path, content: Content, only: Path | None = None, warnings: list[str] | None = None
 ) -> Iterator[tuple[Claim, Variant]]:
@@ -114,18 +125,18 @@ def claims_of(
 
     A row that the archive repeats under several tasks becomes one claim with several tasks.
     """
-    stored: dict[str, tuple[Claim, Variant]] = {}
-    for task, entry, row in (each for table in tables(root, only, warnings) for each in task_rows(table)):
-        for claim, variant in row_claims(task, entry, row, content):
-            if claim.id not in stored:
-                stored[claim.id] = (claim, variant)
-            elif task not in (held := stored[claim.id][0]).tasks:
-                stored[claim.id] = (replace(held, tasks=(*held.tasks, task)), variant)
-    yield from _flag_across(list(stored.values()))
+    found: dict[str, tuple[Claim, Variant]] = {}
+    for day, task, entry, row in _dated_rows(root, only, warnings):
+        for claim, variant in row_claims(task, entry, row, content, day):
+            if claim.id not in found:
+                found[claim.id] = (claim, variant)
+            elif task not in (held := found[claim.id][0]).tasks:
+                found[claim.id] = (replace(held, tasks=(*held.tasks, task)), variant)
+    yield from _flag_across(list(found.values()))
 
 
 def row_claims(
-    task: str, entry: dict[str, Any], row: dict[str, Any], content: Content
+    task: str, entry: dict[str, Any], row: dict[str, Any], content: Content, added: str | None = None
 ) -> Iterator[tuple[Claim, Variant]]:
     """One row's claims, one for each metric.
 
@@ -133,7 +144,8 @@ def row_claims(
         task: the task that it stands under.
         entry: the data set that it stands under.
         row: the row itself, checked.
-        content: the board's content, for its data sets.
+        content: the board's content, for its data sets and measures.
+        added: the day of the import.
     """
     variant = find_variant(content, entry["dataset"])
     if variant is None:
@@ -145,7 +157,7 @@ def row_claims(
             [variant.id, row["model_name"], row["paper_url"], row["paper_title"], metric, raw, row["paper_date"]]
         )
         name = "archive-" + hashlib.sha256(identity.encode()).hexdigest()[:16]
-        yield _claim(name, task, variant, row, metric, raw, metrics, seen), variant
+        yield _claim(name, task, variant, row, metric, raw, metrics, seen, content.measures, added), variant
 
 
 def _claim(
@@ -157,11 +169,13 @@ def _claim(
     raw: str | int | float,
     metrics: list[str],
     seen: set[str],
+    measures: Measures,
+    added: str | None,
 ) -> Claim:
     value = parse_value(raw)
     flags = list(value.flags)
-    measure, number = _on_scale(metric, value.number, flags)
-    if metrics and metric != metrics[0] and find_measure(metric).id == find_measure(metrics[0]).id:
+    measure, number = _on_scale(metric, value.number, flags, measures)
+    if metrics and metric != metrics[0] and measures.find(metric).id == measures.find(metrics[0]).id:
         flags.append("metric-alias")
     if measure.id in seen:
         flags.append("two-names-one-metric")
@@ -201,18 +215,19 @@ def _claim(
         flags=tuple(flags),
         paper_title=row["paper_title"] or None,
         paper_url=row["paper_url"],
+        added=added,
         code=tuple(Link(link["title"] or link["url"], link["url"]) for link in links),
     )
 
 
-def _on_scale(metric: str, number: float | None, flags: list[str]) -> tuple[Measure, float | None]:
+def _on_scale(metric: str, number: float | None, flags: list[str], measures: Measures) -> tuple[Measure, float | None]:
     """The measure that the board ranks by, and the number on its scale if it can stand there."""
-    measure = find_measure(metric)
+    measure = measures.find(metric)
     if measure.higher_is_better is None:
         flags.append("unknown-metric")
     if number is None:
-        return canonical(measure, 0.0)[0], None
-    measure, number = canonical(measure, number)
+        return measures.canonical(measure, 0.0)[0], None
+    measure, number = measures.canonical(measure, number)
     if measure.unit == "%" and not 0 <= number <= 100:
         flags.append("out-of-range")
         return measure, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Iterator
@@ -21,6 +22,24 @@ def stored(root: Path, kind: str) -> list[Path]:
     folder = root / "archive"
     found = sorted(folder.glob("[!.]*.jsonl")) if folder.is_dir() else []
     return [path for path in found if not path.stem.endswith(REFUSED) and _kind(path) == kind]
+
+
+def day_file(path: Path) -> Path:
+    """Where the day is kept on which a file was imported."""
+    return path.with_name(f"{path.stem}.imported.json")
+
+
+def imported_on(path: Path) -> str | None:
+    """The day on which a file was imported, if that was noted.
+
+    Args:
+        path: of :func:`stored`.
+    """
+    try:
+        day = json.loads(day_file(path).read_text("utf-8"))["day"]
+        return datetime.date.fromisoformat(day).isoformat()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _kind(path: Path) -> str:

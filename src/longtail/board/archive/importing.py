@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -13,19 +14,20 @@ from typing import Any
 
 from longtail.board.archive.claims import claims_of, row_claims, tables
 from longtail.board.archive.dumps import READERS, kind_of
-from longtail.board.archive.files import REFUSED
+from longtail.board.archive.files import REFUSED, day_file
 from longtail.board.archive.layout import Refused, read_task, task_rows
 from longtail.board.archive.stream import stream_file
 from longtail.board.content import Claim, Content, Variant, load
 from longtail.board.values import slug
 from longtail.errors import InputError
+from longtail.files import write_atomically
 
 _SHOWN = 20
 _ACROSS = 20_000
 """Up to so many rows the summary also counts what shows only beside other rows; the index flags it for any number."""
 
 
-def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
+def import_archive(file: Path, *, root: Path, noted: bool = True) -> dict[str, Any]:
     """Take a file of the archive (``.json`` or ``.json.gz``) into a board's folder.
 
     Evaluation tables, papers with abstracts, links between papers and code, methods and data sets are told apart by
@@ -33,7 +35,9 @@ def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
 
     Args:
         file: the archive; it is read as a stream.
-        root: the board's folder; one file in ``archive/`` is added to it, and one beside it if anything was refused.
+        root: the board's folder; one file in ``archive/`` is added to it, the day beside it, and a list of what was
+            refused if anything was.
+        noted: keep the day of the import, by which feeds are ordered.
 
     Returns:
         What was found: the file written, its kind, elements and rows, how many were refused and the first of them; for
@@ -89,6 +93,10 @@ def import_archive(file: Path, *, root: Path) -> dict[str, Any]:
             os.link(temporary, path)
         except FileExistsError:
             raise InputError(f"{file} is imported already, as {path.name}") from None
+        if noted:
+            day = datetime.datetime.now(datetime.UTC).date().isoformat()
+            text = json.dumps({"day": day, "file": file.name}) + "\n"
+            write_atomically(day_file(path), lambda target: target.write_text(text, encoding="utf-8"))
     finally:
         os.unlink(temporary)
     found: dict[str, Any] = {"file": str(path), "kind": kind, "elements": elements, "rows": rows, "refused": len(lost)}

@@ -13,10 +13,12 @@ from longtail.board.pages.about import about
 from longtail.board.pages.boards import ROWS, board, board_path, sota
 from longtail.board.pages.datasets import dataset, datasets
 from longtail.board.pages.home import home
+from longtail.board.pages.interface import interface
 from longtail.board.pages.methods import method, methods
-from longtail.board.pages.pairs import compare, pair, pairs
+from longtail.board.pages.pairs import compare, pair, pairs, pairs_script
 from longtail.board.pages.papers import PAPERS, paper, papers, papers_path
 from longtail.board.pages.search import search, search_script
+from longtail.board.pages.sitemap import parts_of, sitemap
 from longtail.board.pages.submissions import submission, submit
 from longtail.board.pages.tasks import task, tasks
 from longtail.board.reader import Index
@@ -31,6 +33,7 @@ _FIXED: dict[str, Callable[[Index, bool], str]] = {
     "compare.html": compare,
     "submit.html": submit,
     "about.html": about,
+    "api.html": interface,
     "search.html": search,
 }
 _NAMED: dict[str, Callable[[Index, bool, str], str | None]] = {
@@ -78,6 +81,15 @@ def render(
         return ("image/svg+xml", picture) if picture else None
     if path == "static/search.js":
         return "text/javascript", search_script(index)
+    if path == "static/pairs.js":
+        return "text/javascript", pairs_script(index)
+    if found := re.fullmatch(r"sitemap(?:-(\d{1,4}))?\.xml", path):
+        url = index.settings().url
+        text = sitemap(_mapped(index), url, int(found[1]) if found[1] else None) if url else None
+        return ("application/xml", text) if text else None
+    if path == "robots.txt":
+        url = index.settings().url
+        return ("text/plain; charset=utf-8", f"User-agent: *\nAllow: /\nSitemap: {url}sitemap.xml\n") if url else None
     if path.startswith("static/") and path.removeprefix("static/") in _STATIC:
         name = path.removeprefix("static/")
         return _STATIC[name], files("longtail.board").joinpath("static", name).read_text("utf-8")
@@ -98,10 +110,23 @@ def render(
     return None
 
 
+def _mapped(index: Index) -> list[str]:
+    """The pages that a search engine should know."""
+    return [path for path in _pages(index) if path.endswith(".html") and path != "search.html"]
+
+
 def paths(index: Index) -> Iterator[str]:
-    """Every address of the static site."""
+    """Every address of the static site but its pictures, which :func:`longtail.board.previews.preview` draws."""
+    yield from _pages(index)
+    if index.settings().url:
+        count = parts_of(_mapped(index))
+        yield from ("sitemap.xml", "robots.txt")
+        yield from (f"sitemap-{number}.xml" for number in range(1, count + 1) if count > 1)
+
+
+def _pages(index: Index) -> Iterator[str]:
     yield from _FIXED
-    yield from (f"static/{name}" for name in (*_STATIC, "search.js"))
+    yield from (f"static/{name}" for name in (*_STATIC, "search.js", "pairs.js"))
     yield "feed.atom"
     boards = index.boards()
     for standing in boards:

@@ -17,6 +17,7 @@ def about(index: Index, live: bool) -> str:
     ]
     low, high = test_interval(50.0, 10_000)
     return fill(
+        index,
         "about.html",
         "about.html",
         live,

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from longtail.board import charts
+from longtail.board.content import Paper
 from longtail.board.feeds import PAGE
 from longtail.board.model import TRACK_ORDER, Board, Entry
 from longtail.board.pages.template import fill, near
@@ -34,7 +35,7 @@ def sota(index: Index, live: bool) -> str:
     """All boards."""
     boards = index.boards()
     cards = [card(index, board) for board in boards[:SOTA]]
-    return fill("sota.html", "sota.html", live, cards=cards, more=max(0, len(boards) - SOTA))
+    return fill(index, "sota.html", "sota.html", live, cards=cards, more=max(0, len(boards) - SOTA))
 
 
 def _tracks(entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
@@ -67,11 +68,14 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
     if page > pages:
         return None
     against = against_board(index, found) if page == 1 and found.scored else []
-    points = [charts.Point(date, track, value, method, badge.startswith(("re-", "ind")))
-              for date, track, value, method, badge in index.points(name)]  # fmt: skip
+    dated = index.points(name) if page == 1 else []
+    points = [
+        charts.Point(day, track, value, method, badge.startswith(("re-", "ind")))
+        for day, track, value, method, badge in dated
+    ]
     chart: Markup | None = None
     steps: list[charts.Step] = []
-    if page == 1 and points and found.measure.higher_is_better is not None:
+    if points and found.measure.higher_is_better is not None:
         steps = charts.steps(points, found.resolution, found.measure.higher_is_better)
         chart = charts.progress(
             points,
@@ -86,6 +90,7 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         for n in near(page, pages)
     ]
     return fill(
+        index,
         "board.html",
         board_path(name, page),
         live,
@@ -102,7 +107,7 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
             "extra": any(entry.extra_data for entry in shown),
         },
         others=_other_measures(index, found, shown),
-        papers={each: index.paper(each) for each in {entry.paper for entry in shown if entry.paper}},
+        papers=_papers(index, shown),
         recipes=index.recipes(),
         where=lambda each: _place(index, each),
         chosen=chosen,
@@ -117,7 +122,27 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         chart_tracks=[track for track in TRACK_ORDER if any(step.track == track for step in steps)],
         steps=steps,
         against=against,
+        relations=index.relations(board=name) if page == 1 else [],
+        preview=f"previews/boards/{name}.png",
     )
+
+
+def _papers(index: Index, shown: Sequence[Entry]) -> dict[str, Paper]:
+    """For each line that has one, its paper: the one that prints it for its own method, else its method's."""
+    owner: dict[str, str | None] = {}
+    for name in {entry.method_id for entry in shown if entry.method_id}:
+        method = index.method(name)
+        owner[name] = method.paper if method else None
+    known: dict[str, Paper | None] = {}
+    out = {}
+    for entry in shown:
+        for at in (owner.get(entry.method_id or ""), entry.paper):
+            if at is not None and at not in known:
+                known[at] = index.paper(at)
+            if at is not None and (paper := known[at]) is not None:
+                out[entry.id] = paper
+                break
+    return out
 
 
 def _place(index: Index, entry: str) -> str:

@@ -10,7 +10,7 @@ from longtail.board.reader import Index
 def datasets(index: Index, live: bool) -> str:
     """All data sets and their variants."""
     known = {board.slug for board in index.boards()}
-    return fill("datasets.html", "datasets.html", live, datasets=index.datasets(), known=known)
+    return fill(index, "datasets.html", "datasets.html", live, datasets=index.datasets(), known=known)
 
 
 def dataset(index: Index, live: bool, name: str) -> str | None:
@@ -27,6 +27,7 @@ def dataset(index: Index, live: bool, name: str) -> str | None:
     }
     standing = {variant.id: [board for board in boards if board.variant.id == variant.id] for variant in found.variants}
     return fill(
+        index,
         "dataset.html",
         f"datasets/{name}.html",
         live,

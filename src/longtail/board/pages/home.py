@@ -14,6 +14,7 @@ def home(index: Index, live: bool) -> str:
     count = index.connection.execute("SELECT count(*), (SELECT count(*) FROM boards),"
         " (SELECT count(*) FROM things WHERE kind = 'paper') FROM entries").fetchone()  # fmt: skip
     return fill(
+        index,
         "home.html",
         "index.html",
         live,

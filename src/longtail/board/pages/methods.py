@@ -29,7 +29,7 @@ def methods(index: Index, live: bool) -> str:
     for each in index.methods():
         families.setdefault(each.family, []).append(each)
     order = sorted(families.items(), key=lambda item: (-sum(each.recipe is not None for each in item[1]), item[0]))
-    return fill("methods.html", "methods.html", live, families=order)
+    return fill(index, "methods.html", "methods.html", live, families=order)
 
 
 def method(index: Index, live: bool, name: str) -> str | None:
@@ -41,6 +41,7 @@ def method(index: Index, live: bool, name: str) -> str | None:
         (address, " against ".join(names)) for address, names, ids, _ in pairs(index) if name in ids
     ]  # fmt: skip
     return fill(
+        index,
         "method.html",
         f"methods/{name}.html",
         live,
@@ -50,5 +51,6 @@ def method(index: Index, live: bool, name: str) -> str | None:
         against=against_method(index, found),
         entries=index.entries_where("method_id", name)[:300],
         others=others,
+        relations=index.relations(method=name),
         ranked=name in index.ranked_methods(),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from longtail.board import charts
+from longtail.board.feeds import as_script
 from longtail.board.model import Entry
 from longtail.board.pages.template import fill
 from longtail.board.reader import Index
@@ -32,16 +33,26 @@ def pairs(index: Index) -> list[tuple[str, tuple[str, str], tuple[str, str], boo
     ]
 
 
+def pairs_script(index: Index) -> str:
+    """The addresses of all pairs, as a script, so that the static page knows which there are."""
+    return as_script("LONGTAIL_PAIRS", [address for address, _, _, _ in pairs(index)])
+
+
 def compare(index: Index, live: bool) -> str:
     """The choice of two methods."""
     found = pairs(index)
     chosen = [each for each in index.methods() if any(each.id in ids for _, _, ids, _ in found)]
+    first = next((ids for _, _, ids, both in found if both), None) or next((ids for _, _, ids, _ in found), None)
+    names = {each.id: each.name for each in chosen}
     return fill(
+        index,
         "compare.html",
         "compare.html",
         live,
-        pairs=[(address, " against ".join(names), both) for address, names, _, both in found],
+        pairs=[(address, " against ".join(both_names)) for address, both_names, _, both in found if both],
+        total=len(found),
         methods=chosen,
+        first=[names[each] for each in first] if first else ["", ""],
     )
 
 
@@ -69,14 +80,20 @@ def pair(index: Index, live: bool, name: str) -> str | None:
             {
                 "board": standing,
                 "entries": lines,
-                "chart": charts.intervals(dots[:14], name=f"{a.name} and {b.name} on {standing.name}"),
+                "chart": charts.intervals(
+                    dots[:14],
+                    name=f"{a.name} and {b.name} on {standing.name}",
+                    unit=" %" if standing.measure.unit == "%" else "",
+                ),
                 "paired": _paired(index, lines, a.id, b.id),
                 "note": note,
             }
         )
     rows.sort(key=lambda each: not each["paired"])
     return (
-        fill("pair.html", f"compare/{name}.html", live, section="compare.html", a=a, b=b, rows=rows) if rows else None
+        fill(index, "pair.html", f"compare/{name}.html", live, section="compare.html", a=a, b=b, rows=rows)
+        if rows
+        else None
     )
 
 

@@ -6,8 +6,7 @@ import math
 import re
 
 from longtail.board.content import QUESTIONS, Paper
-from longtail.board.measures import find_measure
-from longtail.board.model import Entry
+from longtail.board.model import Board, Entry
 from longtail.board.pages.methods import against_method
 from longtail.board.pages.template import fill, near
 from longtail.board.reader import Index
@@ -31,6 +30,12 @@ def bibtex(paper: Paper) -> str:
     return "\n".join([f"@{'inproceedings' if paper.venue else 'misc'}{{{paper.id},", *lines, "}"])
 
 
+def _better(board: Board | None, entry: Entry) -> bool | None:
+    """Whether a larger number is better for the metric as the source prints it."""
+    higher = board.measure.higher_is_better if board is not None else None
+    return higher if higher is None or not entry.complemented else not higher
+
+
 def papers_path(page: int) -> str:
     """The address of a page of the list of papers."""
     return "papers.html" if page == 1 else f"papers.page-{page}.html"
@@ -43,6 +48,7 @@ def papers(index: Index, live: bool, page: int = 1) -> str | None:
     if page > pages:
         return None
     return fill(
+        index,
         "papers.html",
         papers_path(page),
         live,
@@ -74,8 +80,10 @@ def paper(index: Index, live: bool, name: str) -> str | None:
         listed = [(entry.tasks[0] if entry.tasks else None, entry) for entry in results]
     methods = [method for method in (index.method(each) for each in found.methods) if method]
     against = [row for method in methods for row in against_method(index, method)]
+    boards = {each: index.board(each) for each in {entry.board for entry in results}}
     tasks = list(dict.fromkeys((*found.tasks, *(all_tasks if catalogued else ()))))
     return fill(
+        index,
         "paper.html",
         f"papers/{name}.html",
         live,
@@ -89,7 +97,14 @@ def paper(index: Index, live: bool, name: str) -> str | None:
         listed=listed[:300],
         num_results=len({entry.id for _, entry in listed}),
         further=[entry for entry in entries if not entry.catalogued] if catalogued else [],
-        directions={entry.metric: find_measure(entry.metric).higher_is_better for entry in results},
+        directions={entry.id: _better(boards.get(entry.board), entry) for entry in results},
+        elsewhere=[
+            entry for method in methods for entry in index.entries_where("method_id", method.id)
+            if entry.kind != "scored" and entry.paper != name and entry.current
+        ][:100],
+        relations=index.relations(paper=name),
+        counts=(len({entry.id for entry in entries}), len({entry.board for entry in entries}), len(against)),
+        preview=f"previews/papers/{name}.png" if found.facets else "previews/site.png",
         methods=methods,
         method_names=[method.name for method in methods],
         recipes=[method.recipe for method in methods if method.recipe],

@@ -11,12 +11,12 @@ from longtail.board.values import clean
 def search(index: Index, live: bool, words: str = "") -> str:
     """What a search finds; the static page searches titles by itself."""
     words = clean(words, 200)
-    return fill("search.html", "search.html", live, words=words, results=index.search(words) if live else [])
+    return fill(index, "search.html", "search.html", live, words=words, results=index.search(words) if live else [])
 
 
-def missing(live: bool, path: str, message: str | None = None) -> str:
-    """The page for an address that is not there."""
-    return fill("missing.html", path, live, section="", message=message)
+def missing(live: bool, path: str, message: str | None = None, heading: str = "Not found") -> str:
+    """The page for an address that is not there, or for whatever else went wrong."""
+    return fill(None, "missing.html", path, live, section="", message=message, heading=heading)
 
 
 def search_script(index: Index) -> str:

@@ -20,6 +20,7 @@ def submission(index: Index, live: bool, name: str) -> str | None:
     assert standing is not None
     against = [row for row in against_board(index, standing) if row[1].id == name]
     return fill(
+        index,
         "submission.html",
         f"submissions/{name}.html",
         live,
@@ -34,4 +35,6 @@ def submission(index: Index, live: bool, name: str) -> str | None:
 def submit(index: Index, live: bool, message: str | None = None, failed: bool = False) -> str:
     """How to send results, and the form where there is a server."""
     limits = {"mib": UPLOAD_MIB, "seeds": MAX_SEEDS}
-    return fill("submit.html", "submit.html", live, limits=limits, statement=template(), message=message, failed=failed)
+    return fill(
+        index, "submit.html", "submit.html", live, limits=limits, statement=template(), message=message, failed=failed
+    )

@@ -6,15 +6,16 @@ import json
 import math
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from longtail.board.archive.claims import FLAGS
-from longtail.board.content import TRACKS
+from longtail.board.content import TRACKS, Settings
 from longtail.board.evidence import BADGES
-from longtail.board.measures import find_measure
-from longtail.board.model import TRACK_ORDER
+from longtail.board.model import PROTOCOL, PROTOCOL_WORDS, TRACK_ORDER
+from longtail.board.reader import Index
 from longtail.board.values import clean, safe_url, slug
 
 NAVIGATION = (
@@ -55,7 +56,6 @@ def environment() -> Environment:
         "probability": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}",
         "href": safe_url,
         "slug": slug,
-        "measure": lambda name: find_measure(name).id,
         "code": _code,
         "tojson_pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)[:60_000],
     }
@@ -65,6 +65,7 @@ def environment() -> Environment:
         "tracks": TRACKS,
         "track_order": TRACK_ORDER,
         "ladder": BADGES,
+        "protocol_words": [PROTOCOL_WORDS[name] for name in PROTOCOL],
         "flags": FLAGS,
         # What a page may leave out.
         "words": None,
@@ -74,13 +75,35 @@ def environment() -> Environment:
     return made
 
 
-def fill(template: str, path: str, live: bool, **values: Any) -> str:
-    """A page from its template; ``path`` is its address, ``live`` whether a server answers."""
+def fill(index: Index | None, template: str, path: str, live: bool, **values: Any) -> str:
+    """A page from its template; ``path`` is its address, ``live`` whether a server answers.
+
+    Args:
+        index: the built index, for what the board says of itself; ``None`` for a page without one.
+        template: its file.
+        path: the page's address.
+        live: whether a server answers.
+        values: what the template needs; ``section`` is the part of the site that the page belongs to.
+    """
+    site = index.settings() if index is not None else Settings()
+    values.setdefault("section", path)
+    values.setdefault("preview", "previews/site.png")
     return (
         environment()
         .get_template(template)
-        .render(root="../" * path.count("/"), live=live, section=values.pop("section", path), **values)
+        .render(root="../" * path.count("/"), path=path, live=live, site=site, talk=_talk(index, site, path), **values)
     )
+
+
+def _talk(index: Index | None, site: Settings, path: str) -> dict[str, Any]:
+    """What people say on a page, and the address that opens an issue about it with the page's own filled in."""
+    on = path.removesuffix(".html")
+    address = f"{site.url or ''}{path}"
+    issue = None
+    if site.issues:
+        joint = "&" if "?" in site.issues else "?"
+        issue = f"{site.issues}{joint}title={quote(on, safe='')}&body={quote(f'About {address}', safe='')}"
+    return {"on": on, "notes": index.notes(on) if index is not None and path.count("/") == 1 else [], "issue": issue}
 
 
 def near(page: int, pages: int) -> list[int]:

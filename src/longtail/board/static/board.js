@@ -98,6 +98,13 @@
       });
     });
   }
+  // A table that is wider than its place says so, in words too.
+  const regions = [...document.querySelectorAll(".scroll")];
+  const tell = () => { for (const each of regions) each.classList.toggle("wider", each.scrollWidth > each.clientWidth + 8); };
+  addEventListener("resize", tell);
+  document.addEventListener("toggle", tell, true);
+  tell();
+
   const choice = document.querySelector(".columns-choice");
   if (choice && tables.length) {
     choice.hidden = false;
@@ -119,13 +126,20 @@
   if (compare) {
     compare.addEventListener("submit", (event) => {
       event.preventDefault();
-      const ids = new Map([...document.querySelectorAll("#methods option")].map((each) => [each.value.toLowerCase(), each.dataset.id]));
-      const [a, b] = [compare.elements.a, compare.elements.b].map((each) => ids.get(each.value.trim().toLowerCase()) || each.value.trim());
-      const pair = [a, b].sort();
-      const target = `${compare.dataset.compare}${pair.join("--")}.html`;
-      const known = document.querySelector(`a[href="${CSS.escape ? target.replace(/"/g, "") : target}"]`);
-      if (known) location.href = known.href;
-      else compare.querySelector("output").textContent = "These two share no board.";
+      const options = [...document.querySelectorAll("#methods option")].map((each) => [each.value.toLowerCase(), each.dataset.id]);
+      const find = (text) => {
+        const typed = text.trim().toLowerCase();
+        const found = options.find(([name]) => name === typed) || options.find(([name]) => name.startsWith(typed))
+          || options.find(([name]) => name.includes(typed));
+        return typed && found ? found[1] : null;
+      };
+      const pair = [compare.elements.a, compare.elements.b].map((each) => find(each.value));
+      const told = compare.querySelector("output");
+      if (pair.includes(null)) { told.textContent = "No method has that name."; return; }
+      if (pair[0] === pair[1]) { told.textContent = "Choose two methods."; return; }
+      const address = pair.sort().join("--");
+      if (!window.LONGTAIL_PAIRS || window.LONGTAIL_PAIRS.includes(address)) location.href = `${compare.dataset.compare}${address}.html`;
+      else told.textContent = "These two share no board.";
     });
   }
 

@@ -10,6 +10,7 @@ from longtail.results import tables
 from longtail.results.comparison import FURTHER, RATES, Comparison, Difference
 from longtail.results.record import Loaded, budget_note
 from longtail.results.report import figures
+from longtail.results.report.page import environment
 from longtail.results.report.series import Curve, curves, frequency_bins
 from longtail.results.statistics import INDISTINGUISHABLE, NO_VERDICT, ONE_RUN
 
@@ -50,7 +51,6 @@ def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]])
         >>> page.lstrip()[:15], "digits-lt" in page, page.count("<svg") > 0
         ('<!doctype html>', True, True)
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     names = [method.name for method in comparison.methods]
@@ -72,18 +72,14 @@ def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]])
         if rates
         else None,
     }
-    environment = Environment(
-        loader=PackageLoader("longtail.results.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals.update(
+    made = environment(
         percent=tables.percent, interval=tables.interval, signed=tables.signed, over_seeds=tables.over_seeds
     )
-    environment.filters["number"] = _number
+    made.filters["number"] = _number
     main = [(method, method.difference) for method in comparison.methods if method.difference is not None]
     own = [(method, method.control) for method in comparison.methods if method.control is not None]
     same, different = configurations({name: runs[0].record.config for name, runs in records.items()})
-    return environment.get_template("report.html").render(
+    return made.get_template("report.html").render(
         comparison=comparison,
         data=comparison.data,
         names=names,
