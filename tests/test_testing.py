@@ -66,6 +66,7 @@ OWN_LOSSES = {
     "ldam": (functools.partial(losses.ldam, counts=COUNTS), {}),
     "class_balanced_focal": (functools.partial(losses.class_balanced_focal, counts=COUNTS, beta=0.9), {}),
     "ldam with weights": (functools.partial(losses.ldam, counts=COUNTS, beta=0.99), {}),
+    "label_aware_smoothing": (functools.partial(losses.label_aware_smoothing, counts=COUNTS), {}),
     "vector_scaling": (functools.partial(losses.vector_scaling, counts=COUNTS), {}),
     "robustness_loss": (
         functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5)),
@@ -92,6 +93,13 @@ TWO_VIEWS = {
     ),
     "released_balanced_negative_sampling": losses.released_balanced_negative_sampling,
     "supervised_contrastive": functools.partial(losses.supervised_contrastive, temperature=0.1),
+    "instance_contrastive": functools.partial(losses.instance_contrastive, temperature=0.5),
+    "k_positive_contrastive": lambda queries, keys, target: losses.k_positive_contrastive(
+        queries, keys, target, positives=100, generator=torch.Generator().manual_seed(0)
+    ),
+    "subclass_contrastive": lambda queries, keys, target: losses.subclass_contrastive(
+        queries, keys, target, subclass=target, class_temperature=torch.full((len(target),), 0.2)
+    ),
 }
 
 

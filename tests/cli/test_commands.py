@@ -248,6 +248,13 @@ WRONG += ("train ce --protocol plain", "train ce --select best", "train ce --epo
 WRONG += ("compare ce --jobs 0", "train ce --batch-size 100000000000000000000", "no-such-command", "train")
 
 
+def test_the_command_line_knows_the_protocols() -> None:
+    from longtail.cli.options import PROTOCOLS
+    from longtail.methods import protocols
+
+    assert sorted(PROTOCOLS) == sorted(protocols.names())
+
+
 def test_wrong_flags_are_refused_before_anything_heavy_is_imported() -> None:
     script = (
         "import sys\nfrom longtail import cli\n"

@@ -245,7 +245,7 @@ class Settings:
     """What a board says of itself: where it will stand, who builds it, and where its issues are written.
 
     Args:
-        name: instead of ``longtail board``.
+        name: name of the board on its pages, in place of the usual one.
         url: its public address, for the site map, previews and links in an issue.
         issues: the address that opens a new issue, which takes ``title`` and ``body`` as questions do.
         builder: who builds it.

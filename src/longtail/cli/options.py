@@ -43,6 +43,10 @@ def own_model(model: str | None) -> Part | None:
     return None if model is None else read(model, "model")
 
 
+PROTOCOLS = ("plain-200", "strong-400", "digits", "features", "linear-probe", "fine-tune", "peft")
+"""Names of ``longtail.methods.protocols``, known here before anything heavy is imported; a test compares them."""
+
+
 def _one_of(flag: str, value: str | None, choices: Sequence[str]) -> None:
     if value is not None and value not in choices:
         raise unknown(flag, value, choices)
@@ -152,6 +156,7 @@ class Setting:
     ] = None
 
     def __post_init__(self) -> None:
+        _one_of("--protocol", None if self.protocol is None else self.protocol.partition("@")[0], PROTOCOLS)
         _one_of("--select", self.select, ("last", "validation"))
 
     def recipes(self, names: Sequence[str], data: Data | None, *, image_size: int | None = None) -> list[Recipe]:

@@ -207,6 +207,6 @@ def escaped(text: str) -> str:
 
     Example:
         >>> escaped("a_b|c")
-        'a\\\\_b\\\\|c'
+        'a\\_b\\|c'
     """
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))

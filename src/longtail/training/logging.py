@@ -54,7 +54,7 @@ def logging(kind: str | None, folder: pathlib.Path, notify: Notify | None = None
         ...         )
         ...         complete([pathlib.Path(place, "run")])
         ...     [line[:14] for line in pathlib.Path(place, "history.csv").read_text().splitlines()]
-        ['recipe,seed,st', 'ce,0,train,1,1', 'ce,0,train,2,2']
+        ['recipe,seed,st', 'ce,0,classify,', 'ce,0,classify,']
     """
     told = notify or (lambda progress: None)
     if kind is None:
