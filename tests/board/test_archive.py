@@ -406,7 +406,11 @@ def test_the_export_holds_the_boards_own_rows_beside_what_was_imported(tmp_path:
         export_archive(tmp_path / "nowhere", tmp_path / "x.json")
 
 
-def test_ten_thousand_dirty_rows_are_read_flagged_or_refused(tmp_path: pathlib.Path) -> None:
+ROWS = int(os.environ.get("LONGTAIL_DIRTY_ROWS", "1500"))
+"""Of an archive with every oddity that real ones have; set it to 10000 for the sweep at full size."""
+
+
+def test_dirty_rows_are_read_flagged_or_refused(tmp_path: pathlib.Path) -> None:
     draw = random.Random(0)
     clean = [f"{draw.uniform(20, 90):.2f}" for _ in range(40)]
     odd: list[Any] = [
@@ -415,7 +419,7 @@ def test_ten_thousand_dirty_rows_are_read_flagged_or_refused(tmp_path: pathlib.P
         "9" * 400, "{} (+1.2)", "top{}", "${}$", "10³", None, True, [1], {"a": 1}, 1e308, -5, 4390, 0.412,
     ]  # fmt: skip
     rows = []
-    for i in range(10_000):
+    for i in range(ROWS):
         value, shape = draw.choice(clean), draw.choice(odd)
         if isinstance(shape, str):
             shape = shape.replace("{}", value)
@@ -428,7 +432,7 @@ def test_ten_thousand_dirty_rows_are_read_flagged_or_refused(tmp_path: pathlib.P
     file = tmp_path / "t.json"
     file.write_text(json.dumps([task("T", [dataset("Mine", ["Accuracy"], rows)])]))
     summary = import_archive(file, root=tmp_path / "root")
-    assert summary["rows"] + summary["refused"] == 10_000
+    assert summary["rows"] + summary["refused"] == ROWS
     with build_index(tmp_path / "root") as index:
         entries = index.entries("mine")
         assert render(index, "boards/mine.html") is not None

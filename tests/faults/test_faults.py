@@ -22,17 +22,17 @@ def faults() -> Iterator[ModuleType]:
 
 
 def test_damaged_files_are_refused_or_harmless(faults: ModuleType) -> None:
-    found, wrong = faults.damage(30, seed=1)
+    found, wrong = faults.damage(12, seed=1)
     assert wrong == []
-    assert found.total() == 30
-    assert found["refused"] >= 10
+    assert found.total() == 12
+    assert found["refused"] >= 4
 
 
 def test_hostile_records_are_refused_or_harmless(faults: ModuleType) -> None:
-    found, wrong = faults.hostile(30, seed=1)
+    found, wrong = faults.hostile(15, seed=1)
     assert wrong == []
-    assert found.total() == 30
-    assert found["refused"] >= 15
+    assert found.total() == 15
+    assert found["refused"] >= 7
 
 
 def test_a_killed_command_goes_on_to_the_same_numbers(faults: ModuleType) -> None:
