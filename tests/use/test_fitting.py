@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
 import shlex
 import shutil
@@ -25,7 +27,7 @@ SMALL: dict[str, Any] = {"model": "small", "image_size": 8, "minutes": 0.01, "se
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Pictures of scikit-learn's digits, five classes with a tail; one class has a single picture to train on."""
-    place = tmp_path_factory.mktemp("pictures") / "signs"
+    place = tmp_path_factory.mktemp("pictures") / "my signs"
     data = longtail.load("digits-lt")
     for c, number in enumerate((40, 20, 12, 6, 2)):
         (place / str(c)).mkdir(parents=True)
@@ -82,7 +84,7 @@ def test_the_same_command_goes_on_and_another_is_refused(
     again = fit(f"folder:{folder}", **SMALL, out=place)
     assert (again.best, again.verdict, again.plan) == (found.best, found.verdict, found.plan)
     assert sorted(place.rglob("record.json")) == before
-    with pytest.raises(InputError, match="holds another fit .seeds 1 there, 2 here."):
+    with pytest.raises(InputError, match=r"holds another fit .seeds 1 there, 2 here."):
         fit(f"folder:{folder}", **SMALL | {"seeds": 2}, out=place)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty and holds no fit"):
@@ -127,10 +129,16 @@ def test_stopped_at_any_moment_it_ends_as_it_would_have(
 
 
 def test_its_commands_work_as_they_are_printed(
-    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    done: tuple[Fitted, list[str]],
+    folder: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(folder, tmp_path / "my signs")
+    """The command itself, which finds the fit done, and then every line that it prints."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder.parent, tmp_path / "here", copy_function=os.link)
+    monkeypatch.chdir(tmp_path / "here")
 
     def run(words: list[str]) -> str:
         monkeypatch.setattr(sys, "argv", words)
@@ -139,19 +147,26 @@ def test_its_commands_work_as_they_are_printed(
         assert stopped.value.code == 0, words
         return capsys.readouterr().out
 
-    options = "--model small --image-size 8 --minutes 0.01 --seeds 1 --epochs 1"
-    said = run(["longtail", "fit", "folder:my signs", *options.split()])
-    before = sorted(tmp_path.rglob("record.json"))
+    asked = [
+        f"folder:{folder}",
+        *["--model", "small", "--image-size", "8", "--minutes", "0.01", "--seeds", "1", "--epochs", "1"],
+    ]
+    said = run(["longtail", "fit", *asked])
+    assert done[0].verdict in said
     commands = [line.strip() for line in said.splitlines() if line.startswith("  longtail ")]
+    assert commands == [line.replace(f"{folder.parent}/fit", "fit") for line in done[0].commands]
     assert [shlex.split(line)[1] for line in commands] == [
         *("data", "data", "compare", "report", "rescore", "mistakes", "predict", "export")
     ]
+    before = sorted(pathlib.Path().rglob("record.json"))
     for line in commands[:-1]:
         run(shlex.split(line))
-    assert sorted(tmp_path.rglob("record.json")) == before  # the comparison found every run
+    assert sorted(pathlib.Path().rglob("record.json")) == before  # the comparison found every run
+    told = json.loads(run(["longtail", "fit", *asked, "--json"]))
+    assert (told["best"], told["verdict"]) == (done[0].best, done[0].verdict)
     pytest.importorskip("onnx")
     run(shlex.split(commands[-1]))
-    assert (tmp_path / "fit" / "model.onnx").exists()
+    assert pathlib.Path("fit/model.onnx").exists()
 
 
 def test_a_leaking_test_split_is_said(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -161,11 +176,13 @@ def test_a_leaking_test_split_is_said(folder: pathlib.Path, tmp_path: pathlib.Pa
             for i in numbers:
                 shutil.copy(folder / str(c) / f"{i}.png", tmp_path / "leaky" / split / str(c) / f"{i}.png")
     said: list[str] = []
-    found = fit(f"folder:{tmp_path / 'leaky'}", **SMALL, out=tmp_path / "fit", say=said.append)
-    told = "\n".join(said)
-    assert "NOT OK one picture in two splits" in told
+    name = f"folder:{tmp_path / 'leaky'}"
+    findings = fitting._verified(name, None, 8, said.append, fitting._nothing)
+    assert any(line.startswith("NOT OK one picture in two splits") for line in said)
+    assert not all(finding.ok for finding in findings)
+    told = fitting._described(longtail.load(name, image_size=8, validation=0.1))
     assert "WARNING      3 of 9 test images are training images too: numbers on the test split are too good" in told
-    assert any("3 of 9 test images" in note for note in found.comparison.notes)
+    assert "WARNING" not in fitting._described(longtail.load(f"folder:{folder}", image_size=8))
 
 
 def test_a_network_with_weights_is_used_and_one_without_is_not(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -177,9 +194,7 @@ def test_a_network_with_weights_is_used_and_one_without_is_not(folder: pathlib.P
     small = SMALL | {"image_size": 32, "model": f"test_resnet@weights={tmp_path / 'net.safetensors'}", "epochs": 2}
     found = fit(f"folder:{folder}", **small, out=tmp_path / "fit", say=said.append)
     assert any("kept as it is at 32 pixels" in line for line in said)
-    assert {run.record.model["name"] for held in found.rows.values() for run in held} == {
-        "test_resnet (pretrained)"
-    }
+    assert {run.record.model["name"] for held in found.rows.values() for run in held} == {"test_resnet (pretrained)"}
     assert list((tmp_path / "fit" / "runs").glob("*/features/*.safetensors"))  # pictures were seen once
     assert all("linear-probe" in line for line in found.commands if " compare " in line)
     with pytest.raises(InputError, match="gone"):

@@ -275,7 +275,11 @@ def fit(
             stored |= {"fingerprint": data.fingerprint, "plan": dataclasses.asdict(plan)}
             _write(place / PLAN, stored)
         say(_told(plan, made.full))
-        rows, names = _trained(made, plan, training)
+
+        def left() -> float:
+            return 60 * minutes * (1 - RESERVE) - (time.perf_counter() - clock)
+
+        rows, names, plan = _trained(made, plan, stored, place, left, training)
         comparison = compare_rows(rows, against=BASE)
         scores = {row: [_validation_score(run) for run in held] for row, held in rows.items()}
         means = {row: statistics.fmean(held) for row, held in scores.items()}
@@ -481,25 +485,60 @@ def _told(plan: Plan, full: int) -> str:
     )
 
 
-def _trained(made: _Maker, plan: Plan, training: Training) -> tuple[dict[str, list[Loaded]], tuple[str, ...]]:
-    """All runs of a plan by method, and the methods' names in the order of the table."""
-    numbers = range(plan.seeds)
+def _trained(
+    made: _Maker, plan: Plan, stored: dict[str, Any], place: pathlib.Path, left: Callable[[], float], training: Training
+) -> tuple[dict[str, list[Loaded]], tuple[str, ...], Plan]:
+    """All runs of a plan by method, the methods' names in the order of the table, and the plan as it was carried out.
+
+    When every method has one seed it is known what a seed takes: those for which there is no time are dropped.
+    """
     recipes = {name: made.recipe(name, plan.epochs) for name in plan.methods}
     works = sum(recipe.epochs + sum(trial.epochs for trial in recipe.trials) for recipe in recipes.values())
     with training(plan.seeds * works) as notify:
 
-        def run(asked: Sequence[Recipe]) -> dict[str, list[Loaded]]:
-            done = train_many(asked, made.data, seeds=numbers, out=made.out, compute=made.compute, notify=notify)
+        def run(asked: Sequence[Recipe], seeds: int) -> dict[str, list[Loaded]]:
+            done = train_many(asked, made.data, seeds=range(seeds), out=made.out, compute=made.compute, notify=notify)
             return rows_of(done)
 
-        found = run([recipes[BASE]])
-        strength = _strength(found[BASE])
-        adjusted = f"{POST_HOC}@tau={strength:g}"
+        base = run([recipes[BASE]], plan.seeds)
+        if "strength" not in stored:
+            stored["strength"] = _strength(base[BASE])
+            _write(place / PLAN, stored)
+        adjusted = f"{POST_HOC}@tau={stored['strength']:g}"
         after = [made.recipe(adjusted, plan.epochs), *(recipe for name, recipe in recipes.items() if name != BASE)]
-        found |= run(after)
-    place = plan.methods.index("tau-norm@tau=none")
-    names = (*plan.methods[:place], adjusted, *plan.methods[place:])
-    return {name: found[name] for name in names}, names
+        clock = time.perf_counter()
+        run(after, 1)
+        plan = shortened(plan, left(), time.perf_counter() - clock)
+        stored["plan"] = dataclasses.asdict(plan)
+        _write(place / PLAN, stored)
+        found = run([recipes[BASE], *after], plan.seeds)
+    at = plan.methods.index("tau-norm@tau=none")
+    names = (*plan.methods[:at], adjusted, *plan.methods[at:])
+    return {name: found[name] for name in names}, names, plan
+
+
+def shortened(plan: Plan, left: float, each: float) -> Plan:
+    """Return a plan with the seeds that still fit, known what one takes; two would give no verdict, so then one.
+
+    Args:
+        plan: whose first seed is trained.
+        left: seconds that are left.
+        each: seconds that a seed took.
+
+    Returns:
+        The plan, or one of fewer seeds that says so.
+
+    Example:
+        >>> plan = planned(600, 5, 30, 1.0, 0.1)
+        >>> [shortened(plan, left, 10.0).seeds for left in (100, 29, 15)]
+        [5, 3, 1]
+    """
+    fits = 1 + int(max(0.0, left) / each) if each > 0 else plan.seeds
+    if fits >= plan.seeds:
+        return plan
+    seeds = fits if fits > 2 else 1
+    told = f"{plan.seeds - seeds} of {plan.seeds} seeds, which took longer than measured"
+    return dataclasses.replace(plan, seeds=seeds, left_out=(*plan.left_out, told))
 
 
 # What is chosen, always by the validation split.
