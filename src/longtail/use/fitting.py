@@ -54,8 +54,8 @@ ENOUGH = 0.5
 """Share of the epochs that a protocol states from which on a longer list of methods is worth shorter runs."""
 RESERVE = 0.15
 """Share of the time that is left for the report and for what the measurement misses."""
-SHOWN = 10
-"""Findings of the check that are named; beyond, they are counted."""
+SHOWN = 3
+"""Findings of one kind that are named; beyond, they are counted."""
 
 Say = Callable[[str], object]
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], Any]]]
@@ -341,11 +341,15 @@ def _verified(
 ) -> list[Finding]:
     with counting("checking pictures") as notify:
         findings = verify(name, root=root, image_size=size, notify=notify)
-    wrong = [finding for finding in findings if not finding.ok]
-    for finding in wrong[:SHOWN]:
-        say(f"NOT OK {finding.what}: {finding.detail}")
-    if len(wrong) > SHOWN:
-        say(f"NOT OK {len(wrong) - SHOWN:,} more; longtail data verify names them all")
+    wrong: dict[str, list[str]] = {}
+    for finding in findings:
+        if not finding.ok:
+            wrong.setdefault(finding.what, []).append(finding.detail)
+    for what, details in wrong.items():
+        for detail in details[:SHOWN]:
+            say(f"NOT OK {what}: {detail}")
+        if len(details) > SHOWN:
+            say(f"NOT OK {what}: {len(details) - SHOWN:,} more; longtail data verify names them all")
     if not wrong:
         say(f"Checked: {len(findings)} findings, nothing is wrong with the data")
     return findings
@@ -367,10 +371,13 @@ def _described(data: Data) -> str:
     """The description without its curve, and what a leak would do to the numbers."""
     found = describe(data)
     lines = found.text().split("\n\n")[0]
-    if not found.copies.clean:
+    copies = found.copies
+    if not copies.clean:
+        leaks = copies.test_in_train or copies.test_in_validation
+        effect = "numbers on the test split are too good" if leaks else "no method can be right about those"
         lines += (
-            f"\n  WARNING      {found.copies.line()}: numbers on the test split are too good; longtail compare with "
-            "--drop-duplicates copies.txt leaves copies out"
+            f"\n  WARNING      {copies.line()}: {effect}; longtail compare with --drop-duplicates copies.txt leaves "
+            "copies out"
         )
     return lines
 
