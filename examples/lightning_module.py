@@ -1,13 +1,10 @@
-"""Our loss and our report in PyTorch Lightning: the report as a torchmetrics metric, right under several ranks too.
-
-python examples/lightning_module.py   # needs lightning
-"""
+"""Our loss and our report in PyTorch Lightning: the report as a torchmetrics metric, right under several ranks too."""
 
 import lightning
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities import dim_zero_cat as joined
 
 import longtail
 from longtail import losses, metrics
@@ -27,7 +24,7 @@ class ShotAccuracy(Metric):
         self.target.append(target)
 
     def compute(self) -> dict[str, torch.Tensor]:
-        report = metrics.evaluate(dim_zero_cat(self.target), dim_zero_cat(self.prediction), counts=self.counts)
+        report = metrics.evaluate(joined(self.target), joined(self.prediction), counts=self.counts)
         rates = {name: getattr(report, name) for name in ("accuracy", "medium", "few")}
         return {name: torch.tensor(value) for name, value in rates.items() if value is not None}
 
@@ -52,12 +49,7 @@ if __name__ == "__main__":
     lightning.seed_everything(0, verbose=False)
     data = longtail.load("digits-lt")
     sets = [TensorDataset(split.images / 255, split.target) for split in (data.train, data.test)]
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer, model = lightning.Trainer(max_epochs=30, accelerator="cpu", **quiet), Classifier(data.counts)
     trainer.fit(model, DataLoader(sets[0], batch_size=32, shuffle=True))
     trainer.test(model, DataLoader(sets[1], batch_size=256), verbose=False)

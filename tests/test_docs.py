@@ -22,6 +22,7 @@ from documented import PAGES, PLACEHOLDER, ROOT, SOURCES, Item, items, parsed, p
 from longtail import cli
 from longtail.methods import protocols
 
+pytestmark = pytest.mark.pages
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 COMMANDS = {page: [item for item in items(page.read_text()) if item.kind != "python"] for page in PAGES}
 

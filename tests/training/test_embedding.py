@@ -155,7 +155,7 @@ def test_what_cannot_be_embedded_is_refused(tmp_path: pathlib.Path) -> None:
 
 
 def check_scaling(scale: Any) -> None:
-    """Bicubic scaling is Pillow's, within one level, where nothing is cut off at black or white between its two passes."""
+    """Bicubic scaling is Pillow's, within one level, where nothing is cut off between its two passes."""
     from PIL import Image
 
     images = torch.randint(60, 196, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
