@@ -175,7 +175,8 @@ def test_a_leaking_test_split_is_said(folder: pathlib.Path, tmp_path: pathlib.Pa
                 shutil.copy(folder / str(c) / f"{i}.png", tmp_path / "leaky" / split / str(c) / f"{i}.png")
     said: list[str] = []
     name = f"folder:{tmp_path / 'leaky'}"
-    findings = fitting._verified(name, None, 8, said.append, fitting._nothing)
+    asked = fitting._Asked(name, "small", 1.0, 1, 8, 0.1, 1, None, False, None)
+    findings = fitting._verified(asked, 8, said.append, fitting._nothing)
     assert any(line.startswith("NOT OK one picture in two splits") for line in said)
     assert not all(finding.ok for finding in findings)
     told = fitting._described(longtail.load(name, image_size=8, validation=0.1))
@@ -233,3 +234,16 @@ def test_a_verdict_says_what_its_interval_says(done: tuple[Fitted, list[str]]) -
             own = rows[name][0].record.report["balanced_accuracy"] - rows["ce"][0].record.report["balanced_accuracy"]
             assert gap.value == pytest.approx(own, abs=1e-9)
             assert f"{100 * own:+.1f} points" in line
+
+
+def test_a_class_that_cannot_be_used_is_named_and_can_be_left_out(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(folder, tmp_path / "signs")
+    (tmp_path / "signs" / "4" / "1.png").unlink()
+    name = f"folder:{tmp_path / 'signs'}"
+    with pytest.raises(InputError, match=r"class '4' has a single image.*--leave-out-classes-below 2"):
+        fit(name, **SMALL, out=tmp_path / "fit")
+    data, carved = fitting._loaded(
+        fitting._Asked(name, "small", 1.0, 1, 8, 0.1, 1, None, False, 2), 8, fitting._nothing
+    )
+    assert (data.num_classes, carved) == (4, True)
+    fitting._check_folder(tmp_path / "fit", fitting._Asked(name, "small", 1.0, 1, 8, 0.1, 1, None, False, 2))

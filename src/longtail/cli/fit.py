@@ -31,6 +31,9 @@ def fit(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a run at most")] = None,
     root: Root = None,
     no_flip: Annotated[bool, typer.Option("--no-flip", help="Mirrored images do not show the same")] = False,
+    leave_out_classes_below: Annotated[
+        int | None, typer.Option(min=1, help="Leave out classes with fewer training images than this")
+    ] = None,
     out: Annotated[pathlib.Path, typer.Option(help="Folder of the fit; the same command goes on in it")] = pathlib.Path(
         "fit"
     ),
@@ -56,6 +59,7 @@ def fit(
         epochs=epochs,
         root=root,
         no_flip=no_flip,
+        leave_out_classes_below=leave_out_classes_below,
         out=out,
         compute=machine.choose(),
         say=lambda line: announce(line, silent),

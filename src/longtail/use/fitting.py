@@ -165,6 +165,7 @@ class _Asked:
     epochs: int | None
     root: str | None
     no_flip: bool
+    leave_out_classes_below: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +197,7 @@ def fit(
     epochs: int | None = None,
     root: str | pathlib.Path | None = None,
     no_flip: bool = False,
+    leave_out_classes_below: int | None = None,
     out: str | pathlib.Path = "fit",
     compute: computing.Compute | None = None,
     say: Say = lambda line: None,
@@ -219,6 +221,7 @@ def fit(
         epochs: of a run at most; those of the protocol if not given.
         root: as in ``longtail.load``.
         no_flip: mirrored images do not show the same.
+        leave_out_classes_below: classes with fewer images to train on than this are left out; None keeps all.
         out: folder of the fit.
         compute: device, precision and compilation; chosen for this machine if not given.
         say: called with each line that a person should read.
@@ -248,14 +251,15 @@ def fit(
         raise InputError(f"seeds {seeds}: at least 1")
     place = pathlib.Path(out)
     rooted = None if root is None else str(root)
-    asked = _Asked(name, model, float(minutes), seeds, image_size, validation, epochs, rooted, no_flip)
+    below = leave_out_classes_below
+    asked = _Asked(name, model, float(minutes), seeds, image_size, validation, epochs, rooted, no_flip, below)
     network = _network(model, image_size)
     recipe_of(BASE, None, protocol=network.protocol, model=network.model)  # refuses what is wrong before data are read
     _check_folder(place, asked)
     with locked(place / ".lock"):
         stored = _claim(place, asked)
         size = network.side if catalogue.resizes(name) else None
-        findings = _verified(name, root, size, say, counting)
+        findings = _verified(asked, size, say, counting)
         data, carved = _loaded(asked, size, counting)
         say(_described(data))
         say(network.told)
@@ -336,11 +340,15 @@ def _network(model: str | None, image_size: int | None) -> _Network:
     return _Network(model, None, image_size or OWN_SIDE, told)
 
 
-def _verified(
-    name: str, root: str | pathlib.Path | None, size: int | None, say: Say, counting: Counting
-) -> list[Finding]:
+def _verified(asked: _Asked, size: int | None, say: Say, counting: Counting) -> list[Finding]:
     with counting("checking pictures") as notify:
-        findings = verify(name, root=root, image_size=size, notify=notify)
+        findings = verify(
+            asked.data,
+            root=asked.root,
+            image_size=size,
+            leave_out_classes_below=asked.leave_out_classes_below,
+            notify=notify,
+        )
     wrong: dict[str, list[str]] = {}
     for finding in findings:
         if not finding.ok:
@@ -357,14 +365,19 @@ def _verified(
 
 def _loaded(asked: _Asked, size: int | None, counting: Counting) -> tuple[Data, bool]:
     """The data, and whether validation pictures were taken from those to train on."""
-    given: dict[str, Any] = {"root": asked.root, "image_size": size, "no_flip": asked.no_flip}
+    given: dict[str, Any] = {
+        "root": asked.root,
+        "image_size": size,
+        "leave_out_classes_below": asked.leave_out_classes_below,
+    }
     with counting("reading pictures") as notify:
-        source = catalogue.read(asked.data, root=asked.root, image_size=size, notify=notify)
+        source = catalogue.read(asked.data, notify=notify, **given)
         if len(source.train.images.shape) != 4:
             raise InputError(f"{asked.data} holds features, not pictures; longtail compare trains on them in seconds")
         own = source.validation is not None
         del source
-        return load(asked.data, validation=0.0 if own else asked.validation, notify=notify, **given), not own
+        share = 0.0 if own else asked.validation
+        return load(asked.data, validation=share, no_flip=asked.no_flip, notify=notify, **given), not own
 
 
 def _described(data: Data) -> str:
@@ -642,13 +655,15 @@ def _check_folder(place: pathlib.Path, asked: _Asked) -> None:
             raise InputError(f"{place} is not empty and holds no fit; name a new folder with --out")
         return
     try:
-        there = json.loads(path.read_bytes())["asked"]
+        found = json.loads(path.read_bytes())
+        there = found["asked"]
+        begun = "plan" in found
         own = {field.name: there.get(field.name) for field in dataclasses.fields(_Asked)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path} is damaged; name a new folder with --out") from None
     here = dataclasses.asdict(asked)
     differs = [f"{key.replace('_', '-')} {own[key]} there, {here[key]} here" for key in here if own[key] != here[key]]
-    if differs:
+    if differs and begun:  # where nothing is planned yet, nothing is trained
         raise InputError(f"{place} holds another fit ({'; '.join(differs)}); name a new folder with --out")
 
 
@@ -657,9 +672,10 @@ def _claim(place: pathlib.Path, asked: _Asked) -> dict[str, Any]:
     _check_folder(place, asked)
     sweep(place)
     path = place / PLAN
-    if not path.exists():
-        _write(path, {"asked": dataclasses.asdict(asked)})
-    found: dict[str, Any] = json.loads(path.read_bytes())
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+    if "plan" not in found:
+        found = {"asked": dataclasses.asdict(asked)}
+        _write(path, found)
     return found
 
 
@@ -708,22 +724,24 @@ def _commands(
     held = ["--validation", f"{asked.validation:g}"] if carved else []
     unflipped = ["--no-flip"] if asked.no_flip else []
     setting = ["--protocol", network.protocol] if network.protocol else []
+    below = asked.leave_out_classes_below
+    fewer = [] if below is None else ["--leave-out-classes-below", str(below)]
     kind, _, path = asked.data.partition(":")
     shown = str(place / KEPT)
     pictures = ["--pictures", path] if kind == "folder" else ["--data", asked.data, *rooted, *sized]
     told = [
-        ["data", "verify", asked.data, *rooted, *sized],
-        ["data", "describe", asked.data, *held, *rooted, *sized],
+        ["data", "verify", asked.data, *rooted, *sized, *fewer],
+        ["data", "describe", asked.data, *held, *rooted, *sized, *fewer],
         [
             "compare",
             *names,
-            *("--data", asked.data, *held, *rooted, *sized, *unflipped),
+            *("--data", asked.data, *held, *rooted, *sized, *fewer, *unflipped),
             *(*setting, "--model", network.model, "--epochs", str(plan.epochs), "--seeds", str(plan.seeds)),
             *("--out", str(place / RUNS)),
         ],
         ["report", str(place / RUNS / data_label(data)), "--against", BASE, "--report", str(place / "again.html")],
         ["rescore", shown],
-        ["mistakes", shown, "--data", asked.data, *rooted, *sized, "--out", str(place / MISTAKES)],
+        *([["mistakes", shown, "--data", asked.data, *rooted, *sized, "--out", str(place / MISTAKES)]] * (not fewer)),
         *([["predict", shown, path, "--top", "1", "--out", str(place / "predicted.csv")]] if kind == "folder" else []),
         ["export", shown, "--format", "onnx", "--out", str(place / "model.onnx"), *pictures],
     ]
