@@ -631,12 +631,12 @@ def judged(rows: Mapping[str, Sequence[Loaded]], best: str) -> tuple[Difference 
     if gap.low is None or gap.high is None:
         return found, False, f"Not shown to help: {told}; two seeds give no interval"
     told += f", 95 % interval [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-    told += ", one seed, so it speaks of this run alone" if len(rows[best]) == 1 else ""
+    alone = "; one seed, so it speaks of this run alone" if len(rows[best]) == 1 else ""
     if gap.low > 0:
-        return found, True, f"Above untuned ce: {told}"
+        return found, True, f"Above untuned ce: {told}{alone}"
     if gap.high < 0:
-        return found, False, f"Nothing helped, and what validation chose is below untuned ce: {told}"
-    return found, False, f"Nothing is shown to help: {told}, which holds 0"
+        return found, False, f"Nothing helped, and what validation chose is below untuned ce: {told}{alone}"
+    return found, False, f"Nothing is shown to help: {told}, which holds 0{alone}"
 
 
 # The folder.
