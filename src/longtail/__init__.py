@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from longtail.training.audit import rescore
     from longtail.training.many import compare
     from longtail.training.run import train
+    from longtail.use.fitting import fit
     from longtail.use.predict import predict
 
-__all__ = ["compare", "load", "part", "predict", "recipe", "rescore", "train"]
+__all__ = ["compare", "fit", "load", "part", "predict", "recipe", "rescore", "train"]
 
 _WHERE = {
     "compare": "training.many",
+    "fit": "use.fitting",
     "load": "data",
     "part": "recipes.part",
     "predict": "use.predict",

@@ -14,11 +14,11 @@ from longtail.analysis.suspects import FOLDS, LIMIT, Suspects, contradicted
 from longtail.counts import shot_groups
 from longtail.data import Data, Split, hygiene
 from longtail.recipes import Part
-from longtail.recipes.part import revive
+from longtail.recipes.stages import changes_head
 from longtail.results import Estimate, Loaded, compare_records, estimate
 from longtail.results.report.looked import Looked, Pair, Picture, Rare, Row, Trust, address_of, matrix_svg
 from longtail.shapes import Float, Int
-from longtail.training.restore import features_of
+from longtail.training.restore import adjustment_of, features_of
 
 MISTAKES, RARE, IN_ROW, PAIRS, NEAR, DOUBTS = 36, 10, 5, 20, 18, 36
 """Pictures and rows at most: worst mistakes, rare classes, pictures of one, confusions, near duplicates, suspects."""
@@ -51,9 +51,9 @@ def look(
     learned, seen = features_of(loaded, data, model)
     tell(1, STEPS)
     logits, counts = seen.logits, data.counts.cpu()
-    stored = loaded.record.config.get("adjustment")
-    if stored is not None:
-        logits = revive(stored).build().fit(counts=counts).adjust(logits)
+    adjustment = adjustment_of(loaded)
+    if adjustment is not None and not changes_head(adjustment):
+        logits = adjustment.build().fit(counts=counts).adjust(logits)
     probability = logits.double().softmax(dim=1)
     target, (sure, answer) = data.test.target.cpu(), probability.max(dim=1)
     near, near_told = _near(data)

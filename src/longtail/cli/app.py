@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli import board, data, embed, look, plans, rebalance, runs, use
+from longtail.cli import board, data, embed, fit, look, plans, rebalance, runs, use
 from longtail.cli.options import with_configuration
 from longtail.errors import InputError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (runs, use, embed, rebalance, look, plans):
+for module in (fit, runs, use, embed, rebalance, look, plans):
     for command in module.COMMANDS:
         app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(data.app, name="data")

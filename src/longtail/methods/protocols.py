@@ -212,6 +212,7 @@ def linear_probe(
         optimizer=part(adamw, lr=lr, beta2=0.999, weight_decay=weight_decay),
         schedule=part(cosine, warmup=0.05),
         augmentation=(),
+        stronger=(),  # pictures that change cannot be seen once
         fine_tune_lr=lr,
         contrastive_epochs=1.0,
         network=(("head", head), ("scale", scale)) if head == "cosine" else (),
