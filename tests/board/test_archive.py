@@ -447,4 +447,4 @@ def test_dirty_rows_are_read_flagged_or_refused(tmp_path: pathlib.Path) -> None:
         else:
             # Whatever was flagged and read is one of the numbers that were printed, on the board's scale.
             assert f"{entry.value:.2f}" in clean or entry.value == 41.2
-    assert sum(entry.value is not None for entry in entries) > 4000
+    assert sum(entry.value is not None for entry in entries) > 0.4 * ROWS

@@ -79,7 +79,7 @@ class Plan:
     epochs: int
     trials: int
     both: bool
-    seconds: float
+    seconds: float | int
     left_out: tuple[str, ...]
 
     @property
@@ -131,7 +131,7 @@ class Fitted:
     findings: list[Finding]
     commands: list[str]
     report: pathlib.Path
-    seconds: float
+    seconds: float | int
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists and numbers."""
@@ -158,10 +158,10 @@ class _Asked:
 
     data: str
     model: str | None
-    minutes: float
+    minutes: float | int
     seeds: int
     image_size: int | None
-    validation: float
+    validation: float | int
     epochs: int | None
     root: str | None
     no_flip: bool
@@ -190,10 +190,10 @@ def fit(
     name: str,
     *,
     model: str | None = None,
-    minutes: float = 20.0,
+    minutes: float | int = 20.0,
     seeds: int = 3,
     image_size: int | None = None,
-    validation: float = 0.1,
+    validation: float | int = 0.1,
     epochs: int | None = None,
     root: str | pathlib.Path | None = None,
     no_flip: bool = False,
@@ -451,7 +451,7 @@ def _measured(made: _Maker, place: pathlib.Path, notify: Notify) -> tuple[float,
     return max(0.0, whole - len(record.history) * each), each
 
 
-def planned(seconds: float, seeds: int, epochs: int, overhead: float, each: float) -> Plan:
+def planned(seconds: float | int, seeds: int, epochs: int, overhead: float | int, each: float | int) -> Plan:
     """Return the fullest plan that fits into a time: first logit adjustment is not tuned, then fewer settings, seeds.
 
     A verdict needs three seeds, so three of them come before tuning, and of two one is taken. Where nothing fits, runs
@@ -537,7 +537,7 @@ def _trained(
     return {name: found[name] for name in names}, names, plan
 
 
-def shortened(plan: Plan, left: float, each: float) -> Plan:
+def shortened(plan: Plan, left: float | int, each: float | int) -> Plan:
     """Return a plan with the seeds that still fit, known what one takes; two would give no verdict, so then one.
 
     Args:
