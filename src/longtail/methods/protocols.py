@@ -479,7 +479,7 @@ def applied(protocol: Protocol, recipe: Recipe) -> Recipe:
     """
     stages = tuple(_applied(protocol, stage) for stage in recipe.stages)
     model = recipe.model
-    if protocol.frozen and not getattr(model.function, "frozen", False):
+    if protocol.frozen:
         if all(stage.trains != "backbone" for stage in stages):
             stages = tuple(dataclasses.replace(stage, trains="classifier") for stage in stages)
         elif "project" not in _options(model):
