@@ -28,7 +28,12 @@ class Operation(Protocol):
 
 
 def compose(
-    operations: Sequence[Operation], images: Shaped[Tensor, " ..."], *, generator: torch.Generator
+    operations: Sequence[Operation],
+    images: Shaped[Tensor, " ..."],
+    *,
+    generator: torch.Generator,
+    places: Sequence[slice] | None = None,
+    total: int = 0,
 ) -> Shaped[Tensor, " ..."]:
     """Apply all operations to the images of a batch, in order.
 
@@ -38,6 +43,9 @@ def compose(
         operations: any number of operations.
         images: (N, C, H, W) uint8, 1 or 3 channels, values 0 to 255; or features (N, D).
         generator: random generator on the device of ``images``.
+        places: where these images stand in a batch that is divided; None where they are the batch. The numbers are
+            drawn for all of it, so that an image gets the same ones whichever process has it.
+        total: images of that batch.
 
     Returns:
         uint8 images, or features, of the shape that the last operation gives.
@@ -51,6 +59,7 @@ def compose(
         >>> compose((RandomCrop(padding=4), HorizontalFlip()), images, generator=torch.Generator()).shape
         torch.Size([8, 3, 32, 32])
     """
+    batch = images if places is None else images[:1].expand(total, *images.shape[1:])
     if images.ndim == 2 and images.is_floating_point():
         for operation in operations:
             if not getattr(operation, "features", False):
@@ -58,12 +67,16 @@ def compose(
                     f"{type(operation).__name__} is for images, and these are features: --augmentation none, "
                     "feature-noise or feature-dropout"
                 )
-        return apply(operations, images, noise_for(operations, images, generator=generator))
+        return apply(operations, images, _own(noise_for(operations, batch, generator=generator), places))
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise InputError(
             f"augmentation takes uint8 images (N, C, H, W), not {images.dtype} of shape {tuple(images.shape)}"
         )
-    return apply(operations, images, noise_for(operations, images, generator=generator))
+    return apply(operations, images, _own(noise_for(operations, batch, generator=generator), places))
+
+
+def _own(noise: Float[Tensor, "R N"], places: Sequence[slice] | None) -> Float[Tensor, "R n"]:
+    return noise if places is None else torch.cat([noise[:, place] for place in places], dim=1)
 
 
 def noise_for(

@@ -2,7 +2,8 @@
 
 When a stage starts, a part is handed those of these that its parameters name: ``target`` (N,) of the training split,
 ``counts`` (K,), ``num_classes``, ``widths`` (features of each level of the network), ``device``, ``batch_size``,
-``rank`` and ``world_size`` (0 and 1 in one process), ``generator`` (its own stream) and further streams by purpose:
+``rank`` and ``world_size`` (0 and 1: an epoch is drawn once for all processes), ``generator`` (its own stream) and
+further streams by purpose:
 ``subset_generator``, ``projector_generator``. A model is handed ``num_classes``, ``channels`` or ``in_chans``,
 ``image_size`` or ``img_size``, and ``generator``; an optimiser ``modules`` or ``params``.
 
@@ -25,7 +26,44 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from longtail.errors import InputError
 from longtail.models import Network, Output
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of a batch that one of several processes has.
+
+    Args:
+        rank: number of the process, from 0.
+        sizes: images of each process; the parts follow one another in the batch.
+        gather: takes rows (n, ...) of a process's images to the rows (N, ...) of the whole batch, with their gradient.
+    """
+
+    rank: int
+    sizes: tuple[int, ...]
+    gather: Callable[[Tensor], Tensor]
+
+    @property
+    def own(self) -> slice:
+        """The places of this process's images in the batch."""
+        start = sum(self.sizes[: self.rank])
+        return slice(start, start + self.sizes[self.rank])
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """Return the rows (V * N, ...) of the whole batch from those (V * n, ...) of this process, V views or one.
+
+        Raises:
+            InputError: rows of something else than all of this process's images.
+        """
+        size = self.sizes[self.rank]
+        if len(rows) % size:
+            raise InputError(
+                f"the model was given {len(rows)} images where this process has {size} of the batch: in several "
+                "processes it takes batch.images as they are, or all of their views"
+            )
+        by_image = rows.reshape(-1, size, *rows.shape[1:]).transpose(0, 1)
+        return self.gather(by_image).transpose(0, 1).flatten(0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +72,24 @@ class Batch:
 
     ``images`` (N, C, H, W) float32, normalised; several views come as (V, N, C, H, W). ``target`` and ``index`` (N,)
     int64, where ``index`` is the position in the training split.
+
+    In several processes ``images`` are this process's ``share`` of the batch, and all else is of the whole batch: what
+    the model returns for ``images``, too. Only an objective that changes images by others need know: it changes
+    ``whole()`` and gives the model its ``own`` of them.
     """
 
     images: Tensor
     target: Tensor
     index: Tensor
+    share: Share | None = None
+
+    def whole(self) -> Tensor:
+        """The images of the whole batch (N, C, H, W), without a gradient."""
+        return self.images if self.share is None else self.share.gather(self.images.detach())
+
+    def own(self, images: Tensor) -> Tensor:
+        """This process's part of the images of the whole batch."""
+        return images if self.share is None else images[self.share.own]
 
 
 class Forward:
@@ -51,10 +102,19 @@ class Forward:
         network: the network being trained.
         pyramid: also compute the pooled features below the last level.
         frozen_backbone: no gradient enters the backbone, so its pass keeps nothing for a backward one.
+        share: this process's part of the batch, whose features are gathered; None in one process.
     """
 
-    def __init__(self, network: Network, *, pyramid: bool = False, frozen_backbone: bool = False) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        pyramid: bool = False,
+        frozen_backbone: bool = False,
+        share: Share | None = None,
+    ) -> None:
         self.network = network
+        self._share = share
         self.logits: Tensor | None = None
         self._pyramid = pyramid
         self._frozen_backbone = frozen_backbone
@@ -66,6 +126,8 @@ class Forward:
         if images is not self._images:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen_backbone):
                 levels = self.network.pyramid(images) if self._pyramid else (self.network.backbone(images),)
+                if self._share is not None:
+                    levels = tuple(map(self._share.whole, levels))
             self._images, self._levels, self.logits = images, levels, None
         return self._levels
 

@@ -59,8 +59,8 @@ class MixUp(nn.Module):
         """The losses (N,) of a batch."""
         if batch.images.ndim != 4:
             raise InputError("mixing takes one view of an image: give its stage another augmentation than two views")
-        mixed = self._mixed(batch.images)
-        logits = model(mixed.images.contiguous(memory_format=torch.channels_last)).logits
+        mixed = self._mixed(batch.whole())
+        logits = model(batch.own(mixed.images).contiguous(memory_format=torch.channels_last)).logits
         weight = self._weight(mixed, batch.target)
         own: Tensor = self._loss(logits, batch.target)
         other: Tensor = self._loss(logits, batch.target[mixed.partner])

@@ -33,11 +33,15 @@ class Compute:
         device: ``cpu`` or ``cuda``.
         precision: of the forward and backward pass; parameters, losses and evaluation are float32.
         compiled: whether the backbone runs through ``torch.compile``.
+        sync_batch_norm: whether batch normalisation is over the images of all processes of a run.
+        divided: processes of a run, where the numbers depend on how many there are (``prepare.settled``); else 1.
     """
 
     device: str
     precision: Literal["float32", "bfloat16", "float16"]
     compiled: bool
+    sync_batch_norm: bool = False
+    divided: int = 1
 
     def describe(self) -> str:
         """One phrase for the terminal."""
@@ -54,7 +58,9 @@ class Compute:
         return torch.amp.GradScaler(self.device) if self.precision == "float16" else None
 
 
-def choose(device: str = "auto", precision: str = "auto", compiled: bool = False) -> Compute:
+def choose(
+    device: str = "auto", precision: str = "auto", compiled: bool = False, sync_batch_norm: bool = False
+) -> Compute:
     """Settle what was left to choice.
 
     bfloat16 is chosen where the processor has instructions for it (AVX-512 BF16 or AMX on x86; any CUDA device from
@@ -76,7 +82,7 @@ def choose(device: str = "auto", precision: str = "auto", compiled: bool = False
     settled = precision if precision != "auto" else "bfloat16" if bfloat16_pays(chosen) else _without_bfloat16(chosen)
     if compiled and chosen == "cpu" and shutil.which("g++") is None and shutil.which("clang++") is None:
         raise InputError("--compile needs a C++ compiler on the CPU (g++ or clang++), and none is on the PATH")
-    return Compute(device=chosen, precision=settled, compiled=compiled)  # type: ignore[arg-type]
+    return Compute(chosen, settled, compiled, sync_batch_norm)  # type: ignore[arg-type]
 
 
 def _without_bfloat16(device: str) -> str:
@@ -155,8 +161,13 @@ def has_bfloat16(device: str) -> bool:
 
 
 def identity(compute: Compute) -> dict[str, Any]:
-    """Return what of the arithmetic enters a run's address: its settings and, in a changed checkout, the package."""
-    settings = dataclasses.asdict(compute)
+    """Return what of the arithmetic enters a run's address: its settings and, in a changed checkout, the package.
+
+    How many processes computed it does only where the numbers depend on it.
+    """
+    settings = {"device": compute.device, "precision": compute.precision, "compiled": compute.compiled}
+    if compute.divided > 1:
+        settings |= {"divided": compute.divided, "sync_batch_norm": compute.sync_batch_norm}
     changed = _package_digest()
     return settings if changed is None else {**settings, "package": changed}
 

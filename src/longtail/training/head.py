@@ -14,9 +14,10 @@ from longtail.recipes.part import Part, parameters_of
 from longtail.recipes.stages import changes_head
 from longtail.recipes.text import short
 from longtail.training.passes import outputs
+from longtail.training.processes import ALONE, Ranks
 
 
-def fit_head(network: Network, adjustment: Part, data: Data) -> None:
+def fit_head(network: Network, adjustment: Part, data: Data, ranks: Ranks = ALONE) -> None:
     """Fit an estimator on the network's features of clean images and make it the network's head, in place.
 
     It is fitted on the training split, or, where it chooses by held-out images, on the validation split.
@@ -25,6 +26,7 @@ def fit_head(network: Network, adjustment: Part, data: Data) -> None:
         network: trained, on its device.
         adjustment: an estimator on features.
         data: on the device.
+        ranks: the processes that share the pass; the head is that of the first.
 
     Raises:
         InputError: an estimator that reads the classifier's weights where that is not linear, one that needs a
@@ -36,7 +38,7 @@ def fit_head(network: Network, adjustment: Part, data: Data) -> None:
     if split is None:
         raise InputError(f"{short(adjustment)} chooses by held-out images: load the data with validation=0.1")
     asked = parameters_of(type(estimator).fit)
-    found, head = outputs(network, split, data), network.head
+    found, head = outputs(network, split, data, ranks), network.head
     given: dict[str, Any] = {
         "features": found.features.cpu(),
         "target": split.target.cpu(),
@@ -61,6 +63,7 @@ def fit_head(network: Network, adjustment: Part, data: Data) -> None:
         made.weight.copy_(torch.where(absent[:, None], 0.0, weight))
         if isinstance(made, LinearHead):
             made.bias.copy_(bias.masked_fill(absent, -torch.inf))
+    ranks.copy(network.head.parameters())
 
 
 def replace_head(network: Network, adjustment: Part | None) -> None:

@@ -23,6 +23,7 @@ from longtail.data import Data, Source
 from longtail.data.decoding import squared
 from longtail.data.streams import Pictures
 from longtail.errors import InputError
+from longtail.training.processes import beside
 
 MOST_WORKERS = 8
 """Worker processes at most; beyond, the disc and not the decoding is what one waits for."""
@@ -35,13 +36,15 @@ PIXELS = 6_000_000
 def workers_for(pictures: int) -> int:
     """Return how many processes decode: one for each core that may be used, at most 8, none within one of ``--jobs``.
 
+    The processes of one run on a machine share its cores.
+
     Args:
         pictures: to be decoded; for fewer than 64 a process does not pay.
     """
     if pictures < 64 or multiprocessing.current_process().daemon:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_WORKERS)
+    return max(1, min(cores // beside(), MOST_WORKERS))
 
 
 def seeds_of(number: int, *, generator: torch.Generator) -> Tensor:

@@ -29,6 +29,7 @@ from longtail.training import compute as computing
 from longtail.training.loader import loaded, seeds_from
 from longtail.training.passes import outputs
 from longtail.training.prepare import Prepared, advance, batches_of, class_mean_head, prepare
+from longtail.training.processes import ALONE, Division, Ranks, divided
 from longtail.training.store import State, Store, load_network, load_optimizer, network_tensors, taken_up
 
 CHECKPOINT_SECONDS = 20.0
@@ -72,6 +73,7 @@ class Job:
         compute: device, precision and compilation.
         watch_test: evaluate the test split after every epoch; it never selects anything.
         notify: called with the progress.
+        ranks: the processes that train it together.
         short: network on features and data of features that stand for the whole network and its pictures, where what
             lies below the features stays as it is (``longtail.training.frozen``); None for the network itself.
     """
@@ -84,42 +86,46 @@ class Job:
     watch_test: bool
     notify: Notify
     short: Network | None = None
+    ranks: Ranks = ALONE
 
 
 def train_stages(job: Job, state: State) -> None:
     """Train what is not trained yet; ``state`` becomes the final one."""
-    last = len(job.recipe.stages) - 1
-    done = next((i for i in range(last, -1, -1) if job.store.finished(i).exists()), -1)
+    last, ranks = len(job.recipe.stages) - 1, job.ranks
+    done = ranks.first(lambda: next((i for i in range(last, -1, -1) if job.store.finished(i).exists()), -1))
     if done >= 0:
-        job.store.restore(state, done)
+        job.store.restore(state, done, ranks)
     for position in range(done + 1, last + 1):
-        # Another process may be training the same stage: wait for it, then take its result.
-        with job.store.locked(position):
-            if job.store.finished(position).exists():
-                job.store.restore(state, position)
+        finished = job.store.finished(position)
+        # Another run may be training the same stage: wait for it, then take its result.
+        with job.store.locked(position) if ranks.leads else contextlib.nullcontext():
+            if ranks.first(finished.exists):
+                job.store.restore(state, position, ranks)
             else:
                 train_stage(job, position, state)
-                job.store.finish(state, position)
+                if ranks.leads:
+                    job.store.finish(state, position)
 
 
 def train_stage(job: Job, position: int, state: State) -> None:
     """Train one stage from its beginning or from its checkpoint; ``state`` is updated, not stored."""
-    stage, network = job.recipe.stages[position], job.short or state.network
-    prepared = prepare(job.recipe, position, network, job.data, seed=job.seed, compute=job.compute)
+    stage, network, ranks = job.recipe.stages[position], job.short or state.network, job.ranks
+    prepared = prepare(job.recipe, position, network, job.data, seed=job.seed, compute=job.compute, ranks=ranks)
+    ranks.copy(_tensors(network, prepared.objective))
     if stage.keeps_optimizer:
         _keep_optimizer(prepared, state)
     selecting = job.recipe.selection == "best on validation" and position == len(job.recipe.stages) - 1
     best, first, begun = -math.inf, 0, None
     # Dropout in a network of somebody's own draws from torch's global generator: it has a stream, too.
     torch.default_generator.manual_seed(seeds.generator(job.seed, "stage", position, "network").initial_seed())
-    found = job.store.resume(position)
+    found = ranks.first(lambda: job.store.resume(position))
     if found is not None:
         first, best = _take_up(*found, prepared, state)
         begun = _within(*found, prepared)
     else:
         state.notes = [*state.notes, *(f"{stage.name}: {note}" for note in prepared.notes)]
         if stage.class_means:
-            class_mean_head(network, job.data)
+            class_mean_head(network, job.data, ranks)
             if prepared.step.average is not None:
                 prepared.step.average.restart()
 
@@ -137,7 +143,8 @@ def train_stage(job: Job, position: int, state: State) -> None:
             _checkpoint(job, position, held.number, best, prepared, state, held)
 
         row: dict[str, Any] = {"stage": stage.name, "epoch": epoch + 1}
-        row |= train_epoch(job, prepared, take, begun, save if _can_stop_within(prepared) else None, clock)
+        saves = ranks.leads and _can_stop_within(prepared)
+        row |= train_epoch(job, prepared, take, begun, save if saves else None, clock)
         state.notes = [*state.notes, *(note for note in unread(begun) if note not in state.notes)]
         row |= {"seconds": begun.seconds + time.perf_counter() - start}
         row |= {"validation_accuracy": None, "test_accuracy": None}
@@ -152,8 +159,9 @@ def train_stage(job: Job, position: int, state: State) -> None:
         if selecting and row["validation_accuracy"] > best:
             best = row["validation_accuracy"]
             with averaged(prepared):
-                kept = network_tensors(network)
-                job.store.keep(job.store.best(position), position, kept, {"epoch": epoch + 1})
+                if ranks.leads:
+                    kept = network_tensors(network)
+                    job.store.keep(job.store.best(position), position, kept, {"epoch": epoch + 1})
         if _patience_is_over(stage, state.history):
             state.notes = [
                 *state.notes,
@@ -161,7 +169,7 @@ def train_stage(job: Job, position: int, state: State) -> None:
                 "without a better one on validation",
             ]
             break
-        if clock.since() > CHECKPOINT_SECONDS and epoch + 1 < stage.epochs:
+        if ranks.leads and clock.since() > CHECKPOINT_SECONDS and epoch + 1 < stage.epochs:
             _checkpoint(job, position, epoch + 1, best, prepared, state)
             clock.restart()
 
@@ -170,7 +178,15 @@ def train_stage(job: Job, position: int, state: State) -> None:
     if prepared.step.average is not None:
         network.load_state_dict(prepared.step.average.tensors, strict=False)
     if selecting:
-        load_network(network, checkpoint.load(job.store.best(position))[0])
+        load_network(network, ranks.first(lambda: checkpoint.load(job.store.best(position))[0]))
+
+
+def _tensors(network: Network, objective: Any) -> Iterator[Tensor]:
+    """All that a stage begins with: the network's weights and statistics, and what its objective holds."""
+    for module in (network, objective):
+        if isinstance(module, torch.nn.Module):
+            yield from module.parameters()
+            yield from module.buffers()
 
 
 def averaged(prepared: Prepared) -> contextlib.AbstractContextManager[None]:
@@ -183,9 +199,9 @@ def _look(job: Job, network: Network, row: dict[str, Any]) -> None:
     """Evaluate a network after an epoch on the splits that are there to be looked at."""
     if job.data.validation is not None:
         # The validation split has the training set's tail; over classes it ranks epochs as a balanced test would.
-        row["validation_accuracy"] = _accuracy(network, job.data.validation, job.data).balanced_accuracy
+        row["validation_accuracy"] = _accuracy(network, job.data.validation, job).balanced_accuracy
     if job.watch_test:
-        row["test_accuracy"] = _accuracy(network, job.data.test, job.data).accuracy
+        row["test_accuracy"] = _accuracy(network, job.data.test, job).accuracy
 
 
 def _patience_is_over(stage: Stage, history: list[dict[str, Any]]) -> bool:
@@ -237,8 +253,12 @@ class Clock:
 
 
 def begin(job: Job, prepared: Prepared, epoch: int) -> Epoch:
-    """Draw the order of an epoch, and of the pictures that it reads the seed of their augmentation."""
-    batches = batches_of(prepared.sampler, prepared.step.size, job.compute.device)
+    """Draw the order of an epoch, and of the pictures that it reads the seed of their augmentation.
+
+    Of several processes the first draws the order, and with it what a sampler chose for the epoch, and hands it on.
+    """
+    drawn = job.ranks.first(lambda: batches_of(prepared.sampler, prepared.step.size, job.compute.device))
+    batches = [batch.to(job.compute.device) for batch in drawn]
     _check_batches(job, prepared, batches, epoch)
     seed = None
     if job.data.train.streamed:
@@ -248,21 +268,70 @@ def begin(job: Job, prepared: Prepared, epoch: int) -> Epoch:
     return Epoch(epoch, batches, seed)
 
 
-def feed(job: Job, prepared: Prepared, held: Epoch) -> Iterator[tuple[Tensor, Tensor | None, tuple[str, ...]]]:
+def feed(job: Job, prepared: Prepared, held: Epoch) -> Iterator[Fed]:
     """The rest of an epoch: positions of each step, its images where they are read from files, and what could not be.
 
-    Of a batch of which one image or none could be read nothing is left, as batch norm needs two.
+    Of a batch of which one image or none could be read nothing is left, as batch norm needs two; of several processes
+    each must have so many.
     """
     rest, split = held.batches[held.step :], job.data.train
     if not isinstance(split.images, Pictures):
-        yield from ((chosen, None, ()) for chosen in rest)
+        yield from (Fed(chosen) for chosen in rest)
         return
     assert held.seed is not None  # begin draws one
     own = seeds_from(held.seed, sum(len(batch) for batch in held.batches))[sum(map(len, held.batches[: held.step])) :]
     operations, skip = prepared.step.augmentation, split.images.skip_unreadable
+    if job.ranks.size > 1:
+        yield from _fed_by_several(job, prepared, rest, own)
+        return
     read = loaded(split.images, rest, job.data, operations=operations, seeds=own, skip=skip)
     for chosen, batch in zip(rest, read, strict=True):
-        yield chosen[batch.kept.to(chosen.device)], batch.images, batch.problems
+        kept = chosen[batch.kept.to(chosen.device)]
+        yield Fed(kept, batch.images, batch.problems, left=not batch.problems or len(kept) > 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fed:
+    """What a step is given.
+
+    Args:
+        index: positions (N,) of the images in the training split.
+        images: those that this process has, where they are read from files.
+        problems: why the others could not be read.
+        division: of the batch among processes.
+        left: whether enough is left of it.
+    """
+
+    index: Tensor
+    images: Tensor | None = None
+    problems: tuple[str, ...] = ()
+    division: Division | None = None
+    left: bool = True
+
+
+def _fed_by_several(job: Job, prepared: Prepared, rest: list[Tensor], seeds: Tensor) -> Iterator[Fed]:
+    """Read this process's part of each batch; where pictures may be left out, agree on what is left."""
+    ranks, images = job.ranks, job.data.train.images
+    assert isinstance(images, Pictures)
+    divisions = [divided(len(batch), prepared.stage.accumulate, ranks) for batch in rest]
+    pairs = list(zip(divisions, torch.split(seeds, [len(batch) for batch in rest]), strict=True))
+    read = loaded(
+        images,
+        [division.taken(batch) for division, batch in zip(divisions, rest, strict=True)],
+        job.data,
+        operations=prepared.step.augmentation,
+        seeds=torch.cat([seeds[:0], *(division.taken(own) for division, own in pairs)]),
+        skip=images.skip_unreadable,
+    )
+    for chosen, division, batch in zip(rest, divisions, read, strict=True):
+        if not images.skip_unreadable:
+            yield Fed(chosen, batch.images, division=division)
+            continue
+        readable = torch.zeros(sum(place.stop - place.start for place in division.own), dtype=torch.bool)
+        readable[batch.kept] = True
+        now, kept, enough = division.kept(readable)
+        problems = tuple(dict.fromkeys(line for lines in ranks.each(batch.problems) for line in lines))
+        yield Fed(chosen[kept.to(chosen.device)], batch.images, problems, now, not problems or enough)
 
 
 def unread(held: Epoch) -> list[str]:
@@ -294,14 +363,17 @@ def train_epoch(
     """
     stage, step, epoch, batches = prepared.stage, prepared.step, held.number, held.batches
     told = time.monotonic()
-    for chosen, images, problems in feed(job, prepared, held):
-        held.unread += problems
+    for fed in feed(job, prepared, held):
+        held.unread += fed.problems
         held.rate = step.rate(prepared.factor(epoch, held.step / len(batches), stage.epochs))
         held.step += 1
-        if problems and len(chosen) < 2:
+        if not fed.left:
             continue
+        if job.compute.divided > 1:  # what layers draw at random is another draw in every process
+            purpose = ("stage", prepared.position, "network", epoch, held.step, job.ranks.rank)
+            torch.manual_seed(seeds.generator(job.seed, *purpose).initial_seed())
         try:
-            take(chosen) if images is None else take(chosen, images)
+            take(fed.index) if fed.images is None else take(fed.index, fed.images, fed.division)
         except InputError:
             raise
         except Exception as error:
@@ -309,7 +381,7 @@ def train_epoch(
                 raise
             where = f"stage {stage.name!r}, epoch {epoch + 1}, step {held.step} of {len(batches)}"
             raise InputError(f"{where}: {failure(error)}") from error
-        held.seen += len(chosen)
+        held.seen += len(fed.index)
         if time.monotonic() - told > REPORT_SECONDS:
             told = time.monotonic()
             _report(job, prepared, epoch, held.step / len(batches), held.seen)
@@ -355,9 +427,9 @@ def _report(job: Job, prepared: Prepared, epoch: int, share: float, seen: int) -
     job.notify(Progress(*where, loss, accuracy))
 
 
-def _accuracy(network: Network, split: Split, data: Data) -> metrics.Report:
-    prediction = outputs(network, split, data).logits.argmax(dim=1)
-    return metrics.evaluate(split.target.cpu(), prediction.cpu(), counts=data.counts)
+def _accuracy(network: Network, split: Split, job: Job) -> metrics.Report:
+    prediction = outputs(network, split, job.data, job.ranks).logits.argmax(dim=1)
+    return metrics.evaluate(split.target.cpu(), prediction.cpu(), counts=job.data.counts)
 
 
 def _keep_optimizer(prepared: Prepared, state: State) -> None:

@@ -16,6 +16,7 @@ from longtail.data.streams import Pictures
 from longtail.models import Inputs, Network, Output
 from longtail.recipes.contract import Chunk
 from longtail.training.loader import PIXELS, Loaded, loaded, seeds_of
+from longtail.training.processes import ALONE, Division, Ranks
 
 CHUNK = 1000
 """Images of a chunk; fewer where they are read from files (``loader.PIXELS``)."""
@@ -74,21 +75,24 @@ def images_of(
     operations: Sequence[Any] = (),
     generator: torch.Generator | None = None,
     inputs: Inputs | None = None,
+    division: Division | None = None,
 ) -> Tensor:
     """Normalised images (n, C, H, W), channels last, or features (n, D), of the items at ``index``; augmented if asked.
 
-    Augmentation works on the pictures as they are; then they are brought to the size of the network's ``inputs``.
+    Augmentation works on the pictures as they are; then they are brought to the size of the network's ``inputs``. Of a
+    batch that is divided among processes it returns this process's part.
     """
     if isinstance(split.images, Pictures):
         (batch,) = read_in_chunks(split, [index], data, operations=operations, generator=generator)
         return as_input(batch.images.to(split.target.device), inputs, data.mean, data.std)
-    images = split.images[index]
+    places = None if division is None else division.own
+    images = split.images[index if division is None else division.taken(index)]
     features = images.ndim == 2
     if features:
         images = standardise(images, data.mean, data.std)
     if operations:
         assert generator is not None  # whoever augments says from which stream
-        images = compose(operations, images, generator=generator)
+        images = compose(operations, images, generator=generator, places=places, total=len(index))
     return images if features else as_input(images, inputs, data.mean, data.std)
 
 
@@ -99,13 +103,22 @@ def read_in_chunks(
     *,
     operations: Sequence[Any] = (),
     generator: torch.Generator | None = None,
+    own: Sequence[int] | None = None,
 ) -> Iterator[Loaded]:
-    """Batches of a split whose images are files, augmented if asked; a picture that cannot be read ends it."""
+    """Batches of a split whose images are files, augmented if asked; a picture that cannot be read ends it.
+
+    With ``own``, the numbers of some of the parts, only those are read.
+    """
     assert isinstance(split.images, Pictures)
     seeds = None
     if operations:
         assert generator is not None  # whoever augments says from which stream
         seeds = seeds_of(sum(len(part) for part in parts), generator=generator)
+    if own is not None:
+        if seeds is not None:
+            of_parts = torch.split(seeds, [len(part) for part in parts])
+            seeds = torch.cat([seeds[:0], *(of_parts[number] for number in own)])
+        parts = [parts[number] for number in own]
     return loaded(split.images, parts, data, operations=operations, seeds=seeds)
 
 
@@ -118,30 +131,79 @@ def chunks(
     levels: bool = False,
     operations: Sequence[Any] = (),
     generator: torch.Generator | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Chunk]:
     """Levels of features and logits over the items at ``index``, chunk by chunk.
 
-    The network is in eval mode only while a chunk is computed, so whoever iterates may train in between.
+    The network is in eval mode only while a chunk is computed, so whoever iterates may train in between. Several
+    processes take the chunks in turn, and each gets all of them; so every image is computed once, and its numbers are
+    those of one process.
     """
     size, streamed = chunk_size(network), isinstance(split.images, Pictures)
     if streamed:
         size = min(size, max(1, PIXELS // (split.images.shape[2] * split.images.shape[3])))
     parts = torch.split(index, size)
-    read = read_in_chunks(split, parts, data, operations=operations, generator=generator) if streamed else None
-    for chosen in parts:
-        if read is None:
-            images = images_of(split, chosen, data, operations=operations, generator=generator, inputs=network.inputs)
+    own = range(ranks.rank, len(parts), ranks.size)
+    read = None
+    if streamed:
+        read = read_in_chunks(split, parts, data, operations=operations, generator=generator, own=own)
+    for first in range(0, len(parts), ranks.size):
+        found, drawn = None, parts[first : first + ranks.size]
+        for number, chosen in enumerate(drawn, start=first):
+            if read is not None:
+                if number not in own:
+                    continue
+                pictures = next(read).images.to(split.target.device, non_blocking=True)
+                images = as_input(pictures, network.inputs, data.mean, data.std)
+            elif number in own or operations:  # what another process augments has its random numbers all the same
+                images = images_of(
+                    split, chosen, data, operations=operations, generator=generator, inputs=network.inputs
+                )
+            if number in own:
+                found = _answers(network, images, levels)
+        if ranks.size == 1:
+            assert found is not None
+            held = [(*found, split.target[drawn[0]])]
         else:
-            pictures = next(read).images.to(split.target.device, non_blocking=True)
-            images = as_input(pictures, network.inputs, data.mean, data.std)
-        with eval_mode(network):
-            pyramid = network.pyramid(images) if levels else (network.backbone(images),)
-            logits = network.head(pyramid[-1])
-        yield Chunk(tuple(level.float() for level in pyramid), logits.float(), split.target[chosen])
+            held = _exchanged(network, split, data, found, levels, drawn, ranks)
+        for pyramid, logits, target in held:
+            yield Chunk(pyramid, logits, target)
 
 
-def outputs(network: Network, split: Split, data: Data) -> Output:
+def _answers(network: Network, images: Tensor, levels: bool) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Levels of features and logits, in float32."""
+    with eval_mode(network):
+        pyramid = network.pyramid(images) if levels else (network.backbone(images),)
+        logits = network.head(pyramid[-1])
+    return tuple(level.float() for level in pyramid), logits.float()
+
+
+def _exchanged(
+    network: Network,
+    split: Split,
+    data: Data,
+    found: tuple[tuple[Tensor, ...], Tensor] | None,
+    levels: bool,
+    drawn: Sequence[Tensor],
+    ranks: Ranks,
+) -> list[tuple[tuple[Tensor, ...], Tensor, Tensor]]:
+    """The chunks of all processes, of which each has computed at most one."""
+    if found is None:  # there were fewer chunks than processes: none of the rows of an empty picture is used
+        kind = torch.uint8 if isinstance(split.images, Pictures) else split.images.dtype
+        empty = torch.zeros((1, *split.images.shape[1:]), dtype=kind, device=split.target.device)
+        seen = empty if empty.ndim == 2 else as_input(empty, network.inputs, data.mean, data.std)
+        pyramid, logits = _answers(network, seen, levels)
+        found = tuple(level[:0] for level in pyramid), logits[:0]
+    sizes = [len(part) for part in drawn] + [0] * (ranks.size - len(drawn))
+    together = [torch.split(ranks.gather(held, sizes), sizes) for held in (*found[0], found[1])]
+    return [
+        (tuple(level[place] for level in together[:-1]), together[-1][place], split.target[chosen])
+        for place, chosen in enumerate(drawn)
+    ]
+
+
+def outputs(network: Network, split: Split, data: Data, ranks: Ranks = ALONE) -> Output:
     """Features (N, D) and logits (N, K) of a whole split, in its order."""
     index = torch.arange(len(split), device=split.target.device)
-    parts = list(chunks(network, split, data, index))
+    parts = list(chunks(network, split, data, index, ranks=ranks))
     return Output(torch.cat([part.levels[-1] for part in parts]), torch.cat([part.logits for part in parts]))

@@ -23,6 +23,7 @@ from longtail.recipes.text import short
 from longtail.training import capture, seeds
 from longtail.training import compute as computing
 from longtail.training.passes import chunks
+from longtail.training.processes import ALONE, Ranks, draws, normalising, synchronise
 from longtail.training.step import Average, Step
 
 STREAMS = ("order", "subset", "augment", "pairs", "epoch")
@@ -68,10 +69,41 @@ def network_of(
         return as_network(network, short(model), num_classes=num_classes, channels=channels, image_size=size)
 
 
-def untrained(recipe: Recipe, data: Data, *, seed: int, compute: computing.Compute) -> Network:
+def settled(compute: computing.Compute, recipe: Recipe, data: Data, ranks: Ranks) -> computing.Compute:
+    """Return how a recipe is computed by so many processes: in ``divided`` it says whether its numbers depend on them.
+
+    They do where each process normalises its own part of a batch, or a layer of the backbone draws at random. Else
+    several processes compute what one does, up to rounding, and such a run is the same run.
+
+    Args:
+        compute: as it was chosen.
+        recipe: what is trained.
+        data: what it is trained on.
+        ranks: the processes.
+
+    Raises:
+        InputError: compilation together with synchronised batch normalisation.
+    """
+    if ranks.size == 1:
+        return dataclasses.replace(compute, divided=1)
+    if compute.compiled and compute.sync_batch_norm:
+        raise InputError("--compile and --sync-batch-norm do not go together: leave one of them out")
+    shape, anything = tuple(data.train.images.shape[1:]), seeds.generator(0, "replaced")
+    network = network_of(
+        recipe.model, num_classes=data.num_classes, shape=shape, generator=anything, first_weights=False
+    )
+    still = bool(network.fixed) or all(stage.trains == "classifier" for stage in recipe.stages)
+    apart = bool(normalising(network.backbone)) and not compute.sync_batch_norm
+    depends = not still and (apart or draws(network.backbone))
+    return dataclasses.replace(compute, divided=ranks.size if depends else 1)
+
+
+def untrained(recipe: Recipe, data: Data, *, seed: int, compute: computing.Compute, ranks: Ranks = ALONE) -> Network:
     """Return the network of a recipe before any training, on its device."""
     shape, generator = tuple(data.train.images.shape[1:]), seeds.generator(seed, "model")
     network = network_of(recipe.model, num_classes=data.num_classes, shape=shape, generator=generator)
+    if ranks.size > 1 and compute.sync_batch_norm:
+        synchronise(network.backbone)
     network = network.to(compute.device).to(memory_format=torch.channels_last)
     if compute.compiled:
         # Each kind of stage compiles its own variant. Past its limit the compiler would quietly run the rest as it is,
@@ -126,7 +158,14 @@ class Prepared:
 
 
 def prepare(
-    recipe: Recipe, position: int, network: Network, data: Data, *, seed: int, compute: computing.Compute
+    recipe: Recipe,
+    position: int,
+    network: Network,
+    data: Data,
+    *,
+    seed: int,
+    compute: computing.Compute,
+    ranks: Ranks = ALONE,
 ) -> Prepared:
     """Build the parts of a stage for a network, whose head is drawn anew if the stage says so.
 
@@ -137,6 +176,7 @@ def prepare(
         data: data set, its images on the device.
         seed: random seed of the run.
         compute: device, precision and compilation.
+        ranks: the processes among which batches and passes over the training set are divided.
     """
     stage, device = recipe.stages[position], torch.device(compute.device)
     streams = {name: seeds.generator(seed, "stage", position, name, device=compute.device) for name in STREAMS}
@@ -197,11 +237,21 @@ def prepare(
         accumulate=stage.accumulate,
         clip=stage.clip,
         average=Average(network, stage.ema) if stage.ema else None,
+        ranks=ranks,
     )
 
     def stream(index: Tensor, augmented: bool, levels: bool) -> Iterator[Chunk]:
         applied = operations if augmented else ()
-        return chunks(network, data.train, data, index, levels=levels, operations=applied, generator=streams["epoch"])
+        return chunks(
+            network,
+            data.train,
+            data,
+            index,
+            levels=levels,
+            operations=applied,
+            generator=streams["epoch"],
+            ranks=ranks,
+        )
 
     def trained(features: Tensor) -> Tensor:
         return _logits_of(scorer, features, data.train.target, data.num_classes)
@@ -267,7 +317,7 @@ def advance(prepared: Prepared) -> Step | capture.Recorded:
     record = capture.recorder(step.compute.device)
     waits = getattr(prepared.objective, "eager", False) or step.scaler is not None or step.sharpness > 0
     read = step.data.train.streamed  # the batch then comes from outside, so there is nothing to replay
-    if record is None or waits or read or not step.on_device:
+    if record is None or waits or read or not step.on_device or step.ranks.size > 1:
         return step
     return capture.Recorded(step, (prepared.generators["augment"], prepared.generators["pairs"]), record)
 
@@ -279,7 +329,7 @@ def batches_of(sampler: Any, size: int, device: str) -> list[Tensor]:
 
 
 @torch.no_grad()
-def class_mean_head(network: Network, data: Data) -> None:
+def class_mean_head(network: Network, data: Data, ranks: Ranks = ALONE) -> None:
     r"""Give a classifier the mean of each class's features, in one pass over the clean training images.
 
     A cosine head gets the direction of the mean direction. A linear one gets the classifier by the nearest mean,
@@ -292,6 +342,7 @@ def class_mean_head(network: Network, data: Data) -> None:
     Args:
         network: whose head is set, in place.
         data: on the network's device.
+        ranks: the processes that share the pass.
 
     Raises:
         InputError: a head that is neither linear nor a cosine one.
@@ -302,7 +353,7 @@ def class_mean_head(network: Network, data: Data) -> None:
         raise InputError(f"class means need a linear or a cosine head; {network.name} has a {type(head).__name__}")
     sums = torch.zeros(head.weight.shape, dtype=torch.float64, device=target.device)
     squares = torch.zeros((), dtype=torch.float64, device=target.device)
-    for chunk in chunks(network, data.train, data, torch.arange(len(target), device=target.device)):
+    for chunk in chunks(network, data.train, data, torch.arange(len(target), device=target.device), ranks=ranks):
         features = chunk.levels[-1].double()
         features = functional.normalize(features) if cosine else features
         sums.index_add_(0, chunk.target, features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -31,7 +32,8 @@ from longtail.training.frozen import shortened
 from longtail.training.head import fit_head
 from longtail.training.loop import Job, Notify, Progress, train_stages
 from longtail.training.passes import outputs
-from longtail.training.prepare import on_device, untrained
+from longtail.training.prepare import on_device, settled, untrained
+from longtail.training.processes import ALONE, Ranks
 from longtail.training.store import State, Store, locked, network_tensors
 
 MODEL = "model.safetensors"
@@ -51,10 +53,12 @@ def train(
     watch_test: bool = False,
     notify: Notify | None = None,
     plan: dict[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Record:
     """Train a recipe on a data set from one seed and write its record.
 
-    Called again with the same arguments it returns the finished record, or continues where it was stopped.
+    Called again with the same arguments it returns the finished record, or continues where it was stopped; also with
+    another number of processes, where the numbers do not depend on it.
 
     Args:
         recipe: what to train.
@@ -67,6 +71,8 @@ def train(
             selects anything.
         notify: called about once a second and after every epoch.
         plan: the plan that announced this run, for the record.
+        ranks: the processes that train it together (``longtail.training.processes.joined``); each calls this function
+            with the same arguments, and the first one reads and writes the files.
 
     Returns:
         The record, also written to ``out / "record.json"`` with the test predictions beside it.
@@ -77,7 +83,8 @@ def train(
     """
     out = pathlib.Path(out)
     store = out / "stages" if store is None else pathlib.Path(store)
-    compute = compute or computing.choose()
+    chosen = compute
+    compute = settled(ranks.first(lambda: chosen or computing.choose()), recipe, data, ranks)
     if recipe.selection == "best on validation" and data.validation is None:
         raise InputError("selection 'best on validation' needs a validation split: load the data with validation=0.1")
     if fingerprint(data.train, data.validation, data.test, data.rule) != data.fingerprint:
@@ -86,15 +93,22 @@ def train(
             "data's renewed()"
         )
     marker = marker_of(recipe, data, seed, compute, watch_test)
-    finished = finished_record(out, marker)
+
+    def looked() -> Record | None:
+        found = finished_record(out, marker)
+        if found is None:
+            _check_folder(out)
+        return found
+
+    finished = ranks.first(looked)
     if finished is not None:
         return finished
-    _check_folder(out)
-    with locked(out / ".lock"):
-        finished = _claim(out, marker)
+    told = notify if notify is not None and ranks.leads else (lambda _: None)
+    with locked(out / ".lock") if ranks.leads else contextlib.nullcontext():
+        finished = ranks.first(lambda: _claim(out, marker))
         if finished is not None:
             return finished
-        return _train(recipe, data, seed, out, store, compute, watch_test, notify or (lambda _: None), plan or {})
+        return _train(recipe, data, seed, out, store, compute, watch_test, told, plan or {}, ranks)
 
 
 def marker_of(
@@ -217,6 +231,7 @@ def _train(
     watch_test: bool,
     notify: Notify,
     plan: dict[str, Any],
+    ranks: Ranks,
 ) -> Record:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     described = describe(data)
@@ -224,14 +239,15 @@ def _train(
     if recipe.trials:
 
         def trial(one: Recipe, smaller: Data, folder_of_trial: pathlib.Path) -> Record:
-            return train(one, smaller, seed=seed, out=folder_of_trial, store=folder, compute=compute, notify=notify)
+            shared: dict[str, Any] = {"store": folder, "compute": compute, "notify": notify, "ranks": ranks}
+            return train(one, smaller, seed=seed, out=folder_of_trial, **shared)
 
         recipe, budget, notes = tuning.choose(recipe, data, out, trial)
     data = on_device(data, compute.device)
     run, final_state = (run_address(held, data, seed, compute) for held in (asked, recipe))
     about = {name: described[name] for name in ABOUT if name in described}
     store = Store(folder, recipe, data.identity, seed, computing.identity(compute), about)
-    network = untrained(recipe, data, seed=seed, compute=compute)
+    network = untrained(recipe, data, seed=seed, compute=compute, ranks=ranks)
     state = State(network, notes=list(network.notes))
     channels, size = sides_of(tuple(data.train.images.shape[1:]))
     model = identity(state.network, channels=channels, image_size=size)
@@ -240,11 +256,14 @@ def _train(
         stage = f"features, {done:,} of {total:,} pictures"
         notify(Progress(recipe.name, seed, stage, 0, recipe.epochs, 0.0, None, None))
 
-    short, data = shortened(recipe, network, data, folder.parent / "features", looking)
+    place = folder.parent / "features"
+    if ranks.size > 1:  # the first computes the features, and the others then find them
+        ranks.first(lambda: shortened(recipe, network, data, place, looking) and None)
+    short, data = shortened(recipe, network, data, place, looking)
     work = model["multiply_adds"]
     if short is not network:
         work = identity(short, channels=data.train.images.shape[1], image_size=0)["multiply_adds"]
-    job = Job(recipe, data, seed, store, compute, watch_test, notify, None if short is network else short)
+    job = Job(recipe, data, seed, store, compute, watch_test, notify, None if short is network else short, ranks)
     largest = max(stage.batch_size for stage in recipe.stages)
     devices = [torch.cuda.current_device()] if compute.device == "cuda" else []
     with computing.threads_for(work * largest), torch.random.fork_rng(devices=devices):
@@ -252,63 +271,71 @@ def _train(
             train_stages(job, state)
             if recipe.adjustment is not None and recipe.changes_head:
                 network = job.short or state.network
-                fit_head(network, recipe.adjustment, data)
+                fit_head(network, recipe.adjustment, data, ranks)
                 state.network.head = network.head
         clock = time.perf_counter()
         report, arrays, logits = _test(job, state)
         threads = torch.get_num_threads()
-    if recipe.changes_head:
-        tensors = network_tensors(state.network)
-        facts = {"address": final_state, "packages": computing.packages(), "about": about}
-        checkpoint.save(out / MODEL, tensors, {**facts, "history": state.history, "notes": state.notes})
-    else:
-        same_file(store.finished(len(recipe.stages) - 1), out / MODEL)
-    _, facts = checkpoint.load(out / MODEL)
-    steps = sum(row["steps"] for row in state.history)
-    record = Record(
-        schema=1,
-        recipe=recipe.name,
-        config=plain(asked),
-        seed=seed,
-        data=described,
-        model=model,
-        numerics={
-            "version": NUMERICS,
-            **dataclasses.asdict(compute),
-            **computing.identity(compute),
-            "threads": threads,
-            "state": facts["address"],
-        },
-        packages=computing.packages(),
-        hardware=computing.hardware(compute.device),
-        revision=computing.revision(),
-        selection=recipe.selection,
-        history=state.history,
-        report=report.to_json(),
-        legacy=_legacy(state.history),
-        seconds=sum(row["seconds"] for row in state.history) + time.perf_counter() - clock,
-        started=started,
-        predictions={},
-        budget={"epochs": asked.epochs, "stated": asked.stated or asked.epochs, "steps": steps, **budget},
-        digests={
-            "run": run,
-            "model": checkpoint.digest_of(out / MODEL),
-            "logits": keep_logits(out / LOGITS, logits),
-        },
-        plan=plan,
-        notes=[*notes, *state.notes],
-    )
-    return write(record, out, **arrays)
+
+    together = {}
+    if ranks.size > 1:
+        together = {"processes": ranks.size, "sync_batch_norm": compute.sync_batch_norm}
+
+    def made() -> Record:
+        if recipe.changes_head:
+            tensors = network_tensors(state.network)
+            facts = {"address": final_state, "packages": computing.packages(), "about": about}
+            checkpoint.save(out / MODEL, tensors, {**facts, "history": state.history, "notes": state.notes})
+        else:
+            same_file(store.finished(len(recipe.stages) - 1), out / MODEL)
+        _, facts = checkpoint.load(out / MODEL)
+        steps = sum(row["steps"] for row in state.history)
+        record = Record(
+            schema=1,
+            recipe=recipe.name,
+            config=plain(asked),
+            seed=seed,
+            data=described,
+            model=model,
+            numerics={
+                "version": NUMERICS,
+                **computing.identity(compute),
+                **together,
+                "threads": threads,
+                "state": facts["address"],
+            },
+            packages=computing.packages(),
+            hardware=computing.hardware(compute.device),
+            revision=computing.revision(),
+            selection=recipe.selection,
+            history=state.history,
+            report=report.to_json(),
+            legacy=_legacy(state.history),
+            seconds=sum(row["seconds"] for row in state.history) + time.perf_counter() - clock,
+            started=started,
+            predictions={},
+            budget={"epochs": asked.epochs, "stated": asked.stated or asked.epochs, "steps": steps, **budget},
+            digests={
+                "run": run,
+                "model": checkpoint.digest_of(out / MODEL),
+                "logits": keep_logits(out / LOGITS, logits),
+            },
+            plan=plan,
+            notes=[*notes, *state.notes],
+        )
+        return write(record, out, **arrays)
+
+    return ranks.first(made)
 
 
 def _test(job: Job, state: State) -> tuple[metrics.Report, dict[str, Tensor], dict[str, Tensor]]:
     """The report on the test split, the arrays that go beside the record, and the logits by split, not adjusted."""
     data = job.data
     network = job.short or state.network
-    logits = outputs(network, data.test, data).logits.cpu()
+    logits = outputs(network, data.test, data, job.ranks).logits.cpu()
     kept = {"test.logits": logits}
     if data.validation is not None:
-        kept["validation.logits"] = outputs(network, data.validation, data).logits.cpu()
+        kept["validation.logits"] = outputs(network, data.validation, data, job.ranks).logits.cpu()
         kept["validation.target"] = data.validation.target.cpu()
     target = data.test.target.cpu()
     if job.recipe.adjustment is not None and not job.recipe.changes_head:

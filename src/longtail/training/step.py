@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,9 +18,20 @@ from torch import Tensor
 from longtail.data import Data
 from longtail.errors import InputError
 from longtail.models import Network
-from longtail.recipes.contract import Batch, Forward, Objective
+from longtail.recipes.contract import Batch, Forward, Objective, Share
 from longtail.training.compute import Compute
 from longtail.training.passes import as_input, images_of
+from longtail.training.processes import (
+    ALONE,
+    Division,
+    Ranks,
+    Statistics,
+    Synchronised,
+    Together,
+    divided,
+    ends,
+    normalising,
+)
 
 
 @dataclasses.dataclass
@@ -42,6 +52,7 @@ class Step:
         accumulate: pieces in which a batch passes through the network; their gradients are added up.
         clip: largest norm of the gradient; 0 for none.
         average: of the network's weights, moved along after every update; None for none.
+        ranks: the processes among which a batch is divided.
     """
 
     network: Network
@@ -57,6 +68,7 @@ class Step:
     clip: float = 0.0
     average: Average | None = None
     sharpness: float = 0.0
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         device = self.data.train.target.device
@@ -70,6 +82,13 @@ class Step:
         if self.on_device:
             for group in groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        self._statistics: Statistics | None = None
+        self._together: list[Together] = []
+        if self.ranks.size > 1:
+            layers = normalising(self.network.backbone)
+            self._together = [held.together for held in layers if isinstance(held, Synchronised)]
+            if not self._together:
+                self._statistics = Statistics(layers, self.ranks)
 
     def rate(self, factor: float) -> float:
         """Set the learning rates of the steps to come to ``factor`` times the optimiser's own; return the first."""
@@ -80,23 +99,31 @@ class Step:
                 group["lr"] = base * factor
         return self.base[0] * factor
 
-    def batch(self, index: Tensor, read: Tensor | None = None) -> Batch:
+    def batch(self, index: Tensor, read: Tensor | None = None, division: Division | None = None) -> Batch:
         """The images at ``index`` (N,) of the training split, augmented and normalised.
 
         Args:
             index: positions in the training split.
-            read: those images, uint8, where workers have read and augmented them already.
+            read: those images, uint8, where workers have read and augmented them already; of this process's part.
+            division: of the batch among processes; None in one.
         """
         train = self.data.train
         inputs = self.network.inputs
         if read is None:
             images = images_of(
-                train, index, self.data, operations=self.augmentation, generator=self.generator, inputs=inputs
+                train,
+                index,
+                self.data,
+                operations=self.augmentation,
+                generator=self.generator,
+                inputs=inputs,
+                division=division,
             )
         else:
             pictures = read.to(train.target.device, non_blocking=True)
             images = as_input(pictures, inputs, self.data.mean, self.data.std)
-        return Batch(images, train.target[index], index)
+        share = None if division is None or len(division.sizes) > 1 else division.share(0)
+        return Batch(images, train.target[index], index, share)
 
     def forward(self, batch: Batch) -> Tensor:
         """The mean loss of a batch, in nats, which also enters the sums of the epoch."""
@@ -106,7 +133,9 @@ class Step:
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The mean loss of a batch, in nats, and the logits (N, K) if the objective looked at them."""
-        model = Forward(self.network, pyramid=self.pyramid, frozen_backbone=self.frozen_backbone)
+        model = Forward(self.network, pyramid=self.pyramid, frozen_backbone=self.frozen_backbone, share=batch.share)
+        for together in self._together:
+            together.on = batch.share is not None
         with self.compute.autocast():
             values = self.objective(model, batch)
         if values.shape != batch.target.shape:
@@ -117,25 +146,34 @@ class Step:
         """The gradients of the loss."""
         self.optimizer.zero_grad(set_to_none=True)
         self._scaled(loss).backward()  # type: ignore[no-untyped-call]
+        self.ranks.average(self._moving())
+
+    def _moving(self) -> list[Tensor]:
+        return [weight for group in self.optimizer.param_groups for weight in group["params"]]
 
     def _scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
 
-    def in_pieces(self, batch: Batch) -> None:
-        """The gradients of the mean loss of a batch that passes through the network piece by piece."""
+    def in_pieces(self, batch: Batch, division: Division | None = None) -> None:
+        """The gradients of the mean loss of a batch that passes through the network piece by piece.
+
+        Args:
+            batch: its images, and of several processes those of this one.
+            division: of the batch among processes; None in one.
+        """
         if batch.images.ndim == 5:
             raise InputError("accumulate: the views of a batch are compared with each other, so it cannot be divided")
         self.optimizer.zero_grad(set_to_none=True)
         size, total, said = len(batch.target), torch.zeros((), device=batch.target.device), []
-        pieces = min(self.accumulate, size)
-        ends = [size * number // pieces for number in range(pieces + 1)]
-        for start, end in itertools.pairwise(ends):
-            cut = slice(start, end)
-            loss, logits = self.loss(Batch(batch.images[cut], batch.target[cut], batch.index[cut]))
-            share = loss * ((end - start) / size)
-            self._scaled(share).backward()  # type: ignore[no-untyped-call]
-            total += share.detach()
+        for cut, own, share in _pieces(size, self.accumulate, division):
+            piece = Batch(batch.images[own], batch.target[cut], batch.index[cut], share)
+            with self._normalised(piece):
+                loss, logits = self.loss(piece)
+                part = loss * (len(piece.target) / size)
+                self._scaled(part).backward()  # type: ignore[no-untyped-call]
+            total += part.detach()
             said += [] if logits is None else [logits]
+        self.ranks.average(self._moving())
         self.sums.add(total, batch.target, torch.cat(said) if said else None)
 
     def sharpen(self, batch: Batch) -> None:
@@ -165,8 +203,7 @@ class Step:
         if self.clip:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
-            moving = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-            torch.nn.utils.clip_grad_norm_(moving, self.clip)
+            torch.nn.utils.clip_grad_norm_(self._moving(), self.clip)
         if self.scaler is None:
             self.optimizer.step()
         else:
@@ -175,17 +212,42 @@ class Step:
         if self.average is not None:
             self.average.move()
 
-    def __call__(self, index: Tensor, read: Tensor | None = None) -> None:
+    @contextlib.contextmanager
+    def _normalised(self, batch: Batch) -> Iterator[None]:
+        """Keep running statistics alike in all processes where each normalises its own part of a batch."""
+        apart = self._statistics is not None and batch.share is not None
+        if apart:
+            self._statistics.remember()  # type: ignore[union-attr]
+        yield
+        if apart:
+            self._statistics.merge()  # type: ignore[union-attr]
+
+    def __call__(self, index: Tensor, read: Tensor | None = None, division: Division | None = None) -> None:
         """All of it; the arguments are those of ``batch``."""
+        if self.ranks.size > 1 and division is None:
+            division = divided(len(index), self.accumulate, self.ranks)
         with torch.compiler.set_stance("default" if len(index) == self.size else "force_eager"):
-            batch = self.batch(index, read)
+            batch = self.batch(index, read, division)
             if self.accumulate > 1:
-                self.in_pieces(batch)
+                self.in_pieces(batch, division)
             else:
-                self.backward(self.forward(batch))
+                with self._normalised(batch):
+                    self.backward(self.forward(batch))
             if self.sharpness:
                 self.sharpen(batch)
         self.update()
+
+
+def _pieces(size: int, pieces: int, division: Division | None) -> Iterator[tuple[slice, slice, Share | None]]:
+    """The pieces of a batch: their places in it, those of this process's images among its own, and its share."""
+    if division is None:
+        yield from ((slice(start, end), slice(start, end), None) for start, end in ends(size, pieces))
+        return
+    start = first = 0
+    for number, (sizes, own) in enumerate(zip(division.sizes, division.own, strict=True)):
+        end, last = start + sum(sizes), first + own.stop - own.start
+        yield slice(start, end), slice(first, last), division.share(number)
+        start, first = end, last
 
 
 class Average:

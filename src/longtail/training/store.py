@@ -18,6 +18,7 @@ from longtail.models import Network
 from longtail.recipes.stages import Recipe, state_address
 from longtail.training import checkpoint
 from longtail.training import compute as computing
+from longtail.training.processes import ALONE, Ranks
 
 OPTIMIZER = "optimizer.safetensors"
 """Name of the file of an optimiser, beside the network that it moved."""
@@ -91,16 +92,19 @@ class Store:
             sweep(self.at(stage))
             yield
 
-    def restore(self, state: State, stage: int) -> None:
-        """Bring ``state`` to the end of a stage.
+    def restore(self, state: State, stage: int, ranks: Ranks = ALONE) -> None:
+        """Bring ``state`` to the end of a stage, from the files that the first process reads.
 
         Raises:
             InputError: the file is damaged or belongs to another configuration.
         """
-        tensors, facts = self._load(self.finished(stage), stage)
+
+        def read() -> tuple[dict[str, Tensor], dict[str, Any] | None, list[dict[str, Any]], list[str]]:
+            tensors, facts = self._load(self.finished(stage), stage)
+            return tensors, self._optimizer(stage, facts["optimizer"], tensors), facts["history"], taken_up(facts)
+
+        tensors, state.optimizer, state.history, state.notes = ranks.first(read)
         load_network(state.network, tensors)
-        state.optimizer = self._optimizer(stage, facts["optimizer"], tensors)
-        state.history, state.notes = facts["history"], taken_up(facts)
 
     def _optimizer(self, stage: int, found: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any] | None:
         """The optimiser's state, from its own file or, in older states, from the file of the network."""
