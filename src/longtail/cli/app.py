@@ -53,7 +53,7 @@ def main() -> None:
     try:
         status = app(with_configuration(sys.argv[1:]), standalone_mode=False)
     except InputError as error:
-        sys.exit(_complain(str(error)))
+        sys.exit(_complain(str(error), aloud=_aloud(error)))
     except OSError as error:  # a path that no system call takes, a full disk
         place = "" if error.filename is None else f"{str(error.filename)[:100]!r}: "
         sys.exit(_complain(f"{place}{error.strerror or error}"))
@@ -70,6 +70,14 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _complain(message: str) -> int:
+def _aloud(error: InputError) -> bool:
+    """Whether this process says what was wrong: of several, as torchrun starts them, one does."""
+    first = int(os.environ.get("WORLD_SIZE") or 1) == 1 or os.environ.get("RANK") == "0"
+    return bool(getattr(error, "aloud", first))
+
+
+def _complain(message: str, *, aloud: bool = True) -> int:
+    if not aloud:
+        return 2
     typer.echo(f"longtail: {' '.join(message.split())}", err=True)
     return 2

@@ -150,6 +150,9 @@ class Setting:
     patience: Annotated[
         int, typer.Option(min=0, help="End the last stage after so many epochs that were no better on validation")
     ] = 0
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, help="Pieces in which a batch passes through the network: less memory")
+    ] = None
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="A field of the recipe: stages.0.optimizer=adamw@lr=1e-3"),
@@ -176,6 +179,9 @@ class Machine:
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the backbone (docs/speed.md)")] = (
         False
     )
+    sync_batch_norm: Annotated[
+        bool, typer.Option("--sync-batch-norm", help="Under torchrun: batch norm over all processes (docs/scale.md)")
+    ] = False
 
     def __post_init__(self) -> None:
         _one_of("--device", self.device, ("auto", "cpu", "cuda"))
@@ -185,7 +191,7 @@ class Machine:
         """Settle what was left to choice."""
         from longtail.training.compute import choose
 
-        return choose(self.device, self.precision, self.compiled)
+        return choose(self.device, self.precision, self.compiled, self.sync_batch_norm)
 
     def described(self, chosen: Compute) -> str:
         """Say what was chosen, and why."""

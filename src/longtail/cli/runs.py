@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import textwrap
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from longtail.data import Data
     from longtail.recipes import Recipe
     from longtail.results import Loaded
+    from longtail.training.processes import Ranks
 
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
 Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
@@ -30,13 +30,24 @@ Log = Annotated[
 Watch = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
 
 
-def _one_process() -> None:
-    """Refuse ``torchrun``, whose processes would all train the same run."""
-    if int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
-        raise InputError(
-            f"torchrun started {os.environ['WORLD_SIZE']} processes, and each would train the same run: it trains "
-            "a run in one process; start it without torchrun, and several runs at once with compare --jobs"
-        )
+def _loaded(drawing: Drawing, data: str, ranks: Ranks, *, quiet: bool) -> Data:
+    """Load the data set; of several processes the first does it before the others, which find what it fetched."""
+    held: list[Data] = []
+    ranks.first(lambda: held.append(drawing.load(data, quiet=quiet)))
+    return held[0] if held else drawing.load(data, quiet=True)
+
+
+def _divided(recipes: Sequence[Recipe], ranks: Ranks, sync: bool) -> str:
+    """What each of several processes does, and at what rate: both as in one."""
+    if ranks.size == 1:
+        return ""
+    stages = [stage for recipe in recipes for stage in recipe.stages]
+    sizes = sorted({stage.batch_size for stage in stages})
+    rates = sorted({stage.optimizer["lr"] for stage in stages if "lr" in dict(stage.optimizer.arguments)})
+    told = f"batches of {' and '.join(map(str, sizes))} images are divided among {ranks.size} processes"
+    told += f", learning rate {' and '.join(f'{rate:g}' for rate in rates)} as in one" if rates else ""
+    norm = "over all of them" if sync else "in each process for its own part (--sync-batch-norm: over all)"
+    return f"\n{told}; batch normalisation {norm}"
 
 
 def _described(data: Data) -> str:
@@ -81,29 +92,43 @@ def compare(
     Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3
     """
     numbers = options.seeds(seeds)
-    _one_process()
     from longtail.training.logging import logging
     from longtail.training.many import data_label, rows_of, train_many
+    from longtail.training.processes import joined
 
-    chosen = machine.choose()
-    setting.recipes(recipes, None)
-    silent = quiet or as_json
-    loaded = drawing.load(data, quiet=silent)
-    asked = setting.recipes(recipes, loaded, image_size=drawing.image_size)
-    if against is not None and against not in [recipe.name for recipe in asked]:
-        raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
-    announce(f"{_described(loaded)}; {machine.described(chosen)}\n{_augmented(asked, loaded)}", silent)
-    with (
-        training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=silent) as bar,
-        logging(log, out / data_label(loaded), bar) as (notify, complete),
-    ):
-        folders = train_many(
-            asked, loaded, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
-        )
-        complete(folder for paths in folders.values() for folder in paths)
-    _show(rows_of(folders), against, page, out / data_label(loaded) / "report.html", as_json, quiet)
-    if not silent:
-        typer.echo(f"Records: {out / data_label(loaded)}")
+    with joined() as ranks:
+        setting.recipes(recipes, None)
+        chosen = ranks.first(machine.choose)
+        silent = quiet or as_json or not ranks.leads
+        loaded = _loaded(drawing, data, ranks, quiet=silent)
+        asked = setting.recipes(recipes, loaded, image_size=drawing.image_size)
+        if against is not None and against not in [recipe.name for recipe in asked]:
+            raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
+        several = _divided(asked, ranks, machine.sync_batch_norm)
+        said = f"{_described(loaded)}; {machine.described(chosen)}{several}\n{_augmented(asked, loaded)}"
+        announce(said, silent)
+        place = out / data_label(loaded)
+        with (
+            training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=silent) as bar,
+            logging(log if ranks.leads else None, place, bar) as (notify, complete),
+        ):
+            folders = train_many(
+                asked,
+                loaded,
+                seeds=numbers,
+                out=out,
+                compute=chosen,
+                watch_test=watch_test,
+                notify=notify,
+                jobs=jobs,
+                ranks=ranks,
+            )
+            if ranks.leads:
+                complete(folder for paths in folders.values() for folder in paths)
+        if ranks.leads:
+            _show(rows_of(folders), against, page, place / "report.html", as_json, quiet)
+        if not silent:
+            typer.echo(f"Records: {place}")
 
 
 def _show(
@@ -173,41 +198,65 @@ def train(
     Example: longtail train balanced-softmax --data digits-lt --seed 1
     """
     number = options.seed(seed)
-    _one_process()
     from longtail.training.logging import logging
     from longtail.training.many import data_label, run_folder
+    from longtail.training.prepare import settled
+    from longtail.training.processes import joined
     from longtail.training.run import train as run
 
-    chosen = machine.choose()
-    setting.recipes([recipe], None)
-    begun = None
-    if beginning is not None:
-        from longtail import results
+    with joined() as ranks:
+        setting.recipes([recipe], None)
+        chosen = ranks.first(machine.choose)
+        begun = None
+        if beginning is not None:
+            from longtail import results
 
-        begun = results.read(beginning)
-    silent = quiet or as_json
-    loaded = drawing.load(data, quiet=silent)
-    (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
-    shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
-    if begun is not None:
-        from longtail.training.compute import Compute
-        from longtail.training.restore import continued
+            begun = results.read(beginning)
+        silent = quiet or as_json or not ranks.leads
+        loaded = _loaded(drawing, data, ranks, quiet=silent)
+        (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
+        shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
+        if begun is not None:
+            from longtail.training.compute import of_record
+            from longtail.training.restore import continued
 
-        numerics, number = begun.record.numerics, begun.record.seed
-        chosen = Compute(numerics["device"], numerics["precision"], numerics["compiled"])
-        asked = continued(begun, loaded, asked, shared)
-    folder = run_folder(pathlib.Path("runs"), asked, loaded, number, chosen) if out is None else out
-    announce(f"{_described(loaded)}; {machine.described(chosen)}\n{_augmented([asked], loaded)}", silent)
-    with training(asked.epochs, quiet=silent) as bar, logging(log, folder, bar) as (notify, complete):
-        record = run(
-            asked, loaded, seed=number, out=folder, store=shared, compute=chosen, watch_test=watch_test, notify=notify
-        )
-        complete([folder])
-    if as_json:
-        print_json({**record.to_json(), "folder": str(folder)})
-        return
-    _print_report(record.report, f"{record.recipe}, seed {record.seed}", record.notes)
-    typer.echo(f"Record: {folder}")
+            chosen, number = of_record(begun.record.numerics), begun.record.seed
+            before, given = asked, begun
+            asked = ranks.first(lambda: continued(given, loaded, before, shared))
+        settings = settled(chosen, asked, loaded, ranks)
+        if begun is not None and settings.divided != chosen.divided:
+            raise InputError(
+                f"{beginning} was trained by {chosen.divided} processes that each normalised its own part of a batch; "
+                f"continue it with torchrun --nproc-per-node {chosen.divided}, or without torchrun if that is 1"
+            )
+        folder = run_folder(pathlib.Path("runs"), asked, loaded, number, settings) if out is None else out
+        several = _divided([asked], ranks, machine.sync_batch_norm)
+        said = f"{_described(loaded)}; {machine.described(chosen)}{several}\n{_augmented([asked], loaded)}"
+        announce(said, silent)
+        with (
+            training(asked.epochs, quiet=silent) as bar,
+            logging(log if ranks.leads else None, folder, bar) as (notify, complete),
+        ):
+            record = run(
+                asked,
+                loaded,
+                seed=number,
+                out=folder,
+                store=shared,
+                compute=chosen,
+                watch_test=watch_test,
+                notify=notify,
+                ranks=ranks,
+            )
+            if ranks.leads:
+                complete([folder])
+        if not ranks.leads:
+            return
+        if as_json:
+            print_json({**record.to_json(), "folder": str(folder)})
+            return
+        _print_report(record.report, f"{record.recipe}, seed {record.seed}", record.notes)
+        typer.echo(f"Record: {folder}")
 
 
 def _print_report(report: dict[str, Any], title: str, notes: list[str]) -> None:

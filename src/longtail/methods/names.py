@@ -115,6 +115,7 @@ def recipe(
     augmentation: str | tuple[Part, ...] | None = None,
     image_size: int | None = None,
     patience: int = 0,
+    accumulate: int | None = None,
     select: str = "last",
     changes: Sequence[str] = (),
 ) -> Recipe:
@@ -134,6 +135,7 @@ def recipe(
         image_size: side in pixels of the pictures that a network of timm gets; others take them as they are.
         patience: epochs without a better one on validation after which the last stage ends, its best epoch counting;
             0 for all its epochs.
+        accumulate: pieces in which a batch of any stage passes through the network; None for what the recipe says.
         select: which epoch of the last stage counts: ``last``, or ``validation`` for the best on validation.
         changes: fields of the finished recipe, each ``PATH=VALUE``, such as ``stages.0.optimizer=adamw@lr=1e-3``.
 
@@ -175,7 +177,12 @@ def recipe(
             raise InputError("a tuned recipe chooses among trials of full length: leave --patience out")
         last = dataclasses.replace(found.stages[-1], patience=patience)
         found = dataclasses.replace(found, stages=(*found.stages[:-1], last), selection=SELECTIONS["validation"])
-    for setting_text in changes:
+    pieces = (
+        ()
+        if accumulate is None
+        else tuple(f"stages.{place}.accumulate={accumulate}" for place in range(len(found.stages)))
+    )
+    for setting_text in (*pieces, *changes):
         trials = tuple(change(trial, setting_text) for trial in found.trials)
         found = dataclasses.replace(change(found, setting_text), trials=trials)
     if data is not None and not data.flips:

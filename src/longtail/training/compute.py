@@ -172,6 +172,12 @@ def identity(compute: Compute) -> dict[str, Any]:
     return settings if changed is None else {**settings, "package": changed}
 
 
+def of_record(numerics: dict[str, Any]) -> Compute:
+    """Return how a finished run was computed, from its record's ``numerics``."""
+    plain = (numerics["device"], numerics["precision"], numerics["compiled"])
+    return Compute(*plain, bool(numerics.get("sync_batch_norm", False)), int(numerics.get("divided", 1)))
+
+
 @functools.cache
 def _package_digest() -> str | None:
     """SHA-256 of this library's source where it is a checkout that differs from its commit, else None."""

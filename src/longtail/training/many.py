@@ -30,6 +30,8 @@ from longtail.recipes.part import parts_in
 from longtail.training import compute as computing
 from longtail.training.audit import runs_below
 from longtail.training.loop import Notify, Progress
+from longtail.training.prepare import settled
+from longtail.training.processes import ALONE, Ranks
 from longtail.training.run import run_address, train
 
 
@@ -144,6 +146,7 @@ def train_many(
     notify: Notify | None = None,
     jobs: int = 1,
     plans: Mapping[str, dict[str, Any]] | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, list[pathlib.Path]]:
     """Train every recipe from every seed; return the folders of the records, by recipe.
 
@@ -160,6 +163,7 @@ def train_many(
         notify: called about once a second and after every epoch, in this process.
         jobs: how many runs train at once, each in a process with its share of the threads. On a CPU two runs of one
             thread are faster than one after the other on two (docs/speed.md).
+        ranks: processes that train each run together.
         plans: what the records of a recipe say of the plan that announced them, by its name.
 
     Raises:
@@ -173,9 +177,12 @@ def train_many(
     if twice:
         raise InputError(f"seed {twice[0]} is named twice: every run has a seed of its own")
     out = pathlib.Path(out)
+    if ranks.size > 1 and jobs > 1:
+        raise InputError("torchrun's processes train one run at a time together: leave --jobs out, or torchrun")
     keys: dict[str, str] = {}
+    settings = {recipe.name: settled(compute, recipe, data, ranks) for recipe in recipes}
     for recipe in recipes:
-        key = run_address(recipe, data, seeds[0], compute)
+        key = run_address(recipe, data, seeds[0], settings[recipe.name])
         if key in keys:
             names = dict.fromkeys((keys[key], recipe.name))
             raise InputError(f"a recipe is named twice: {' and '.join(map(repr, names))}")
@@ -183,7 +190,10 @@ def train_many(
     if len(set(keys.values())) < len(recipes):
         raise InputError(f"two recipes have one name ({', '.join(keys.values())}): call one of them SHORT=NAME")
     store = out / data_label(data) / "stages"
-    folders = {recipe.name: [run_folder(out, recipe, data, seed, compute) for seed in seeds] for recipe in recipes}
+    folders = {
+        recipe.name: [run_folder(out, recipe, data, seed, settings[recipe.name]) for seed in seeds]
+        for recipe in recipes
+    }
     shared = {"store": store, "compute": compute, "watch_test": watch_test}
     tasks = [
         Task(recipe, {**shared, "seed": seed, "out": folder, "plan": (plans or {}).get(recipe.name)})
@@ -192,7 +202,7 @@ def train_many(
     ]
     if jobs == 1:
         for task in sorted(tasks, key=lambda task: list(seeds).index(task.options["seed"])):
-            train(task.recipe, data, notify=notify, **task.options)
+            train(task.recipe, data, notify=notify, ranks=ranks, **task.options)
     else:
         _at_once(tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
     return folders

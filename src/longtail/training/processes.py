@@ -418,7 +418,7 @@ class Synchronised(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (N, C, ...) over the images of all processes, and their positions."""
-        if not (self.training and self.together.on):
+        if not (self.training and self.together.on) or input.device.type == "meta":  # where a network is measured
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
             wide = input.to(torch.promote_types(input.dtype, torch.float32))

@@ -92,6 +92,8 @@ def train(
             f"the fingerprint of {data.name} is not that of its images, labels and index: after a change, give the "
             "data's renewed()"
         )
+    if ranks.first(lambda: data.fingerprint) != data.fingerprint:
+        raise InputError(f"process {ranks.rank} has other data than the first: {data.name} differs between machines")
     marker = marker_of(recipe, data, seed, compute, watch_test)
 
     def looked() -> Record | None:

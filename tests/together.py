@@ -1,0 +1,263 @@
+"""Two processes of one run on one processor, for the tests of ``longtail.training.processes``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import pathlib
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longtail.data import Data, load
+from longtail.methods import recipe as named
+from longtail.recipes.stages import Recipe
+from longtail.training import loop, passes, prepare, processes, seeds
+from longtail.training.compute import Compute
+from longtail.training.processes import ALONE, Ranks
+from longtail.training.run import train
+from longtail.training.step import Step
+
+TOGETHER = Compute("cpu", "float32", False, sync_batch_norm=True)
+APART = Compute("cpu", "float32", False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two processes that run what they are told."""
+
+    pipes: tuple[Any, ...]
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+        """Call ``function(ranks, ...)`` in both processes; return what each gave."""
+        for pipe in self.pipes:
+            pipe.send((function, arguments, options))
+        found = [pipe.recv() for pipe in self.pipes]
+        for error in [value for failed, value in found if failed]:
+            raise error
+        return [value for _, value in found]
+
+
+@contextlib.contextmanager
+def pair() -> Iterator[Pair]:
+    """Two processes that have found each other."""
+    start = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        pipes, workers = [], []
+        for rank in range(2):
+            ours, theirs = start.Pipe()
+            worker = start.Process(target=_work, args=(rank, f"{folder}/meet", theirs), daemon=True)
+            worker.start()
+            pipes.append(ours)
+            workers.append(worker)
+        try:
+            yield Pair(tuple(pipes))
+        finally:
+            for pipe, worker in zip(pipes, workers, strict=True):
+                with contextlib.suppress(OSError):
+                    pipe.send(None)
+                worker.join(timeout=10)
+                worker.kill()
+
+
+def _work(rank: int, meet: str, pipe: Any) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=2)
+    while (task := pipe.recv()) is not None:
+        function, arguments, options = task
+        try:
+            pipe.send((False, function(Ranks(rank, 2), *arguments, **options)))
+        except Exception as error:
+            told = "".join(traceback.format_exception(error))
+            pipe.send((True, RuntimeError(f"process {rank}: {told}")))
+    torch.distributed.destroy_process_group()
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a run gave: the mean loss of every step, and what its record says."""
+
+    losses: list[float]
+    report: dict[str, Any]
+    address: str
+    numerics: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def digits(**options: Any) -> Data:
+    """The data that the runs here are trained on."""
+    return load("digits-lt", **{"imbalance": 20, **options})
+
+
+def trained(
+    ranks: Ranks,
+    name: str,
+    out: str,
+    *,
+    compute: Compute = TOGETHER,
+    mutant: str = "",
+    data: Data | None = None,
+    chunk: int = 200,
+    **options: Any,
+) -> Trained:
+    """Train a recipe of digits from seed 0, by so many processes as there are, some of them wrong.
+
+    Chunks are small, so that there are several in an evaluation.
+    """
+    held = data or digits()
+    recipe = named(name, held, **{"epochs": 1, **options})
+    torch.set_num_threads(1)
+    with changed(passes, "CHUNK", chunk), MUTANTS[mutant](ranks), kept() as losses:
+        record = train(recipe, held, seed=0, out=pathlib.Path(out), compute=compute, ranks=ranks)
+    return Trained(losses, record.report, record.digests["run"], record.numerics, record.history)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[list[float]]:
+    """The mean loss of every step that is taken meanwhile."""
+    found: list[float] = []
+    add = step_sums().add
+
+    def keeping(self: Any, loss: Tensor, *more: Any) -> None:
+        found.append(float(loss))
+        add(self, loss, *more)
+
+    with changed(step_sums(), "add", keeping):
+        yield found
+
+
+def step_sums() -> Any:
+    """The class that every step gives its loss to."""
+    from longtail.training.step import Sums
+
+    return Sums
+
+
+@contextlib.contextmanager
+def changed(place: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value of an attribute, for a while."""
+    before = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+
+
+# Known-wrong variants. Each is what one would write without thinking of the other processes.
+
+
+@contextlib.contextmanager
+def local_centroids(ranks: Ranks) -> Iterator[None]:
+    """Each process looks at its part of the training set, every second image, and not at the others'."""
+    chunks = prepare.chunks
+
+    def own(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for chunk in chunks(*arguments, **options):
+            place = slice(ranks.rank, None, ranks.size)
+            yield type(chunk)(tuple(level[place] for level in chunk.levels), chunk.logits[place], chunk.target[place])
+
+    with changed(prepare, "chunks", own):
+        yield
+
+
+@contextlib.contextmanager
+def gather_without_gradient(ranks: Ranks) -> Iterator[None]:
+    """Features of others are gathered, and none of them has a gradient: what ``all_gather`` alone gives."""
+
+    def plain(ranks: Ranks, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        found = ranks.gather(rows.detach(), sizes)
+        place = slice(sum(sizes[: ranks.rank]), sum(sizes[: ranks.rank + 1]))
+        return torch.cat([found[: place.start], rows, found[place.stop :]])
+
+    with changed(processes, "gathered", plain):
+        yield
+
+
+@contextlib.contextmanager
+def own_subset(ranks: Ranks) -> Iterator[None]:
+    """Each process draws its own subset and order."""
+    generator, first = seeds.generator, Ranks.first
+
+    def other(seed: int, *purpose: str | int, **more: Any) -> torch.Generator:
+        own = (*purpose, ranks.rank) if ranks.rank and purpose[-1] in ("subset", "order") else purpose
+        return generator(seed, *own, **more)
+
+    def alone(self: Ranks, function: Callable[[], Any]) -> Any:
+        return function() if function.__qualname__.startswith("begin") else first(self, function)
+
+    with changed(seeds, "generator", other), changed(Ranks, "first", alone):
+        yield
+
+
+@contextlib.contextmanager
+def summed_gradients(ranks: Ranks) -> Iterator[None]:
+    """Gradients are added up and not averaged."""
+    average = Ranks.average
+
+    def add(self: Ranks, weights: Any) -> None:
+        weights = list(weights)
+        average(self, weights)
+        for weight in weights:
+            if weight.grad is not None:
+                weight.grad *= self.size
+
+    with changed(Ranks, "average", add):
+        yield
+
+
+@contextlib.contextmanager
+def own_augmentation(ranks: Ranks) -> Iterator[None]:
+    """Each process draws random numbers for its own images alone."""
+    compose = passes.compose
+
+    def own(*arguments: Any, places: Any, total: int, **options: Any) -> Tensor:
+        return compose(*arguments, **options)
+
+    with changed(passes, "compose", own):
+        yield
+
+
+def right(ranks: Ranks) -> contextlib.AbstractContextManager[None]:
+    """Nothing is changed."""
+    return contextlib.nullcontext()
+
+
+MUTANTS: dict[str, Callable[[Ranks], contextlib.AbstractContextManager[None]]] = {
+    "": right,
+    "local centroids": local_centroids,
+    "gather without gradient": gather_without_gradient,
+    "own subset": own_subset,
+    "summed gradients": summed_gradients,
+    "own augmentation": own_augmentation,
+}
+
+
+def stopped(ranks: Ranks, name: str, out: str, *, after: int, **options: Any) -> int:
+    """Train until so many steps are done, with a checkpoint after each, and stop; return how many were done."""
+    done = 0
+    call = Step.__call__
+
+    def counting(self: Step, *arguments: Any) -> None:
+        nonlocal done
+        if done == after:
+            raise KeyboardInterrupt
+        call(self, *arguments)
+        done += 1
+
+    with (
+        changed(loop, "WITHIN_EPOCH_SECONDS", 0.0),
+        changed(loop, "CHECKPOINT_SECONDS", 0.0),
+        changed(Step, "__call__", counting),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        trained(ranks, name, out, **options)
+    return done
+
+
+__all__ = ["ALONE", "APART", "TOGETHER", "Pair", "Recipe", "Trained", "digits", "pair", "stopped", "trained"]
