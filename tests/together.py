@@ -16,10 +16,9 @@ from torch import Tensor
 
 from longtail.data import Data, load
 from longtail.methods import recipe as named
-from longtail.recipes.stages import Recipe
 from longtail.training import loop, passes, prepare, processes, seeds
 from longtail.training.compute import Compute
-from longtail.training.processes import ALONE, Ranks
+from longtail.training.processes import Ranks
 from longtail.training.run import train
 from longtail.training.step import Step
 
@@ -38,8 +37,9 @@ class Pair:
         for pipe in self.pipes:
             pipe.send((function, arguments, options))
         found = [pipe.recv() for pipe in self.pipes]
-        for error in [value for failed, value in found if failed]:
-            raise error
+        failures = [str(value) for failed, value in found if failed]
+        if failures:
+            raise RuntimeError("\n".join(failures))
         return [value for _, value in found]
 
 
@@ -260,4 +260,47 @@ def stopped(ranks: Ranks, name: str, out: str, *, after: int, **options: Any) ->
     return done
 
 
-__all__ = ["ALONE", "APART", "TOGETHER", "Pair", "Recipe", "Trained", "digits", "pair", "stopped", "trained"]
+def gradients(ranks: Ranks) -> dict[str, Any]:
+    """The gradient of a weight that two processes find for the mean of exp(w x_i w x_j), and the right one."""
+    rows = torch.arange(1.0, 6.0, dtype=torch.float64)
+    sizes = (2, 3)
+
+    def loss(all_rows: Tensor) -> Tensor:
+        return (all_rows[:, None] * all_rows).sub(1.0).mul(0.01).exp().mean()
+
+    whole = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    loss(whole * rows).backward()  # type: ignore[no-untyped-call]
+    weight = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    own = weight * rows[sum(sizes[: ranks.rank]) : sum(sizes[: ranks.rank + 1])]
+    loss(processes.gathered(ranks, own, sizes)).backward()  # type: ignore[no-untyped-call]
+    ranks.average([weight])
+    assert whole.grad is not None
+    assert weight.grad is not None
+    return {"found": float(weight.grad), "expected": float(whole.grad)}
+
+
+def normalised(ranks: Ranks, shape: tuple[int, ...]) -> float:
+    """The largest difference of outputs, gradients and statistics from batch normalisation of the whole batch."""
+    generator = torch.Generator().manual_seed(0)
+    images, wanted = (torch.randn(shape, dtype=torch.float64, generator=generator) for _ in range(2))
+    kind = torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d
+    plain = torch.nn.Sequential(kind(shape[1])).double()
+    several = torch.nn.Sequential(kind(shape[1])).double()
+    processes.synchronise(several)
+    sizes = (2, 4)
+    place = slice(sum(sizes[: ranks.rank]), sum(sizes[: ranks.rank + 1]))
+    whole, own = images.clone().requires_grad_(), images[place].clone().requires_grad_()
+    for _ in range(2):
+        ((plain(whole) - wanted) ** 2).sum().backward()
+        expected = plain(images)
+        ((several(own) - wanted[place]) ** 2).sum().backward()
+        found = several(images[place])
+    assert whole.grad is not None
+    assert own.grad is not None
+    total = [weight.grad.clone() for weight in several.parameters() if weight.grad is not None]
+    for gradient in total:
+        torch.distributed.all_reduce(gradient)
+    pairs = [(found, expected[place]), (own.grad, whole.grad[place])]
+    pairs += [(one, other.grad) for one, other in zip(total, plain.parameters(), strict=True)]
+    pairs += zip(several.buffers(), plain.buffers(), strict=True)
+    return max(float((one - other).abs().max()) for one, other in pairs)

@@ -232,17 +232,6 @@ def test_a_recipe_is_printed_with_every_number(
     assert "supcon-probe" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["train ce", "compare ce"])
-def test_several_processes_of_one_run_are_refused(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As torchrun starts them."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert run(f"{command} --epochs 1", monkeypatch) == 2
-    assert "torchrun started 2 processes" in capsys.readouterr().err
-    assert not pathlib.Path("runs").exists()
-
-
 WRONG = ("train ce --precision half", "train ce --device tpu", "compare ce --seeds 0,0", "train ce --seed one")
 WRONG += ("train ce --protocol plain", "train ce --select best", "train ce --epochs 0", "train ce --epoks 3")
 WRONG += ("compare ce --jobs 0", "train ce --batch-size 100000000000000000000", "no-such-command", "train")

@@ -64,13 +64,13 @@ def main() -> None:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        sys.exit(_complain(message()))
+        sys.exit(_complain(message(), aloud=_aloud(error)))
     if status == INTERRUPTED:  # the command line library itself may have caught the signal
         typer.echo("interrupted; the same command continues from the last checkpoint", err=True)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _aloud(error: InputError) -> bool:
+def _aloud(error: Exception) -> bool:
     """Whether this process says what was wrong: of several, as torchrun starts them, one does."""
     first = int(os.environ.get("WORLD_SIZE") or 1) == 1 or os.environ.get("RANK") == "0"
     return bool(getattr(error, "aloud", first))
