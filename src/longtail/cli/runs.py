@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,6 +82,9 @@ def compare(
     page: Page = None,
     watch_test: Watch = False,
     jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once; on a CPU, as many as it has cores")] = 1,
+    on: Annotated[
+        str, typer.Option(help="Where runs are trained: here, ray[:ADDRESS], or slurm, which prints an array script")
+    ] = "here",
     log: Log = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -92,10 +96,20 @@ def compare(
     Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3
     """
     numbers = options.seeds(seeds)
+    from longtail.training.cluster import address_of
     from longtail.training.logging import logging
     from longtail.training.many import data_label, rows_of, train_many
     from longtail.training.processes import joined
 
+    if on == "slurm":
+        from longtail.cli.slurm import array_script
+
+        setting.recipes(recipes, None)
+        words = options.with_configuration(sys.argv[2:])
+        typer.echo(array_script(words, recipes, numbers, gpu=machine.device == "cuda"))
+        return
+    if on != "here":
+        address_of(on)
     with joined() as ranks:
         setting.recipes(recipes, None)
         chosen = ranks.first(machine.choose)
@@ -122,6 +136,7 @@ def compare(
                 notify=notify,
                 jobs=jobs,
                 ranks=ranks,
+                on=on,
             )
             if ranks.leads:
                 complete(folder for paths in folders.values() for folder in paths)

@@ -19,6 +19,7 @@ from multiprocessing import connection
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from longtail import results
 from longtail.data import Data
@@ -29,10 +30,11 @@ from longtail.recipes import NUMERICS, Part, Recipe, sources
 from longtail.recipes.part import parts_in
 from longtail.training import compute as computing
 from longtail.training.audit import runs_below
+from longtail.training.cluster import address_of, train_on_cluster
 from longtail.training.loop import Notify, Progress
 from longtail.training.prepare import settled
 from longtail.training.processes import ALONE, Ranks
-from longtail.training.run import run_address, train
+from longtail.training.run import Task, run_address, train
 
 
 def compare(
@@ -147,6 +149,7 @@ def train_many(
     jobs: int = 1,
     plans: Mapping[str, dict[str, Any]] | None = None,
     ranks: Ranks = ALONE,
+    on: str = "here",
 ) -> dict[str, list[pathlib.Path]]:
     """Train every recipe from every seed; return the folders of the records, by recipe.
 
@@ -164,6 +167,7 @@ def train_many(
         jobs: how many runs train at once, each in a process with its share of the threads. On a CPU two runs of one
             thread are faster than one after the other on two (docs/speed.md).
         ranks: processes that train each run together.
+        on: where: ``here``, or ``ray`` or ``ray:ADDRESS`` for the machines of a Ray cluster.
         plans: what the records of a recipe say of the plan that announced them, by its name.
 
     Raises:
@@ -200,25 +204,32 @@ def train_many(
         for recipe in recipes
         for seed, folder in zip(seeds, folders[recipe.name], strict=True)
     ]
-    if jobs == 1:
-        for task in sorted(tasks, key=lambda task: list(seeds).index(task.options["seed"])):
+    if on != "here":
+        if jobs > 1 or ranks.size > 1:
+            raise InputError("--on ray trains as many runs at once as its machines can: leave --jobs and torchrun out")
+        train_on_cluster(tasks, data, notify or (lambda _: None), address=address_of(on), out=out)
+    elif jobs == 1:
+        in_turn = sorted(tasks, key=lambda task: list(seeds).index(task.options["seed"]))
+        while in_turn:
+            # A run that another command is at comes later: it may be finished then, and else one has to wait for it.
+            free = (place for place, task in enumerate(in_turn) if ranks.size > 1 or not _is_busy(task))
+            task = in_turn.pop(next(free, 0))
             train(task.recipe, data, notify=notify, ranks=ranks, **task.options)
     else:
         _at_once(tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
     return folders
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One run: a recipe and the options of ``train``."""
-
-    recipe: Recipe
-    options: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"{self.recipe.name}, seed {self.options['seed']}"
+def _is_busy(task: Task) -> bool:
+    """Whether another process trains a run just now."""
+    place = pathlib.Path(task.options["out"]) / ".lock"
+    if not place.exists():
+        return False
+    try:
+        with FileLock(place, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 @dataclasses.dataclass

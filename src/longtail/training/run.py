@@ -418,3 +418,16 @@ def _legacy(history: list[dict[str, Any]]) -> dict[str, Any]:
     best = max(watched, key=lambda row: row["test_accuracy"])
     note = "selected on the test set: optimistic, kept only to compare with papers that did the same"
     return {"best_on_test": best["test_accuracy"], "stage": best["stage"], "epoch": best["epoch"], "note": note}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One run: a recipe and the options of ``train``."""
+
+    recipe: Recipe
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.recipe.name}, seed {self.options['seed']}"
