@@ -1,11 +1,16 @@
-"""Two processes of one run on one processor, for the tests of ``longtail.training.processes``."""
+"""Processes on one processor for tests: two that train a run together, and commands at once."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import multiprocessing
+import multiprocessing.util
+import os
 import pathlib
+import socket
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longtail import cli
 from longtail.data import Data, load
 from longtail.methods import recipe as named
 from longtail.training import loop, passes, prepare, processes, seeds
@@ -24,6 +30,13 @@ from longtail.training.step import Step
 
 TOGETHER = Compute("cpu", "float32", False, sync_batch_norm=True)
 APART = Compute("cpu", "float32", False)
+
+
+START = multiprocessing.get_context("forkserver")
+START.set_forkserver_preload(
+    ["longtail.cli.app", "longtail.training.many", "longtail.cli.runs", "longtail.data.digits"]
+)
+"""One process imports what all need, and the others are copies of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +59,11 @@ class Pair:
 @contextlib.contextmanager
 def pair() -> Iterator[Pair]:
     """Two processes that have found each other."""
-    start = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         pipes, workers = [], []
         for rank in range(2):
-            ours, theirs = start.Pipe()
-            worker = start.Process(target=_work, args=(rank, f"{folder}/meet", theirs), daemon=True)
+            ours, theirs = START.Pipe()
+            worker = START.Process(target=_work, args=(rank, f"{folder}/meet", theirs), daemon=True)
             worker.start()
             pipes.append(ours)
             workers.append(worker)
@@ -76,6 +88,86 @@ def _work(rank: int, meet: str, pipe: Any) -> None:
             told = "".join(traceback.format_exception(error))
             pipe.send((True, RuntimeError(f"process {rank}: {told}")))
     torch.distributed.destroy_process_group()
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it wrote on standard output and on standard error."""
+
+    status: int | None
+    said: str
+    complained: str
+
+
+def commands(
+    folder: pathlib.Path, words: str, *, number: int, together: bool = False, before: Callable[[], None] | None = None
+) -> list[Ended]:
+    """Run a command line so many times at once.
+
+    Args:
+        folder: in which they run.
+        words: the command line after ``longtail``.
+        number: how many.
+        together: whether they are processes of one run, with what torchrun or srun says of them in the environment.
+        before: called in each process first.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = [folder / f".said-{place}" for place in range(number)]
+    running = []
+    for rank, place in enumerate(places):
+        named_by = {"RANK": rank, "WORLD_SIZE": number, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": number}
+        told = {**named_by, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if together else {}
+        process = START.Process(target=_command, args=(str(folder), str(place), words, told, before), daemon=True)
+        process.start()
+        running.append(process)
+    for process in running:
+        process.join(timeout=120)
+        process.kill()
+    found = []
+    for process, place in zip(running, places, strict=True):
+        said, complained = (place.with_suffix(kind) for kind in (".out", ".err"))
+        found.append(Ended(process.exitcode, said.read_text(), complained.read_text()))
+        said.unlink()
+        complained.unlink()
+    return found
+
+
+def _command(folder: str, place: str, words: str, told: dict[str, Any], before: Callable[[], None] | None) -> None:
+    for number, kind in ((1, ".out"), (2, ".err")):
+        with open(f"{place}{kind}", "w") as file:
+            os.dup2(file.fileno(), number)
+    os.chdir(folder)
+    os.environ.update({name: str(value) for name, value in told.items()})
+    sys.argv = ["longtail", *words.split()]
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    if before is not None:
+        before()
+    cli.main()
+
+
+def tell_of_stages() -> None:
+    """Let this process write into ``trained.txt`` which stages it trains."""
+    train_stage = loop.train_stage
+
+    def telling(job: Any, position: int, state: Any) -> None:
+        with open("trained.txt", "a") as file:
+            file.write(f"{job.store.address(position)} {os.getpid()}\n")
+        train_stage(job, position, state)
+
+    loop.train_stage = telling  # type: ignore[assignment]
+
+
+def tell_of_imports() -> None:
+    """Let this process write into ``imported.txt`` what it has imported when it ends."""
+
+    def tell() -> None:
+        names = {name.partition(".")[0] for name in sys.modules}
+        pathlib.Path("imported.txt").write_text(" ".join(sorted(names)))
+
+    atexit.register(tell)
+    multiprocessing.util.Finalize(None, tell, exitpriority=100)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,39 +11,18 @@ import sys
 import pytest
 
 from longtail import cli, results
+from together import commands, tell_of_stages
 
 COMPARE = "compare ce crt --epochs 2 --seeds 2 --precision float32 --json"
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-
-
 def test_four_commands_at_once_share_the_work(tmp_path: pathlib.Path) -> None:
-    """Each run and each beginning is trained by one of them; which one trained what is seen from the processes."""
-    log = tmp_path / "trained.txt"
-    told = tmp_path / "told.py"
-    told.write_text(
-        "import os\nfrom longtail.cli import main\nfrom longtail.training import loop\n"
-        "train = loop.train_stage\n"
-        "def telling(job, position, state):\n"
-        f"    with open({str(log)!r}, 'a') as file:\n"
-        "        file.write(f'{job.store.address(position)} {os.getpid()}\\n')\n"
-        "    train(job, position, state)\n"
-        "loop.train_stage = telling\nmain()\n"
-    )
-    words = [sys.executable, str(told), *COMPARE.split()]
-    running = [
-        subprocess.Popen(
-            words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(4)
-    ]
-    ended = [process.communicate(timeout=120) for process in running]
-    assert [process.returncode for process in running] == [0] * 4, [complained for _, complained in ended]
-    shown = [json.loads(said) for said, _ in ended]
+    """Each run and each beginning is trained by one of them."""
+    ended = commands(tmp_path, COMPARE, number=4, before=tell_of_stages)
+    assert [one.status for one in ended] == [0] * 4, [one.complained for one in ended]
+    shown = [json.loads(one.said) for one in ended]
     assert all(one["methods"] == shown[0]["methods"] for one in shown)
-    trained = [line.split()[0] for line in log.read_text().splitlines()]
+    trained = [line.split()[0] for line in (tmp_path / "trained.txt").read_text().splitlines()]
     assert len(trained) == len(set(trained)) == 4  # two seeds: what ce and crt share, and crt's second stage
     folders = [pathlib.Path(tmp_path, folder) for paths in shown[0]["folders"].values() for folder in paths]
     assert len(folders) == len(list((tmp_path / "runs").rglob("record.json"))) == 4
@@ -66,10 +45,12 @@ def test_the_jobs_of_slurm_train_one_run_each(
     assert "gres" not in script
     assert "longtail compare ce plain=focal@gamma=1 --seeds 4,7 --epochs 1 --imbalance=20\n" in script
     (tmp_path / "job.sh").write_text(script)
-    (tmp_path / "longtail").write_text(f'#!/bin/bash\n"{sys.executable}" -m longtail "$@"\n')
+    (tmp_path / "longtail").write_text('#!/bin/bash\necho "$@" > words.txt\n')
     (tmp_path / "longtail").chmod(0o755)
-    job = {**environment(), "SLURM_ARRAY_TASK_ID": "3", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    job = {**os.environ, "SLURM_ARRAY_TASK_ID": "3", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["bash", "job.sh"], env=job, check=True, capture_output=True)
+    (ended,) = commands(tmp_path, (tmp_path / "words.txt").read_text(), number=1)
+    assert ended.status == 0, ended.complained
     (record,) = (tmp_path / "runs").rglob("record.json")
     loaded = results.read(record.parent)
     assert (loaded.record.recipe, loaded.record.seed) == ("plain", 7)

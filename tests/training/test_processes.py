@@ -21,7 +21,20 @@ from longtail.methods import recipe as named
 from longtail.training import processes
 from longtail.training.prepare import settled
 from longtail.training.processes import ALONE, Ranks, divided
-from together import APART, TOGETHER, Pair, Trained, digits, gradients, normalised, pair, stopped, trained
+from together import (
+    APART,
+    TOGETHER,
+    Pair,
+    Trained,
+    commands,
+    digits,
+    gradients,
+    normalised,
+    pair,
+    stopped,
+    tell_of_imports,
+    trained,
+)
 
 CLOSE = 2e-6
 """Relative difference of losses that float32 explains over these few steps; one seen is 1e-6, a mutant's is 5e-3."""
@@ -283,17 +296,17 @@ def test_a_process_is_killed_and_the_same_command_goes_on(one_run: results.Loade
         "step.Step.__call__ = counting\n"
         "main()\n"
     )
-    first = torchrun(tmp_path, COMMAND.replace("-m longtail", str(slow)))
-    said, complained = first.communicate(timeout=120)
-    assert first.returncode != 0
+    killed = torchrun(tmp_path, COMMAND.replace("-m longtail", str(slow)))
+    _, complained = killed.communicate(timeout=120)
+    assert killed.returncode != 0
     assert len(ours(complained)) == 1, complained
     assert "the same command goes on" in ours(complained)[0]
     assert list((tmp_path / "run" / "stages").glob("*/progress.safetensors"))
-    again = torchrun(tmp_path, COMMAND)
-    said, complained = again.communicate(timeout=120)
-    assert again.returncode == 0, complained
-    assert said.count("Record: run") == 1
-    assert "batches of 32 images are divided among 2 processes, learning rate 0.05 as in one" in complained
+    first, second = commands(tmp_path, COMMAND.removeprefix("-m longtail "), number=2, together=True)
+    assert (first.status, second.status) == (0, 0), (first.complained, second.complained)
+    assert "Record: run" in first.said
+    assert "batches of 32 images are divided among 2 processes, learning rate 0.05 as in one" in first.complained
+    assert second.said == second.complained == ""
     loaded = results.read(tmp_path / "run")
     assert torch.equal(loaded.prediction, one_run.prediction)
     assert loaded.record.digests["run"] == one_run.record.digests["run"]
@@ -301,11 +314,11 @@ def test_a_process_is_killed_and_the_same_command_goes_on(one_run: results.Loade
 
 
 def test_a_users_error_is_one_line_however_many_processes(tmp_path: pathlib.Path) -> None:
-    done = torchrun(tmp_path, COMMAND.replace("train ce", "train cee"))
-    _, complained = done.communicate(timeout=120)
-    assert done.returncode != 0
-    assert len(ours(complained)) == 1, complained
-    assert "unknown recipe 'cee'" in ours(complained)[0]
+    words = COMMAND.removeprefix("-m longtail ").replace("train ce", "train cee")
+    ended = commands(tmp_path, words, number=2, together=True)
+    assert [one.status for one in ended] == [2, 2]
+    (line,) = ours("".join(one.complained for one in ended))
+    assert "unknown recipe 'cee'" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -323,17 +336,12 @@ def test_what_is_wrong_before_the_processes_meet_is_said_by_the_first(
     assert ("longtail: " in capsys.readouterr().err) == (rank == "0")
 
 
-def test_one_process_imports_nothing_of_what_several_need() -> None:
-    script = (
-        "import sys, tempfile\nimport longtail\n"
-        "data = longtail.load('digits-lt')\n"
-        "with tempfile.TemporaryDirectory() as out:\n"
-        "    longtail.train(longtail.recipe('ce', data, epochs=1), data, seed=0, out=out)\n"
-        "print(*sorted({'lightning', 'pytorch_lightning', 'lightning_fabric', 'ray'} & set(sys.modules)))\n"
-        "print(sys.modules['torch.distributed'].is_initialized())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False"]
+def test_one_process_imports_nothing_of_what_several_need(tmp_path: pathlib.Path) -> None:
+    (ended,) = commands(tmp_path, "train ce --epochs 1 --out run", number=1, before=tell_of_imports)
+    assert ended.status == 0, ended.complained
+    names = (tmp_path / "imported.txt").read_text().split()
+    assert "longtail" in names
+    assert not {"lightning", "pytorch_lightning", "lightning_fabric", "ray"} & set(names)
 
 
 def test_fewer_gpus_than_processes_and_a_wrong_environment(monkeypatch: pytest.MonkeyPatch) -> None:
