@@ -34,7 +34,13 @@ APART = Compute("cpu", "float32", False)
 
 START = multiprocessing.get_context("forkserver")
 START.set_forkserver_preload(
-    ["longtail.cli.app", "longtail.training.many", "longtail.cli.runs", "longtail.data.digits"]
+    [
+        "longtail.cli.app",
+        "longtail.training.many",
+        "longtail.data.digits",
+        "longtail.results.report",
+        "matplotlib.figure",
+    ]
 )
 """One process imports what all need, and the others are copies of it."""
 
