@@ -3,9 +3,9 @@
     python benchmarks/cluster.py [--runs 200] [--cpus 2] [--out records/benchmarks/cluster.json]
 
 A run is one epoch of a linear classifier on digits-lt, from its own seed; nearly all its time is what surrounds the
-training: data, record, files and checks. Every way trains all runs into a folder of its own. ``overhead`` is the time of
-a run through Ray, on all its CPUs, less that of a run in as many processes of ``compare --jobs``. Starting Ray is timed
-by itself.
+training: data, record, files and checks. Every way trains all runs into a folder of its own. ``overhead`` is the time
+of a run through Ray, on all its CPUs, less that of a run in as many processes of ``compare --jobs``. Starting Ray is
+timed by itself.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import sys
 import pytest
 
 from longtail import cli, results
+from longtail.cli.progress import training
+from longtail.training.loop import Progress
 from together import commands, tell_of_stages
 
 COMPARE = "compare ce crt --epochs 2 --seeds 2 --precision float32 --json"
@@ -69,3 +71,20 @@ def test_a_gpu_is_asked_for_where_one_is_wanted(
         cli.main()
     assert ended.value.code == 2
     assert "unknown recipe 'cee'" in capsys.readouterr().err
+
+
+def test_runs_at_once_are_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def heard(several: bool) -> str:
+        with training(8, quiet=False, several=several) as notify:
+            notify(Progress("ce", 0, "classify", 1, 4, 0.5, 1.25, 0.5))
+            notify(Progress("crt", 1, "classify", 2, 4, 0.0, None, None))
+            notify(Progress("ce", 0, "classify", 4, 4, 0.0, 0.5, 0.75))
+        return capsys.readouterr().err
+
+    table, line = heard(True), heard(False)
+    assert all(words in table for words in ("all runs", "6/8 epochs", "crt seed 1", "2/4 epochs"))
+    assert "all runs" not in line
+    assert "6/8 epochs" in line

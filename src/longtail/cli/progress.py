@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def training(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A bar on standard error with epoch, loss, accuracy and time left, over all runs of the command."""
+def training(total_epochs: int, *, quiet: bool, several: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """A bar on standard error with epoch, loss, accuracy and time left, over all runs of the command.
+
+    With ``several`` runs at once it is a table: a line for each run under way, below that of all.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (
@@ -33,13 +36,22 @@ def training(total_epochs: int, *, quiet: bool) -> Iterator[Callable[[Progress],
     with Bar(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
         task = bar.add_task("starting", total=total_epochs, shown="")
         done: dict[tuple[str, int], float] = {}
+        lines: dict[tuple[str, int], TaskID] = {}
 
         def notify(now: Progress) -> None:
-            done[now.recipe, now.seed] = now.epoch + now.share
+            run = (now.recipe, now.seed)
+            done[run] = now.epoch + now.share
             loss = "" if now.loss is None else f"loss {now.loss:.3f}"
             accuracy = "" if now.accuracy is None else f" train {100 * now.accuracy:.1f} %"
-            shown = f"{now.stage} {loss}{accuracy}"
-            bar.update(task, completed=sum(done.values()), description=f"{now.recipe} seed {now.seed}", shown=shown)
+            shown, name = f"{now.stage} {loss}{accuracy}", f"{now.recipe} seed {now.seed}"
+            if not several:
+                bar.update(task, completed=sum(done.values()), description=name, shown=shown)
+                return
+            bar.update(task, completed=sum(done.values()), description="all runs")
+            if run not in lines:
+                lines[run] = bar.add_task(name, total=now.epochs, shown=shown)
+            ended = now.epoch >= now.epochs
+            bar.update(lines[run], completed=done[run], shown=shown, visible=not ended)
 
         yield notify
 

@@ -123,7 +123,9 @@ def compare(
         announce(said, silent)
         place = out / data_label(loaded)
         with (
-            training(len(numbers) * sum(recipe.epochs for recipe in asked), quiet=silent) as bar,
+            training(
+                len(numbers) * sum(recipe.epochs for recipe in asked), quiet=silent, several=jobs > 1 or on != "here"
+            ) as bar,
             logging(log if ranks.leads else None, place, bar) as (notify, complete),
         ):
             folders = train_many(
