@@ -185,6 +185,7 @@ class Trained:
     address: str
     numerics: dict[str, Any]
     history: list[dict[str, Any]]
+    notes: list[str]
 
 
 def digits(**options: Any) -> Data:
@@ -212,7 +213,7 @@ def trained(
     torch.set_num_threads(1)
     with changed(passes, "CHUNK", chunk), MUTANTS[mutant](ranks), kept() as losses:
         record = train(recipe, held, seed=0, out=pathlib.Path(out), compute=compute, ranks=ranks)
-    return Trained(losses, record.report, record.digests["run"], record.numerics, record.history)
+    return Trained(losses, record.report, record.digests["run"], record.numerics, record.history, record.notes)
 
 
 @contextlib.contextmanager

@@ -11,11 +11,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from longtail import cli, results
+from longtail.data import load
 from longtail.errors import InputError
 from longtail.methods import recipe as named
 from longtail.training import processes
@@ -182,6 +185,32 @@ def test_what_layers_draw_differs_between_processes_and_after_a_stop_is_the_same
     again, _ = two(trained, "ce", str(tmp_path / "stopped"), **options)
     assert again.losses == first.losses[5:]
     assert again.report == first.report
+
+
+@pytest.mark.parametrize("damaged", [0, 2])
+def test_pictures_that_are_read_while_training(damaged: int, two: Pair, tmp_path: pathlib.Path) -> None:
+    """Each process reads its part of them; where some cannot be read, all agree on what is left of a batch."""
+    numbers = np.random.default_rng(0)
+    for split, sizes in (("train", (14, 8, 5)), ("test", (3, 3, 3))):
+        for name, size in zip("abc", sizes, strict=True):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for number in range(size):
+                pixels = numbers.integers(0, 256, (112, 112, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    for number in range(damaged):
+        picture = tmp_path / "pictures" / "train" / "a" / f"{number}.png"
+        picture.write_bytes(picture.read_bytes()[:5000])
+    data = load(f"folder:{tmp_path / 'pictures'}", image_size=112, skip_unreadable=damaged > 0)
+    options: dict[str, Any] = {"data": data, "model": "small", "batch_size": 9, "augmentation": "plain", "chunk": 4}
+    first, second = two(trained, "ce", str(tmp_path / "two"), **options)
+    one = trained(ALONE, "ce", str(tmp_path / "one"), **options)
+    assert data.train.streamed
+    assert first.losses == second.losses
+    assert far(first, one) < 1e-4  # it grows by the learning rate from step to step, here up to 1e-5
+    assert counted(first) == counted(one)
+    assert [note for note in first.notes if "skipped" in note] == [note for note in one.notes if "skipped" in note]
+    assert len([note for note in one.notes if note.startswith("skipped: ")]) == damaged
 
 
 def test_features_have_a_gradient_from_the_loss_of_every_process(two: Pair) -> None:
