@@ -7,8 +7,8 @@ import pathlib
 
 from jaxtyping import install_import_hook
 
-# Before anything imports longtail: every annotated function of the parts that compute with arrays then checks its shapes
-# and types. Elsewhere the type checker has already seen them, and checking each call again doubles the time of the tests.
+# Before anything imports longtail: every annotated function of the parts that compute with arrays then checks its
+# shapes and types. Elsewhere mypy has seen them already, and checking each call again doubles the time of the tests.
 COMPUTING = ("analysis", "augment", "counts", "dpp", "losses", "metrics", "rebalance", "samplers")
 install_import_hook([f"longtail.{name}" for name in COMPUTING], "beartype.beartype")
 
