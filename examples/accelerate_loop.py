@@ -1,6 +1,6 @@
 """A loop under Hugging Face accelerate: a sampler that knows its rank, a balanced loss, predictions gathered once.
 
-python examples/accelerate_loop.py            # or: accelerate launch --cpu --num_processes 2 examples/accelerate_loop.py
+python examples/accelerate_loop.py   # or: accelerate launch --cpu --num_processes 2 examples/accelerate_loop.py
 """
 
 import torch
