@@ -48,6 +48,7 @@ def told(folder: pathlib.Path) -> tuple[dict[str, Any], bytes]:
     return plain, (folder / "predictions.npz").read_bytes()
 
 
+@pytest.mark.slow
 def test_three_methods_from_three_seeds_as_in_a_serial_command(ray: Any, digits: Data, tmp_path: pathlib.Path) -> None:
     recipes = [named(name, digits, epochs=2) for name in METHODS]
     heard: list[Any] = []
@@ -62,6 +63,7 @@ def test_three_methods_from_three_seeds_as_in_a_serial_command(ray: Any, digits:
     assert not list((tmp_path / "ray").glob(".shared-*"))
 
 
+@pytest.mark.slow
 def test_a_lost_process_is_made_up_for(ray: Any, digits: Data, tmp_path: pathlib.Path) -> None:
     loss = tmp_path / "lost.py"
     loss.write_text(
@@ -77,6 +79,7 @@ def test_a_lost_process_is_made_up_for(ray: Any, digits: Data, tmp_path: pathlib
     assert lost.record.report == ce.record.report  # it is cross-entropy
 
 
+@pytest.mark.slow
 def test_a_machine_without_the_storage_sends_the_files(ray: Any, digits: Data, tmp_path: pathlib.Path) -> None:
     here = train_many([named("ce", digits, epochs=1)], digits, seeds=[0], out=tmp_path / "here", compute=CPU)["ce"][0]
     folder = tmp_path / "elsewhere" / "digits" / "ce" / "seed-0"
@@ -91,6 +94,7 @@ def test_a_machine_without_the_storage_sends_the_files(ray: Any, digits: Data, t
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_an_error_of_a_run_is_that_of_the_command(ray: Any, digits: Data, tmp_path: pathlib.Path) -> None:
     wild = named("ce", digits, epochs=1, changes=("stages.0.optimizer.lr=1e20",))
     with pytest.raises(InputError, match="the loss became"):

@@ -307,6 +307,7 @@ def ours(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("longtail: ")]
 
 
+@pytest.mark.slow
 def test_a_process_is_killed_and_the_same_command_goes_on(one_run: results.Loaded, tmp_path: pathlib.Path) -> None:
     slow = tmp_path / "slow.py"
     # Each step takes a while and is followed by a checkpoint; then the second process ends as if it were killed.

@@ -3,9 +3,8 @@
 When a stage starts, a part is handed those of these that its parameters name: ``target`` (N,) of the training split,
 ``counts`` (K,), ``num_classes``, ``widths`` (features of each level of the network), ``device``, ``batch_size``,
 ``rank`` and ``world_size`` (0 and 1: an epoch is drawn once for all processes), ``generator`` (its own stream) and
-further streams by purpose:
-``subset_generator``, ``projector_generator``. A model is handed ``num_classes``, ``channels`` or ``in_chans``,
-``image_size`` or ``img_size``, and ``generator``; an optimiser ``modules`` or ``params``.
+further streams by purpose: ``subset_generator``, ``projector_generator``. A model is handed ``num_classes``,
+``channels`` or ``in_chans``, ``image_size`` or ``img_size``, and ``generator``; an optimiser ``modules`` or ``params``.
 
 Optional attributes, and nothing else is looked for:
 
