@@ -137,7 +137,7 @@ class Page:
         words = words_of(text)
         heard = parsed(words)
         drawn = heard.get("data") or heard.get("name") or ""
-        away = "serve" in words or "--download" in words or (drawn.startswith("cifar") and self.root is None)
+        away = {"serve", "--download", "ray"} & set(words) or (drawn.startswith("cifar") and self.root is None)
         files = re.findall(r"[\w./-]+\.py(?=:)|(?<=import )\S+", text)
         if away or "--config" in text or not all((self.folder / name).exists() for name in files):
             return None

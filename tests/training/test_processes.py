@@ -262,6 +262,23 @@ def test_the_numbers_depend_on_the_processes_only_where_they_must(tmp_path: path
     assert processes.draws(nn.Sequential(nn.Sequential(nn.Dropout2d(0.1))))
 
 
+def test_a_run_of_two_that_normalised_apart_is_continued_by_two(
+    two: Pair, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two(trained, "ce", str(tmp_path / "apart"), compute=APART)
+    two(trained, "ce", str(tmp_path / "together"), compute=TOGETHER)
+    monkeypatch.chdir(tmp_path)
+    for name, status in (("apart", 2), ("together", 0)):
+        words = f"longtail train crt --imbalance 20 --epochs 1 --from {name} --out {name}-on --quiet"
+        monkeypatch.setattr(sys, "argv", words.split())
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == status
+    assert "apart was trained by 2 processes that each normalised its own part" in capsys.readouterr().err
+    both = [results.read(tmp_path / name).record.history[0] for name in ("together", "together-on")]
+    assert both[0] == both[1]  # the stage was taken over
+
+
 def test_an_error_of_the_first_is_one_of_all(two: Pair, tmp_path: pathlib.Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")

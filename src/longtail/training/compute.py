@@ -172,6 +172,14 @@ def identity(compute: Compute) -> dict[str, Any]:
     return settings if changed is None else {**settings, "package": changed}
 
 
+def identity_of_record(numerics: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a record's ``numerics`` is part of the run's address, as ``identity`` gave it then."""
+    several = ("divided", "sync_batch_norm") if "divided" in numerics else ()
+    return {
+        name: numerics[name] for name in ("device", "precision", "compiled", *several, "package") if name in numerics
+    }
+
+
 def of_record(numerics: dict[str, Any]) -> Compute:
     """Return how a finished run was computed, from its record's ``numerics``."""
     plain = (numerics["device"], numerics["precision"], numerics["compiled"])

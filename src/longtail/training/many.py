@@ -48,6 +48,8 @@ def compare(
     watch_test: bool = False,
     notify: Notify | None = None,
     jobs: int = 1,
+    ranks: Ranks = ALONE,
+    on: str = "here",
     **options: Any,
 ) -> results.Comparison:
     """Train every recipe from every seed, as far as there is no record of it, and compare them.
@@ -62,6 +64,8 @@ def compare(
         watch_test: evaluate the test split after every epoch; it never selects anything.
         notify: called about once a second and after every epoch.
         jobs: how many runs train at once; a program that uses it needs the usual ``if __name__ == "__main__":``.
+        ranks: processes that train each run together (``longtail.training.processes.joined``).
+        on: where: ``here``, or ``ray`` or ``ray:ADDRESS`` for the machines of a Ray cluster.
         options: options of ``longtail.recipe``, such as ``epochs`` and ``model``.
 
     Returns:
@@ -79,9 +83,18 @@ def compare(
     """
     asked = [name if isinstance(name, Recipe) else recipe_of(name, data, **options) for name in recipes]
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    chosen = compute or computing.choose()
+    chosen = ranks.first(lambda: compute or computing.choose())
     folders = train_many(
-        asked, data, seeds=numbers, out=out, compute=chosen, watch_test=watch_test, notify=notify, jobs=jobs
+        asked,
+        data,
+        seeds=numbers,
+        out=out,
+        compute=chosen,
+        watch_test=watch_test,
+        notify=notify,
+        jobs=jobs,
+        ranks=ranks,
+        on=on,
     )
     return compare_rows(rows_of(folders), against=against)
 

@@ -72,8 +72,9 @@ def network_of(
 def settled(compute: computing.Compute, recipe: Recipe, data: Data, ranks: Ranks) -> computing.Compute:
     """Return how a recipe is computed by so many processes: in ``divided`` it says whether its numbers depend on them.
 
-    They do where each process normalises its own part of a batch, or a layer of the backbone draws at random. Else
-    several processes compute what one does, up to rounding, and such a run is the same run.
+    They do where each process normalises its own part of a batch, or a layer of the backbone draws at random (dropout,
+    stochastic depth; what a module of somebody's own draws by itself is not seen). Else several processes compute what
+    one does, up to rounding, and such a run is the same run.
 
     Args:
         compute: as it was chosen.

@@ -23,8 +23,6 @@ from longtail.training.prepare import network_of
 from longtail.training.run import MODEL
 from longtail.training.store import OPTIMIZER, load_network
 
-IDENTITY = ("device", "precision", "compiled", "divided", "sync_batch_norm", "package")
-"""What of a record's numerics was part of the run's address (``compute.identity``)."""
 ALIKE = 0.99
 """Share of the test answers that a network must repeat under other versions or on another machine."""
 
@@ -188,7 +186,7 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
         len(first.stages) - 1,
         data=data.identity,
         seed=loaded.record.seed,
-        compute={name: numerics[name] for name in IDENTITY if name in numerics},
+        compute=computing.identity_of_record(numerics),
     )
     if key != numerics["state"]:
         raise InputError(
