@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import dataclasses
 import multiprocessing
-import multiprocessing.util
 import os
 import pathlib
 import socket
@@ -150,7 +149,10 @@ def _command(folder: str, place: str, words: str, told: dict[str, Any], before: 
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     if before is not None:
         before()
-    cli.main()
+    try:
+        cli.main()
+    finally:
+        atexit._run_exitfuncs()  # which a process made by multiprocessing leaves out
 
 
 def tell_of_stages() -> None:
@@ -173,7 +175,6 @@ def tell_of_imports() -> None:
         pathlib.Path("imported.txt").write_text(" ".join(sorted(names)))
 
     atexit.register(tell)
-    multiprocessing.util.Finalize(None, tell, exitpriority=100)
 
 
 @dataclasses.dataclass(frozen=True)

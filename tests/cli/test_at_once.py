@@ -32,6 +32,25 @@ def test_four_commands_at_once_share_the_work(tmp_path: pathlib.Path) -> None:
         results.rescore(results.read(folder))
 
 
+def test_processes_of_torchrun_compare_together(tmp_path: pathlib.Path) -> None:
+    words = "compare ce crt --epochs 1 --seeds 1 --precision float32 --sync-batch-norm --json"
+    first, second = commands(tmp_path, words, number=2, together=True)
+    assert (first.status, second.status) == (0, 0), (first.complained, second.complained)
+    assert [row["name"] for row in json.loads(first.said)["methods"]] == ["ce", "crt"]
+    assert second.said == second.complained == ""
+    assert len(list((tmp_path / "runs").rglob("record.json"))) == 2
+    refused = commands(tmp_path, f"{words} --jobs 2", number=2, together=True)
+    assert [one.status for one in refused] == [2, 2]
+    assert "".join(one.complained for one in refused).count("leave --jobs out") == 1
+    # Without the flag the numbers depend on the processes: it is another run, which the folder of one does not take.
+    (one,) = (tmp_path / "runs").glob("*/ce/seed-0-*")
+    apart = f"train ce --epochs 1 --precision float32 --out {one}"
+    refused = commands(tmp_path, apart, number=2, together=True)
+    assert [one.status for one in refused] == [2, 2]
+    said = "holds another run (compute.divided: None there, 2 here"
+    assert "".join(one.complained for one in refused).count(said) == 1
+
+
 def test_the_jobs_of_slurm_train_one_run_each(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

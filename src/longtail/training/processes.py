@@ -10,6 +10,7 @@ Orders and subsets are drawn by the first process and handed to the others. Only
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import datetime
@@ -17,6 +18,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any, TypeVar
@@ -33,6 +35,10 @@ Result = TypeVar("Result")
 PATIENCE = datetime.timedelta(days=1)
 """How long a process waits for the others, such as for the first one while that waits for a lock. One that has ended
 is noticed at once."""
+LAST_SECONDS = 20.0
+"""How long the first process stays for the others, once a run has ended with an error and it keeps their count."""
+ENDED = "longtail/ended"
+"""Name of the count of processes that have ended."""
 FEWEST = 2
 """Images that each process must have of a batch, as batch norm needs two; a smaller batch every process takes whole."""
 
@@ -199,16 +205,27 @@ def joined() -> Iterator[Ranks]:
             yield ranks
             _collective("barrier")
     except InputError as error:
-        raise ProcessError(str(error), aloud=_is_first_to_speak(store)) from error
+        raise ProcessError(str(error), aloud=_is_first_to_speak(store, ranks)) from error
     torch.distributed.destroy_process_group()
 
 
-def _is_first_to_speak(store: Any) -> bool:
+def _is_first_to_speak(store: Any, ranks: Ranks) -> bool:
     """Whether no other process has said why the run ends."""
     try:
-        return int(store.add("longtail/ended", 1)) == 1
-    except RuntimeError:  # it was kept by the process that ended
+        place = int(store.add(ENDED, 1))
+    except RuntimeError:  # it was kept by a process that was killed
         return True
+    if ranks.leads and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        # Without torchrun's agent the first process keeps the count, and the others must still be able to ask.
+        atexit.register(_stay, store, ranks.size)
+    return place == 1
+
+
+def _stay(store: Any, size: int) -> None:
+    until = time.monotonic() + LAST_SECONDS
+    with contextlib.suppress(RuntimeError):
+        while int(store.add(ENDED, 0)) < size and time.monotonic() < until:
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager
