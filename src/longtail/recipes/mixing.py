@@ -57,6 +57,8 @@ class MixUp(nn.Module):
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
         """The losses (N,) of a batch."""
+        if batch.images.ndim == 2:
+            raise InputError("mixing takes pictures, and the data are features: use a loss or a sampler instead")
         if batch.images.ndim != 4:
             raise InputError("mixing takes one view of an image: give its stage another augmentation than two views")
         mixed = self._mixed(batch.images)
