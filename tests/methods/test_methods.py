@@ -328,6 +328,11 @@ def test_the_classifier_of_dro_lt_is_balanced_as_asked() -> None:
         stage = by_name(f"dro-lt@balancing={typed},steps=5", PLAIN).stages[2]
         sampler = sampling[0].with_arguments(steps=5) if sampling is quota else sampling[0]
         assert (stage.objective, stage.sampler, stage.batch_size, stage.fresh_head) == (loss, sampler, 128, fresh)
+    for head in ("mislas", "weight-balancing"):  # the classifier's stage of these
+        assert by_name(f"dro-lt@balancing={head}", PLAIN).stages[2] == by_name(head, PLAIN).stages[-1]
+    for head in ("tau-norm", "lws", "ncm", "samn", "los", "logit-adjustment-post-hoc"):
+        fitted = by_name(f"dro-lt@balancing={head}", PLAIN)
+        assert (len(fitted.stages), fitted.adjustment) == (2, by_name(head, PLAIN).adjustment)
         assert stage.trains == "classifier"
 
 

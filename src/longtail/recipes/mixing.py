@@ -39,6 +39,8 @@ class MixUp(nn.Module):
         Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv 1710.09412.
     """
 
+    pictures = True
+
     def __init__(
         self, *, generator: torch.Generator, loss: text.Loss | Callable[..., Tensor] = CE, alpha: float = 1.0
     ) -> None:
@@ -57,8 +59,6 @@ class MixUp(nn.Module):
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
         """The losses (N,) of a batch."""
-        if batch.images.ndim == 2:
-            raise InputError("mixing takes pictures, and the data are features: use a loss or a sampler instead")
         if batch.images.ndim != 4:
             raise InputError("mixing takes one view of an image: give its stage another augmentation than two views")
         mixed = self._mixed(batch.images)

@@ -48,6 +48,8 @@ class Pasted(nn.Module):
         Classification*, CVPR 2022, arXiv:2112.00412.
     """
 
+    pictures = True
+
     def __init__(
         self,
         *,
@@ -108,6 +110,7 @@ class Consistent(nn.Module):
     """
 
     representation = True
+    pictures = True
     rebalanced: Tensor
 
     def __init__(
@@ -173,9 +176,7 @@ def _halves(batch: Batch, name: str, *, views: int) -> tuple[list[Tensor], tuple
     """Images and partners of each view, view by view, and their labels (N,)."""
     images, target = batch.images, batch.target
     if images.ndim == 2:
-        raise InputError(
-            f"{name} pastes pictures into pictures, and the data are features: use remix or a loss instead"
-        )
+        raise InputError(f"{name} mixes pictures, and these are features: use a loss or a sampler instead")
     shown = images[None] if images.ndim == 4 else images
     if len(shown) > views:
         raise InputError(f"{name} takes {views} view{'s' * (views > 1)} of an image at most, not {len(shown)}")

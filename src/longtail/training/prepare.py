@@ -174,6 +174,10 @@ def prepare(
     elif not hasattr(sampler, "__iter__"):
         raise InputError(f"sampler {stage.sampler.name!r} gave a {type(sampler).__name__}; it must give indices")
     _freeze(network, stage)
+    if getattr(objective, "pictures", False) and len(data.train.images.shape) == 2:
+        raise InputError(
+            f"{short(stage.objective)} mixes pictures, and {data.name} holds features: use a loss or a sampler instead"
+        )
     learns = stage.trains == "backbone" or getattr(objective, "representation", False)
     if learns and next(network.backbone.parameters(), None) is None:
         raise InputError(
