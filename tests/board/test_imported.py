@@ -96,6 +96,7 @@ def test_what_cannot_be_read_is_listed_on_a_page(root: pathlib.Path) -> None:
     assert "papers 3: title: expected a text, found null" in about
 
 
+@pytest.mark.slow
 def test_a_site_of_imports_has_no_dead_link(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     import posixpath
     import re
