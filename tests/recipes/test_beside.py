@@ -148,7 +148,7 @@ def digits() -> Data:
     return load("digits-lt", imbalance=20)
 
 
-@pytest.mark.parametrize("name", ["proco", "glmc", "ride"])
+@pytest.mark.parametrize("name", ["proco", "glmc"])
 def test_they_survive_an_interruption(
     name: str, digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

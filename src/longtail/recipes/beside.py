@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from longtail import losses
 from longtail.errors import InputError
+from longtail.losses.similarity import products
 from longtail.models import Projector
 from longtail.recipes import text
 from longtail.recipes.contract import Batch, Context, Forward
@@ -219,8 +220,9 @@ class Probabilistic(Beside):
         embeddings, label = torch.cat([queries, keys]), batch.target.repeat(2)
         with torch.no_grad():
             unit = functional.normalize(embeddings.detach(), dim=1)
-            self.sums[1].index_add_(0, label, unit)
-            self.numbers[1].index_add_(0, label, torch.ones_like(unit[:, 0]))
+            members = (label == torch.arange(self.numbers.shape[1], device=label.device)[:, None]).to(unit.dtype)
+            self.sums[1].add_(products(members, unit.T))  # in one order on every device, unlike index_add_
+            self.numbers[1].add_(members.sum(dim=1))
             means = self.sums.sum(dim=0) / self.numbers.sum(dim=0).clamp(min=1.0)[:, None]
         values = losses.probabilistic_contrastive(
             embeddings, label, counts=self._counts, means=means, temperature=self._temperature
