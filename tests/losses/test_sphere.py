@@ -94,6 +94,16 @@ def test_views_can_be_exchanged_and_a_temperature_is_positive() -> None:
         class_averaged_contrastive(queries, keys, target, temperature=0.0)
 
 
+def test_class_averaged_keeps_the_contract() -> None:
+    prototypes = torch.randn(5, 8, generator=generator(3))
+
+    def loss(features: Tensor, target: Tensor) -> Tensor:
+        turned = features.roll(1, dims=1)
+        return class_averaged_contrastive(features, turned, target, prototypes=prototypes.to(features), temperature=0.5)
+
+    check_loss(loss, width=8, per_sample=False)
+
+
 # Von Mises-Fisher.
 
 

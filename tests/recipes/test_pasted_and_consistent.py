@@ -173,16 +173,23 @@ def test_without_consistency_there_is_no_term() -> None:
     )
 
 
+def test_an_image_without_a_partner_has_the_mean_loss() -> None:
+    network, batch = made()
+    odd = Batch(batch.images[:11], batch.target[:11], batch.index[:11])
+    for objective in (Pasted(generator=generator(), probability=0.0), consistent()):
+        found = objective(Forward(network), odd)
+        assert found.shape == (11,)
+        assert torch.allclose(found[:5], found[5:10])
+        assert torch.allclose(found[10], found[:5].mean())
+
+
 def test_what_they_do_not_take_is_one_line() -> None:
     network, batch = made()
     vectors = dataclasses.replace(batch, images=batch.images.flatten(1))
-    odd = Batch(batch.images[:5], batch.target[:5], batch.index[:5])
     for objective in (Pasted(generator=generator()), consistent()):
         with pytest.raises(InputError, match="features") as caught:
             objective(Forward(network), vectors)
         assert "\n" not in str(caught.value)
-        with pytest.raises(InputError, match="sampler paired"):
-            objective(Forward(network), odd)
     three = dataclasses.replace(batch, images=torch.stack([batch.images] * 3))
     with pytest.raises(InputError, match="2 views"):
         consistent()(Forward(network), three)

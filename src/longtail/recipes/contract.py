@@ -11,7 +11,8 @@ Optional attributes, and nothing else is looked for:
 * objective: ``start_epoch(context)``; ``history()``, numbers that go into the epoch's row; ``pyramid``, true if it
   reads lower levels of the network; ``eager``, true if Python must run it at every step; ``pictures``, true if it
   takes no features; ``representation``, true if it is in vain without a backbone that moves; ``on_features``, true if
-  it sees a batch only through features and logits; parameters of its own, if it is a ``torch.nn.Module``;
+  it sees a batch only through features and logits; ``whole``, true if a batch cannot be divided; parameters of its
+  own, if it is a ``torch.nn.Module``;
 * sampler: ``draw()``, the whole epoch as a tensor (n,); ``batch_size``, where its batches must stay together;
   ``start_epoch(context)``; ``state_dict()`` and ``load_state_dict(state)``; ``history()``; ``notes``, lines that
   a reader of the run must know.

@@ -1,7 +1,7 @@
 """Objectives on natural batches that are mixed with partners from rarer classes: CMO, and GLMC with its consistency.
 
 Both take batches of 2 N images, the second half partners of the first (``longtail.samplers.Paired``), and give every
-image of a batch the loss of its pair.
+image of a batch the loss of its pair. Where a picture could not be read, the rest are paired.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Pasted(nn.Module):
     """
 
     pictures = True
+    whole = True
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Pasted(nn.Module):
         features = model.features(mixed.contiguous(memory_format=torch.channels_last))
         logits = model.network.head(features)
         values: Tensor = weight * self._loss(logits, own) + (1.0 - weight) * self._loss(logits, other)
-        return values.repeat(2)
+        return _of_all(values, len(batch.target))
 
 
 class Consistent(nn.Module):
@@ -111,6 +112,7 @@ class Consistent(nn.Module):
 
     representation = True
     pictures = True
+    whole = True
     rebalanced: Tensor
 
     def __init__(
@@ -169,7 +171,7 @@ class Consistent(nn.Module):
             targets = projected.detach().float().view(2, len(own), -1).flip(0).flatten(0, 1)
             agreement = functional.cosine_similarity(predicted, targets, dim=1).view(2, -1).sum(dim=0)
             values = values - self._consistency * agreement
-        return values.repeat(2)
+        return _of_all(values, len(batch.target))
 
 
 def _halves(batch: Batch, name: str, *, views: int) -> tuple[list[Tensor], tuple[Tensor, Tensor]]:
@@ -180,6 +182,11 @@ def _halves(batch: Batch, name: str, *, views: int) -> tuple[list[Tensor], tuple
     shown = images[None] if images.ndim == 4 else images
     if len(shown) > views:
         raise InputError(f"{name} takes {views} view{'s' * (views > 1)} of an image at most, not {len(shown)}")
-    if len(target) % 2:
-        raise InputError(f"{name} needs batches of images and partners: use the sampler paired")
-    return [half for view in shown for half in view.chunk(2)], tuple(target.chunk(2))  # type: ignore[return-value]
+    half = len(target) // 2
+    parts = [part_of for view in shown for part_of in (view[:half], view[half : 2 * half])]
+    return parts, (target[:half], target[half : 2 * half])
+
+
+def _of_all(values: Tensor, number: int) -> Tensor:
+    """The losses of pairs as those of the images of a batch, of which one may have lost its partner."""
+    return torch.cat([values, values, values.mean().expand(number - 2 * len(values))])
