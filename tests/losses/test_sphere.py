@@ -51,11 +51,15 @@ def test_class_averaged_is_its_formula_and_no_mutant() -> None:
         assert found != pytest.approx(wrong(queries, keys, target, **options), rel=1e-2)
 
 
-def test_one_image_of_each_class_is_supervised_contrast_but_for_a_constant() -> None:
-    queries, keys, _, _ = problem()
-    own = torch.arange(9)
-    found = class_averaged_contrastive(queries, keys, own, temperature=0.4)
-    assert torch.allclose(found, supervised_contrastive(queries, keys, own, temperature=0.4) - math.log(2))
+def test_classes_that_have_collapsed_give_a_softmax_over_classes_whatever_their_sizes() -> None:
+    _, _, target, prototypes = problem()
+    centres = functional.normalize(prototypes, dim=1)
+    expected = cross_entropy(centres @ centres.T / 0.4, torch.arange(4))[target]
+    views = centres[target]
+    for given in (prototypes, None):
+        found = class_averaged_contrastive(views, views, target, prototypes=given, temperature=0.4)
+        assert torch.allclose(found, expected)
+    assert not torch.allclose(supervised_contrastive(views, views, target, temperature=0.4), expected, rtol=0.1)
 
 
 def test_a_class_that_comes_twice_weighs_no_more_for_the_others() -> None:

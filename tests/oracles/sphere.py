@@ -27,6 +27,7 @@ def class_averaged(
     averaged: bool = True,
     complement: bool = True,
     itself: bool = False,
+    whole: bool = False,
 ) -> list[float]:
     """Anchor by anchor, class by class."""
     z = [*unit(queries), *unit(keys)]
@@ -39,8 +40,9 @@ def class_averaged(
         below = 0.0
         for c in set(label):
             members = [b for b in range(len(z)) if label[b] == c]
-            inner = sum(math.exp(z[a] @ z[b] / temperature) for b in members if itself or b != a)
-            below += inner / (len(members) if averaged else 1)
+            held = [b for b in members if itself or b != a]
+            inner = sum(math.exp(z[a] @ z[b] / temperature) for b in held)
+            below += inner / (len(members if whole else held) if averaged else 1)
         positives = [p for p in range(len(z)) if label[p] == label[a] and p != a]
         losses.append(-sum(z[a] @ z[p] / temperature - math.log(below) for p in positives) / len(positives))
     return [(losses[i] + losses[i + len(target)]) / 2 for i in range(len(target))]
@@ -50,6 +52,7 @@ CLASS_AVERAGED_MUTANTS: dict[str, Callable[..., list[float]]] = {
     "every view alike in the denominator": functools.partial(class_averaged, averaged=False),
     "without prototypes": functools.partial(class_averaged, complement=False),
     "the anchor in its own denominator": functools.partial(class_averaged, itself=True),
+    "the anchor counted in its class": functools.partial(class_averaged, whole=True),
 }
 
 

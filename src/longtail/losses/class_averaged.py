@@ -24,13 +24,12 @@ def class_averaged_contrastive(
     r"""Balanced contrastive loss: each class enters the denominator by its mean, and by a prototype of its own.
 
     .. math:: \ell_a = -\frac{1}{|P(a)|} \sum_{p \in P(a)} \log \frac{\exp(z_a \cdot z_p / \tau)}
-        {\sum_c \frac{1}{|B_c|} \sum_{b \in B_c \setminus \{a\}} \exp(z_a \cdot z_b / \tau)}
+        {\sum_c \frac{1}{|B_c \setminus \{a\}|} \sum_{b \in B_c \setminus \{a\}} \exp(z_a \cdot z_b / \tau)}
 
     over all 2N views a. :math:`B_c` are the views of class c and its prototype (*class complement*), P(a) those of the
-    class of a without a itself, and :math:`|B_c|` counts the anchor too where it belongs to c, as the authors' code
-    does. The mean over a class (*class averaging*) keeps head classes from making up most of the denominator. Without
-    prototypes and with one image of each class in the batch it is supervised contrastive learning up to a constant.
-    Use it beside a classification loss, with prototypes made from the classifier's weights.
+    class of a without a itself. The mean over a class (*class averaging*) keeps head classes from making up most of the
+    denominator: where the views of each class coincide, the loss is a softmax over classes, whatever their sizes. Use
+    it beside a classification loss, with prototypes made from the classifier's weights.
 
     Args:
         queries: (N, D) one view of every image, of any length: rows are scaled to length 1 here.
@@ -47,8 +46,9 @@ def class_averaged_contrastive(
 
     Example:
         >>> views, prototypes = torch.eye(2), torch.eye(2)
-        >>> class_averaged_contrastive(views, views, torch.tensor([0, 1]), prototypes=prototypes, temperature=0.5)
-        tensor([-0.2206, -0.2206])
+        >>> options = {"prototypes": prototypes, "temperature": 0.5}
+        >>> class_averaged_contrastive(views, views, torch.tensor([0, 1]), **options)  # log(1 + exp(-2))
+        tensor([0.1269, 0.1269])
 
     References:
         Zhu et al., *Balanced Contrastive Learning for Long-Tailed Visual Recognition*, CVPR 2022, arXiv:2207.09052.
@@ -65,8 +65,10 @@ def class_averaged_contrastive(
     place = torch.arange(len(label), device=label.device)
     itself = place[: len(anchors), None] == place
     alike = (anchors[:, None] == label) & ~itself
-    size = (label[:, None] == label).sum(dim=1).to(similarity.dtype)  # of the class of each column
-    below = (similarity - size.log()).masked_fill(itself, -torch.inf).logsumexp(dim=1)
+    size = (label[:, None] == label).sum(dim=1)  # of the class of each column, from which the anchor is left out
+    below = (
+        (similarity - (size - alike.long()).to(similarity.dtype).log()).masked_fill(itself, -torch.inf).logsumexp(dim=1)
+    )
     positives = alike.sum(dim=1)
     values = below - (similarity * alike).sum(dim=1) / positives
     return values.view(2, -1).mean(dim=0)
