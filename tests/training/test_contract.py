@@ -70,9 +70,9 @@ class Watch:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     found, batch, update = Watch(), Step.batch, Step.update
 
-    def seeing(self: Step, index: Tensor, read: Tensor | None = None) -> Any:
+    def seeing(self: Step, index: Tensor, *more: Any) -> Any:
         found.index.append(index.clone())
-        return batch(self, index, read)
+        return batch(self, index, *more)
 
     def updating(self: Step) -> None:
         found.rates.append([float(group["lr"]) for group in self.optimizer.param_groups])

@@ -49,6 +49,7 @@ RECIPES = {
     "bns-probe": {"changes": ("stages.0.optimizer=sgd@lr=0.05",)},
     "ip-dpp@scorer=trained,k=10": {},
     "mixup": {},
+    "cmo": {},
     "ce, batches that do not divide": {"batch_size": 33},
 }
 MUTANTS = {

@@ -480,7 +480,7 @@ def applied(protocol: Protocol, recipe: Recipe) -> Recipe:
     stages = tuple(_applied(protocol, stage) for stage in recipe.stages)
     model = recipe.model
     if protocol.frozen:
-        if all(stage.trains != "backbone" for stage in stages):
+        if not any(map(_learns, stages)):
             stages = tuple(dataclasses.replace(stage, trains="classifier") for stage in stages)
         elif "project" not in _options(model):
             raise InputError(
@@ -493,6 +493,12 @@ def applied(protocol: Protocol, recipe: Recipe) -> Recipe:
     if "cosine" in wants and _options(model).get("head") == "linear" == model["head"]:
         model = model.with_arguments(head="cosine", scale=1.0)  # such a loss scales by itself
     return dataclasses.replace(recipe, model=model, stages=stages)
+
+
+def _learns(stage: Stage) -> bool:
+    """Whether a stage trains a representation, and so needs more than a classifier that moves."""
+    made = [held for held in parts_in(stage.objective) if not held.foreign]
+    return stage.trains == "backbone" or any(getattr(held.function, "representation", False) for held in made)
 
 
 def _applied(protocol: Protocol, stage: Stage) -> Stage:

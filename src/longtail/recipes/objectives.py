@@ -123,6 +123,7 @@ class Total(nn.Module):
         self._modules.update({str(i): term for i, term in enumerate(self._terms) if isinstance(term, nn.Module)})
         self.pyramid = any(getattr(term, "pyramid", False) for term in self._terms)
         self.eager = any(getattr(term, "eager", False) for term in self._terms)
+        self.whole = any(getattr(term, "whole", False) for term in self._terms)
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
         """The losses (N,) of a batch."""

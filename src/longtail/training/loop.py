@@ -29,7 +29,7 @@ from longtail.training import compute as computing
 from longtail.training.loader import loaded, seeds_from
 from longtail.training.passes import outputs
 from longtail.training.prepare import Prepared, advance, batches_of, class_mean_head, prepare
-from longtail.training.processes import ALONE, Division, Ranks, divided
+from longtail.training.processes import ALONE, Division, Ranks
 from longtail.training.store import State, Store, load_network, load_optimizer, network_tensors, taken_up
 
 CHECKPOINT_SECONDS = 20.0
@@ -313,7 +313,7 @@ def _fed_by_several(job: Job, prepared: Prepared, rest: list[Tensor], seeds: Ten
     """Read this process's part of each batch; where pictures may be left out, agree on what is left."""
     ranks, images = job.ranks, job.data.train.images
     assert isinstance(images, Pictures)
-    divisions = [divided(len(batch), prepared.stage.accumulate, ranks) for batch in rest]
+    divisions = [prepared.step.division(len(batch)) for batch in rest]
     pairs = list(zip(divisions, torch.split(seeds, [len(batch) for batch in rest]), strict=True))
     read = loaded(
         images,

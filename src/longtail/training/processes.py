@@ -310,14 +310,17 @@ class Division:
         return Division(self.ranks, tuple(sizes)), torch.tensor(left, dtype=torch.bool), enough
 
 
-def divided(number: int, pieces: int, ranks: Ranks) -> Division:
+def divided(number: int, pieces: int, ranks: Ranks, *, whole: bool = False) -> Division:
     """Divide a batch by position, so that the pieces of a batch are as in one process.
 
     Args:
         number: images of the batch.
         pieces: in which it passes through the network, ``accumulate`` of its stage.
         ranks: the processes.
+        whole: whether its images belong together, so that every process takes all of it.
     """
+    if whole:
+        return Division(ranks, ((number,),))
     sizes = []
     for first, last in ends(number, pieces):
         piece = last - first

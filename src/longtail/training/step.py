@@ -99,6 +99,10 @@ class Step:
                 group["lr"] = base * factor
         return self.base[0] * factor
 
+    def division(self, number: int) -> Division:
+        """How a batch of so many images is divided among processes; one whose images are pairs is taken whole."""
+        return divided(number, self.accumulate, self.ranks, whole=bool(getattr(self.objective, "whole", False)))
+
     def batch(self, index: Tensor, read: Tensor | None = None, division: Division | None = None) -> Batch:
         """The images at ``index`` (N,) of the training split, augmented and normalised.
 
@@ -161,8 +165,10 @@ class Step:
             batch: its images, and of several processes those of this one.
             division: of the batch among processes; None in one.
         """
-        if batch.images.ndim == 5:
+        if batch.images.ndim in (3, 5):
             raise InputError("accumulate: the views of a batch are compared with each other, so it cannot be divided")
+        if getattr(self.objective, "whole", False):
+            raise InputError("accumulate: the images of a batch belong together in pairs, so it cannot be divided")
         self.optimizer.zero_grad(set_to_none=True)
         size, total, said = len(batch.target), torch.zeros((), device=batch.target.device), []
         for cut, own, share in _pieces(size, self.accumulate, division):
@@ -225,7 +231,7 @@ class Step:
     def __call__(self, index: Tensor, read: Tensor | None = None, division: Division | None = None) -> None:
         """All of it; the arguments are those of ``batch``."""
         if self.ranks.size > 1 and division is None:
-            division = divided(len(index), self.accumulate, self.ranks)
+            division = self.division(len(index))
         with torch.compiler.set_stance("default" if len(index) == self.size else "force_eager"):
             batch = self.batch(index, read, division)
             if self.accumulate > 1:
