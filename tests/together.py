@@ -289,7 +289,7 @@ def own_subset(ranks: Ranks) -> Iterator[None]:
         return generator(seed, *own, **more)
 
     def alone(self: Ranks, function: Callable[[], Any]) -> Any:
-        return function() if function.__qualname__.startswith("begin") else first(self, function)
+        return function() if function.__qualname__.startswith("_drawn_once") else first(self, function)
 
     with changed(seeds, "generator", other), changed(Ranks, "first", alone):
         yield

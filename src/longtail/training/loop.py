@@ -257,8 +257,7 @@ def begin(job: Job, prepared: Prepared, epoch: int) -> Epoch:
 
     Of several processes the first draws the order, and with it what a sampler chose for the epoch, and hands it on.
     """
-    drawn = job.ranks.first(lambda: batches_of(prepared.sampler, prepared.step.size, job.compute.device))
-    batches = [batch.to(job.compute.device) for batch in drawn]
+    batches = _drawn_once(job, prepared)
     _check_batches(job, prepared, batches, epoch)
     seed = None
     if job.data.train.streamed:
@@ -266,6 +265,20 @@ def begin(job: Job, prepared: Prepared, epoch: int) -> Epoch:
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     prepared.step.sums.reset()
     return Epoch(epoch, batches, seed)
+
+
+def _drawn_once(job: Job, prepared: Prepared) -> list[Tensor]:
+    """The batches of an epoch, as the first process draws them."""
+    size, device = prepared.step.size, job.compute.device
+    if job.ranks.size == 1:
+        return batches_of(prepared.sampler, size, device)
+
+    def drawn() -> tuple[Tensor, list[int]]:
+        batches = batches_of(prepared.sampler, size, "cpu")
+        return torch.cat(batches) if batches else torch.zeros(0, dtype=torch.int64), [len(batch) for batch in batches]
+
+    index, sizes = job.ranks.first(drawn)  # one tensor: a view of it would be sent with all of it
+    return list(torch.split(index.to(device), sizes))
 
 
 def feed(job: Job, prepared: Prepared, held: Epoch) -> Iterator[Fed]:

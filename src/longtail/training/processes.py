@@ -148,7 +148,7 @@ def lost(reason: object = "") -> str:
 
 def started() -> int:
     """Return how many processes were started for this run: 1 without ``torchrun``."""
-    return _number("WORLD_SIZE", 1)
+    return max(1, _number("WORLD_SIZE", 1))
 
 
 def beside() -> int:
