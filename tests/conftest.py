@@ -8,9 +8,10 @@ import pathlib
 from jaxtyping import install_import_hook
 
 # Before anything imports longtail: every annotated function in it then checks its shapes and types. The command line
-# has no shapes, and its library hands it contexts that are not of the annotated class.
+# and the board have no shapes, and the library of the former hands it contexts that are not of the annotated class.
 PACKAGE = pathlib.Path(__file__).parents[1] / "src" / "longtail"
-MODULES = sorted(f"longtail.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in ("cli", "__init__", "py"))
+SHAPELESS = ("board", "cli", "__init__", "py")
+MODULES = sorted(f"longtail.{path.stem}" for path in PACKAGE.iterdir() if path.stem not in SHAPELESS)
 install_import_hook(MODULES, "beartype.beartype")
 
 import matplotlib  # noqa: E402

@@ -275,7 +275,7 @@ def test_a_probe_stands_on_a_board_of_its_own(tmp_path: pathlib.Path, root: path
     with build_index(root) as index:
         entry = index.entry(made["id"])
         assert entry is not None
-        assert entry.board == "digits-lt-if-100-linear-probe"
+        assert entry.board == "digits-lt-if-100--linear-probe"
         assert entry.method_id == "bns"
         assert {index.entry(each["id"]).board for each in (named, crt)} == {"digits-lt-if-100"}  # type: ignore[union-attr]
 

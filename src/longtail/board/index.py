@@ -87,7 +87,9 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
     for address, at in sorted(drafts.items()):
         entries, best_of_tracks = ranked(at)
         tasks = sorted({task for entry in entries for task in entry.tasks})
-        name = at.variant.name if at.measure.id == "accuracy" else f"{at.variant.name}, {at.measure.name.lower()}"
+        name = clean(at.variant.name, 300)
+        if at.measure.id != "accuracy":
+            name = f"{name}, {clean(at.measure.name, 200).lower()}"
         values = [entry.value for entry in entries if entry.ranked and entry.value is not None]
         best = (max if at.measure.higher_is_better else min)(values) if values else None
         scored = sum(entry.kind == "scored" for entry in entries)

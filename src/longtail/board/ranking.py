@@ -157,7 +157,7 @@ def _placed(entries: list[Entry], at: Draft, higher: bool, track: str) -> tuple[
     better, contrasts = _better(entries, at, higher)
     above, below = better.sum(axis=0), better.sum(axis=1)
     placed = [
-        dataclasses.replace(entry, rank=int(1 + up), rank_high=int(len(entries) - down))
+        entry.at_rank(int(1 + up), int(len(entries) - down))
         for entry, up, down in zip(entries, above, below, strict=True)
     ]
     placed.sort(key=lambda entry: (entry.rank or 0, *_order(entry, higher)))

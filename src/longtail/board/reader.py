@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,15 @@ from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
 
+PAGE = 100
+"""Lines of a board on one page."""
 FILTERS = ("backbone", "protocol", "selection", "badge")
 """Columns of a board by which its lines can be chosen."""
+
+
+def board_path(name: str, page: int = 1) -> str:
+    """The address of a board's page."""
+    return f"boards/{name}.html" if page == 1 else f"boards/{name}.page-{page}.html"
 
 
 class Index(AbstractContextManager["Index"]):
@@ -174,6 +181,16 @@ class Index(AbstractContextManager["Index"]):
         row = self.connection.execute("SELECT payload FROM entries WHERE id = ?", (name,)).fetchone()
         return parse(Entry, row[0]) if row else None
 
+    def anchor(self, name: str) -> str | None:
+        """The address of one line: its submission's page, or its place on the page of its board."""
+        row = self.connection.execute(
+            "SELECT board, place, json_extract(payload, '$.kind') FROM entries WHERE id = ?", (name,)
+        ).fetchone()
+        if row is None:
+            return None
+        board, place, kind = row
+        return f"submissions/{name}.html" if kind == "scored" else f"{board_path(board, place // PAGE + 1)}#{name}"
+
     def tasks(self) -> list[dict[str, Any]]:
         """Tasks with how many boards and papers each has."""
         found = self.connection.execute(
@@ -224,6 +241,14 @@ class Index(AbstractContextManager["Index"]):
     def paper(self, name: str) -> Paper | None:
         """One paper."""
         return self._one(Paper, name)
+
+    def known_papers(self, names: Iterable[str | None]) -> set[str]:
+        """Which of some papers have a page."""
+        wanted = sorted({name for name in names if name})
+        found = self.connection.execute(
+            f"SELECT id FROM things WHERE kind = 'paper' AND id IN ({', '.join('?' * len(wanted))})", wanted
+        )
+        return {row[0] for row in found}
 
     def methods(self) -> list[Method]:
         """All methods by name."""
