@@ -252,6 +252,7 @@ def test_one_bad_row_costs_that_row_and_is_listed(tmp_path: pathlib.Path) -> Non
     assert verify(tmp_path / "root") == []
 
 
+@pytest.mark.usefixtures("one_page")
 def test_odd_numbers_and_twofold_keys_cost_their_row(tmp_path: pathlib.Path) -> None:
     text = json.dumps(
         [task("T", [dataset("Mine", ["NLL"], [row(name, 0, metrics={"NLL": f"@{name}"}) for name in "abcd"])])]
@@ -269,6 +270,7 @@ def test_odd_numbers_and_twofold_keys_cost_their_row(tmp_path: pathlib.Path) -> 
     assert build(tmp_path / "site", root=tmp_path / "root")["entries"] > 3
 
 
+@pytest.mark.usefixtures("one_page")
 def test_a_damaged_line_is_skipped_and_named(tmp_path: pathlib.Path) -> None:
     stored = pathlib.Path(import_archive(write_archive(tmp_path / "t.json"), root=tmp_path / "root")["file"])
     lines = stored.read_bytes().splitlines(keepends=True)

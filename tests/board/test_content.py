@@ -102,7 +102,7 @@ def test_the_two_papers_are_complete() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"source": None}, "'source' must be a non-empty text"),
+        ({"source": None}, "'source' must be a text, not None"),
         ({"locator": " "}, "'locator' must be a non-empty text"),
         ({"value": "forty"}, "is no number"),
         ({"value": "141.4", "quote": "141.4"}, "is no percentage"),
@@ -110,7 +110,10 @@ def test_the_two_papers_are_complete() -> None:
         ({"track": "magic"}, "unknown track"),
         ({"url": "javascript:alert(1)"}, "no http or https address"),
         ({"date": "2021-13-01"}, "is no date"),
-        ({"id": "../../etc/passwd"}, "claim id"),
+        ({"id": "../../etc/passwd"}, "id '../../etc/passwd' must be"),
+        ({"id": "archive-0123456789abcdef"}, "not begin with 'archive-'"),
+        ({"epochs": "200"}, "'epochs' must be a whole number, not '200'"),
+        ({"tasks": "Long-tail Learning"}, "'tasks' must be a list of texts"),
         ({"rank": 1}, "unknown field 'rank'"),
         ({"badge": "re-scored"}, "unknown field 'badge'"),
         ({"kind": "scored"}, "unknown field 'kind'"),

@@ -516,6 +516,7 @@ def test_all_problems_come_in_one_answer(tmp_path: pathlib.Path, root: pathlib.P
         assert part in text
 
 
+@pytest.mark.usefixtures("one_page")
 def test_a_crash_between_the_two_writes_is_repaired_by_the_next_command(
     tmp_path: pathlib.Path, root: pathlib.Path
 ) -> None:
