@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from record import keep
@@ -357,16 +357,18 @@ def main() -> None:
     arguments = parser.parse_args()
     result: dict[str, Any] = {}
     faults: list[str] = []
-    for name, sweep in {"damaged file x command": damage, "hostile record x command": hostile}.items():
-        counted, more = sweep(getattr(arguments, name.split()[0].replace("damaged", "damage")))
-        result[name], faults = dict(counted), [*faults, *more]
-        print(f"{name}: {dict(counted)}", flush=True)
-    result["kill -9 of the command"] = dict(kills(arguments.kills))
-    print(f"kill -9 of the command: {result['kill -9 of the command']}", flush=True)
-    result["kill -9 of a worker under --jobs 2"] = dict(worker_kills(arguments.worker_kills))
-    print(f"kill -9 of a worker: {result['kill -9 of a worker under --jobs 2']}", flush=True)
-    print("\n".join(faults))
-    keep({"outcomes": result, "faults": faults}, arguments.out)
+
+    def found(name: str, counted: Mapping[str, int], more: Sequence[str] = ()) -> None:
+        """Print and keep what one sweep found, so that a stop costs no more than the sweep it falls into."""
+        result[name] = dict(counted)
+        faults.extend(more)
+        print(f"{name}: {result[name]}", *more, sep="\n", flush=True)
+        keep({"outcomes": result, "faults": faults}, arguments.out)
+
+    found("damaged file x command", *damage(arguments.damage))
+    found("hostile record x command", *hostile(arguments.hostile))
+    found("kill -9 of the command", kills(arguments.kills))
+    found("kill -9 of a worker under --jobs 2", worker_kills(arguments.worker_kills))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     print(f"{len(items)} of {len(probability)} items in {seconds:.3f} s, exactly from det(S_Y)")
     print(f"mean probability: all {probability.mean():.3f}, drawn {probability[items].mean():.3f}")
+    assert probability[items].mean() < probability.mean()  # doubtful items are drawn more often
     print(f"log-probability of this set: {float(dpp.log_prob(kernel, items, k=10_000)):.1f} nats")
     print(f"expected size without k: {float(dpp.expected_size(kernel)):.0f}")
 

@@ -22,3 +22,4 @@ if __name__ == "__main__":
     epochs = int(sys.argv[1]) if sys.argv[1:] else None
     comparison = longtail.compare(["ce", my_loss], longtail.load("digits-lt"), seeds=3, out="runs", epochs=epochs)
     print(longtail.results.table(comparison))
+    assert len(comparison.methods) == 2

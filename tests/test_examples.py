@@ -12,7 +12,11 @@ import pytest
 pytestmark = pytest.mark.pages
 EXAMPLES = sorted((pathlib.Path(__file__).parents[1] / "examples").glob("*.py"))
 ARGUMENTS = {"own_loss.py": ["2"]}  # epochs
-NEEDS = {"lightning_module.py": ["lightning"], "hugging_face_trainer.py": ["transformers", "accelerate"]}
+NEEDS = {
+    "accelerate_loop.py": ["accelerate"],
+    "lightning_module.py": ["lightning"],
+    "hugging_face_trainer.py": ["transformers", "accelerate"],
+}
 """Libraries that some need besides; they warn of one another, so that warnings are no errors there."""
 
 

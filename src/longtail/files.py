@@ -6,7 +6,8 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from longtail.errors import InputError
 
@@ -45,6 +46,40 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: pathlib.Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, atomically.
+
+    Args:
+        path: the file.
+        tensors: torch tensors by name, contiguous, no two of one storage.
+        metadata: text by name for the header of the file.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    write_atomically(path, lambda file: save_tensors(file, tensors, metadata))
+
+
+def save_tensors(path: pathlib.Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file in one go, for ``write_atomically``.
+
+    Args:
+        path: the file.
+        tensors: torch tensors by name, contiguous, no two of one storage.
+        metadata: text by name for the header of the file.
+
+    Raises:
+        OSError: as for any other file; the library has an exception of its own for a full disk.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
+    except SafetensorError as error:
+        raise OSError(0, str(error)) from None
 
 
 def same_file(source: pathlib.Path, path: pathlib.Path) -> None:

@@ -158,6 +158,7 @@ def test_other_images_are_an_error(images: torch.Tensor, generator: torch.Genera
         compose((HorizontalFlip(),), images, generator=generator)
 
 
+@pytest.mark.slow
 def test_everything_after_the_draw_compiles_whole() -> None:
     # In a process of its own: the shape checks of the tests cannot be traced.
     program = """

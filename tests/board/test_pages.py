@@ -188,6 +188,7 @@ def test_search_takes_words_as_words(index: Index) -> None:
     assert index.search("") == []
 
 
+@pytest.mark.slow
 def test_the_same_bytes_on_every_build(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     script = (
         "import sys; from pathlib import Path; from longtail.board import build, pages; every = pages.paths;"

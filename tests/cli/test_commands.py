@@ -108,6 +108,13 @@ def test_a_tree_of_runs_is_rescored_and_reported(
     assert run("report tree --against crt", monkeypatch) == 2
     assert "--against 'crt' is no row here: ce, balanced-softmax" in capsys.readouterr().err
 
+    logits = pathlib.Path("tree/ce/0/logits.safetensors")
+    whole = logits.read_bytes()
+    logits.write_bytes(whole[:-8] + bytes(8))
+    assert run("rescore tree --json", monkeypatch) == 1
+    assert list(json.loads(capsys.readouterr().out)["failed"]) == ["tree/ce/0"]
+    logits.unlink()  # it may be missing, but not be another file
+
     path = pathlib.Path("tree/ce/1/record.json")
     record = json.loads(path.read_text())
     record["report"]["accuracy"] += 0.01

@@ -278,6 +278,17 @@ def test_heic_is_named_with_the_plug_in_that_reads_it(zoo, monkeypatch):
     assert any("pillow-heif reads .heic): ant/photo.HEIC" in note for note in load(f"folder:{zoo}").notes)
 
 
+def test_heic_is_read_where_the_plug_in_is(zoo):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    colour = np.full((8, 8, 3), (200, 40, 40), np.uint8)
+    pillow_heif.from_pillow(Image.fromarray(colour)).save(zoo / "ant" / "photo.HEIC", quality=95)
+    found = load(f"folder:{zoo}", image_size=8)
+    assert not any("photo" in note for note in found.notes)
+    pictures = np.concatenate([found.train.images.numpy(), found.test.images.numpy()]).astype(float)
+    nearest = np.abs(pictures - np.array([200, 40, 40])[:, None, None]).max(axis=(1, 2, 3)).min()
+    assert nearest < 12  # the format loses a little
+
+
 def test_stray_pictures_are_named(zoo):
     save(zoo / "stray.png")
     assert any(

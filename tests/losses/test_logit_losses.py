@@ -104,6 +104,7 @@ def test_runs_on_meta_device(loss: Loss) -> None:
     assert loss(logits, target, COUNTS.to("meta")).shape == (9,)
 
 
+@pytest.mark.slow
 def test_compile_without_a_graph_break() -> None:
     """In a process of its own: functions whose annotations are checked cannot be traced."""
     script = """

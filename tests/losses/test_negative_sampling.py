@@ -487,6 +487,7 @@ def test_the_broadcast_form_of_the_benchmark_is_the_same_loss(generator):
     assert deviation(balanced_negative_sampling, oracle.pairwise, q, v, target=TARGET, temperature=0.5) < 1e-10
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph():
     program = """
 import torch

@@ -473,6 +473,7 @@ def test_runs_on_meta_device(form: dict[str, float], classes: int) -> None:
     assert LearnedRadii(3, 1.0).to("meta")().shape == (3,)
 
 
+@pytest.mark.slow
 def test_compiles_without_a_graph_break_and_names_wrong_shapes() -> None:
     """In a process of its own: functions whose annotations are checked cannot be traced, and hide our own errors."""
     script = """

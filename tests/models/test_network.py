@@ -183,6 +183,7 @@ def test_impossible_shapes_are_refused(spec, wrong):
         build(spec, **{wrong: 0})
 
 
+@pytest.mark.slow
 def test_whole_graph_compiles():
     """In a process of its own: run-time shape checks and a full graph do not go together."""
     program = """

@@ -82,6 +82,7 @@ def test_an_interval_without_the_seeds_is_rejected(monkeypatch: pytest.MonkeyPat
     assert is_right(CALM)
 
 
+@pytest.mark.slow
 def test_an_interval_that_counts_the_interaction_thrice_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_right(CALM)
     # The first term holds C once, B once more, and here it is added again.
@@ -256,6 +257,7 @@ def test_no_interval_is_without_width(runs: int) -> None:
                 assert ends(gap)[0] <= gap.value <= ends(gap)[1]
 
 
+@pytest.mark.slow
 def test_interval_and_p_never_contradict_each_other() -> None:
     rng = np.random.default_rng(9)
     told = 0
@@ -357,12 +359,14 @@ def false_verdicts(world: World, arms: int, tables: int, restless: float = 0.0, 
     return wrong / tables
 
 
+@pytest.mark.slow
 def test_a_family_bounds_the_chance_of_any_false_verdict_and_single_intervals_do_not() -> None:
     world = World(runs=3, spread=0.03)
     assert false_verdicts(world, 7, 200, family=6) < 0.11
     assert false_verdicts(world, 7, 200, family=1) > 0.13
 
 
+@pytest.mark.slow
 def test_spreads_that_differ_are_not_pooled_and_pooling_them_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(runs=5, spread=0.005)
     assert false_verdicts(world, 6, 200, restless=0.15) < 0.11

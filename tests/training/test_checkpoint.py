@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import pathlib
 import pickle
+import resource
 
 import pytest
 import torch
 
 from longtail.errors import InputError
+from longtail.files import write_atomically
 from longtail.training import checkpoint
 
 
@@ -45,7 +47,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.write_atomically(path, fail)
+        write_atomically(path, fail)
+    assert torch.equal(checkpoint.load(path)[0]["a"], torch.ones(1))
+    assert os.listdir(tmp_path) == ["x.safetensors"]
+
+
+def test_a_write_that_the_system_refuses_is_one_line_and_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(path, {"a": torch.ones(1)}, {})
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, most[1]))  # as a full disk does, this fails in the midst of a file
+    try:
+        with pytest.raises(InputError, match=r"cannot write to .*; choose another folder") as refusal:
+            checkpoint.save(path, {"a": torch.ones(10_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert "\n" not in str(refusal.value)
     assert torch.equal(checkpoint.load(path)[0]["a"], torch.ones(1))
     assert os.listdir(tmp_path) == ["x.safetensors"]
 

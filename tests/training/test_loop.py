@@ -307,6 +307,7 @@ def children(parent: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
     ("end", "whom"), [(signal.SIGINT, "command"), (signal.SIGKILL, "command"), (signal.SIGKILL, "job")]

@@ -357,11 +357,13 @@ def in_a_process_of_its_own(function: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_trace_whole() -> None:
     stated = in_a_process_of_its_own("trace_all").splitlines()
     assert len(stated) == len(losses_of(load("digits-lt", imbalance=20))) >= 8
 
 
+@pytest.mark.slow
 def test_a_backbone_is_compiled_for_full_batches_alone() -> None:
     in_a_process_of_its_own("compile_once")
 

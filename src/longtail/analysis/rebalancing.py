@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from longtail import metrics, rebalance
 from longtail.errors import InputError
-from longtail.files import write_atomically
+from longtail.files import write_tensors
 from longtail.models import CosineHead, Network, Output
 from longtail.results.comparison import rate_weights
 from longtail.results.statistics import Estimate, difference, estimate
@@ -268,13 +268,11 @@ def save_head(path: pathlib.Path, row: Row, *, unit: bool, facts: dict[str, Any]
     Raises:
         InputError: the method has no linear head.
     """
-    from safetensors.torch import save_file
-
     if row.weight is None or row.bias is None:
         raise InputError(f"{row.method} is no linear head, so there is nothing to save")
     tensors = {"weight": row.weight.float().contiguous().clone(), "bias": row.bias.float().contiguous().clone()}
     told = {"method": row.method, "chosen": row.chosen, "unit": json.dumps(unit), "facts": json.dumps(facts)}
-    write_atomically(path, lambda file: save_file(tensors, file, metadata=told))
+    write_tensors(path, tensors, told)
 
 
 def load_head(path: pathlib.Path | str, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli import board, data, embed, fit, look, plans, rebalance, runs, use
+from longtail.cli import board, data, embed, fit, look, plans, rebalance, runs, stored, use
 from longtail.cli.options import with_configuration
 from longtail.errors import InputError
 
@@ -29,6 +29,7 @@ for module in (fit, runs, use, embed, rebalance, look, plans):
         app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(data.app, name="data")
 app.add_typer(board.app, name="board")
+app.add_typer(stored.app, name="runs")
 
 
 @app.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from longtail.metrics import Report
 from longtail.results import Loaded, Record, read
 from longtail.results import rescore as check_numbers
 from longtail.training import checkpoint
-from longtail.training.run import MODEL
+from longtail.training.run import LOGITS, MODEL
 from longtail.training.tuning import TRIALS
 
 
@@ -45,7 +46,8 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
         data: loads the data set of a record; without one, the labels that are stored are believed.
 
     Raises:
-        InputError: a damaged file, a model or ``run.json`` of another run, a number that its predictions do not give.
+        InputError: a damaged file, a model, logits or ``run.json`` of another run, a number that its predictions do not
+            give.
     """
     loaded = read(folder)
     digests = loaded.record.digests
@@ -53,6 +55,10 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
         path = folder / MODEL
         if path.exists():
             checkpoint.load(path, expected=digests["model"])
+        logits = folder / LOGITS
+        # Logits may be missing, as the model may.
+        if "logits" in digests and logits.exists() and _sha256(logits) != digests["logits"]:
+            raise InputError(f"{logits} is not the file that its record was written with; remove it")
         if (folder / "run.json").exists() and digests.get("run") != _run(folder).get("address"):
             raise InputError(f"{folder}: record.json and run.json are of different runs")
     return loaded, check_numbers(loaded, data(loaded.record))
@@ -71,6 +77,10 @@ def rescore(folder: pathlib.Path | str, data: Data | None = None) -> Report:
         InputError: a damaged file, files that do not belong together, or a number that the predictions do not give.
     """
     return audit(pathlib.Path(folder), lambda record: data)[1]
+
+
+def _sha256(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _run(folder: pathlib.Path) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from longtail.errors import InputError
-from longtail.files import write_atomically
+from longtail.files import write_tensors
 
 
 def save(path: pathlib.Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
@@ -25,7 +24,7 @@ def save(path: pathlib.Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     # contiguous() only where needed; clone shared storage, which the format cannot express.
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text, found = json.dumps(facts), digest(flat, facts)
-    write_atomically(path, lambda file: save_file(flat, file, metadata={"longtail": text, "sha256": found}))
+    write_tensors(path, flat, {"longtail": text, "sha256": found})
     return found
 
 

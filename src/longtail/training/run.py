@@ -19,7 +19,7 @@ from longtail.data.dataset import HELD_OUT
 from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
-from longtail.files import TEMPORARY, same_file, sweep, write_atomically
+from longtail.files import TEMPORARY, same_file, sweep, write_atomically, write_tensors
 from longtail.models import identity, sides_of
 from longtail.recipes.part import address, plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
@@ -336,14 +336,12 @@ def keep_logits(path: pathlib.Path, logits: dict[str, Tensor]) -> str:
     Returns:
         SHA-256 of the file.
     """
-    from safetensors.torch import save_file
-
     most = torch.finfo(torch.float16).max
     half = {
         name: held.clamp(-most, most).half().contiguous() if held.is_floating_point() else held
         for name, held in logits.items()
     }
-    write_atomically(path, lambda file: save_file(half, file))
+    write_tensors(path, half)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
+import io
 import json
 import logging
 import pathlib
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from longtail.errors import InputError, unknown
-from longtail.files import write_atomically
+from longtail.files import save_tensors, write_atomically
 from longtail.models import LinearHead
 from longtail.models.bridge import timm_model
 from longtail.recipes.part import plain
@@ -168,9 +169,7 @@ def compared(answer: Callable[[Tensor], Tensor], run: Trained, pictures: Tensor,
 
 
 def _save(file: pathlib.Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: held.detach().contiguous().clone() for name, held in tensors.items()}, file, metadata=metadata)
+    save_tensors(file, {name: held.detach().contiguous().clone() for name, held in tensors.items()}, metadata)
 
 
 def _write_safetensors(run: Trained, file: pathlib.Path) -> None:
@@ -312,7 +311,9 @@ def _program(run: Trained) -> Any:
 
 def _write_pt2(run: Trained, file: pathlib.Path) -> None:
     with _one_line(run, "pt2"), _quiet():
-        torch.export.save(_program(run), file, extra_files={"longtail.json": json.dumps(facts(run))})
+        held = io.BytesIO()  # Python's own write names a full disk; torch's does not
+        torch.export.save(_program(run), held, extra_files={"longtail.json": json.dumps(facts(run))})
+    file.write_bytes(held.getbuffer())
 
 
 def _load_pt2(run: Trained, file: pathlib.Path) -> Callable[[Tensor], Tensor]:
