@@ -105,32 +105,10 @@ def test_what_cannot_be_read_is_listed_on_a_page(root: pathlib.Path) -> None:
     assert "papers 3: title: expected a text, found null" in about
 
 
-<<<<<<< HEAD
 def test_a_site_of_imports_has_no_dead_link(root: pathlib.Path) -> None:
     with build_index(root) as index, build_index() as shipped:
         known = set(paths(shipped))
         assert crawl(index, [path for path in paths(index) if "/" not in path or path not in known]) == []
-=======
-@pytest.mark.slow
-def test_a_site_of_imports_has_no_dead_link(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
-    import posixpath
-    import re
-    from urllib.parse import unquote
-
-    with build_index(root) as index:
-        every = set(paths(index))
-        for path in every:
-            if not path.endswith(".html"):
-                continue
-            for target in re.findall(r'(?:href|src)="([^"]+)"', text(index, path)):
-                bare = target.partition("#")[0]
-                if bare and not re.match(r"https?:", bare):
-                    assert posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(bare))) in every, (
-                        path,
-                        target,
-                    )
-    assert build(tmp_path / "site", root=root)["boards"] > 10
->>>>>>> main
 
 
 @pytest.mark.parametrize(
