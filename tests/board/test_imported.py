@@ -133,5 +133,17 @@ def test_the_search_forgives(shipped: Index, words: str, path: str) -> None:
     assert path in [each["path"] for each in shipped.search(words)][:12]
 
 
+def test_the_static_search_leaves_imported_papers_out_first(root: pathlib.Path) -> None:
+    with build_index(root) as index:
+        every, none = index.search_documents()
+        assert none == 0
+        papers = [path for _, kind, path, _ in every if kind in ("paper", "submission")]
+        found, left = index.search_documents(len(every) - len(papers) + 5)
+    assert left == len(papers) - 5
+    kept = {path for _, _, path, _ in found}
+    assert {path for _, _, path, _ in every} - kept <= set(papers)
+    assert "papers/a-paper-on-no-board.html" not in kept
+
+
 def test_nonsense_is_not_found(shipped: Index) -> None:
     assert shipped.search("xqzvkw") == []

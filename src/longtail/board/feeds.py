@@ -137,6 +137,8 @@ def _cell(value: object) -> str | int | float:
     if isinstance(value, int | float):
         return value
     text = clean(str(value)).replace("\r", " ").replace("\n", " ")
+    if text[:1].isascii() and text[:1].isalnum():
+        return text
     # Some programs read the wide forms of these signs as the signs themselves.
     return "'" + text if unicodedata.normalize("NFKC", text[:1]) in ("=", "+", "-", "@", "\t") else text
 

@@ -21,6 +21,8 @@ Kind = TypeVar("Kind")
 
 PROTOCOL = ("track", "backbone", "epochs", "augmentation", "selection", "n")
 """What a number has to state before it can be compared with another."""
+MISSING = frozenset({None, "", "unstated"})
+"""What a field holds that nobody has stated."""
 PROTOCOL_WORDS = {
     "track": "pre-training",
     "backbone": "backbone",
@@ -163,8 +165,7 @@ class Entry:
     @property
     def unstated(self) -> tuple[str, ...]:
         """The fields of the protocol that are not stated, in words."""
-        missing = {None, "", "unstated"}
-        return tuple(PROTOCOL_WORDS[name] for name in PROTOCOL if getattr(self, name) in missing)
+        return tuple(PROTOCOL_WORDS[name] for name in PROTOCOL if getattr(self, name) in MISSING)
 
     @property
     def ranked(self) -> bool:

@@ -18,6 +18,8 @@ from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
 
+SEARCHED = 5000
+"""Documents that the static page searches."""
 PAGE = 100
 """Lines of a board on one page."""
 FILTERS = ("backbone", "protocol", "selection", "badge")
@@ -333,10 +335,17 @@ class Index(AbstractContextManager["Index"]):
         """What a search finds; see :mod:`longtail.board.search`."""
         return find(self.connection, words, limit)
 
-    def search_documents(self, limit: int = 1500) -> list[tuple[str, str, str, str]]:
-        """Title, kind, path and other names of what can be searched, for the static page."""
-        found = self.connection.execute("SELECT title, kind, path, names FROM search ORDER BY rowid LIMIT ?", (limit,))
-        return found.fetchall()
+    def search_documents(self, limit: int = SEARCHED) -> tuple[list[tuple[str, str, str, str]], int]:
+        """Title, kind, path and other names of what the static page searches, and how many more there are.
+
+        Papers and submissions, of which an import brings hundreds of thousands, come last, the board's own first.
+        """
+        (count,) = self.connection.execute("SELECT count(*) FROM search").fetchone()
+        found = self.connection.execute(
+            "SELECT title, kind, path, names FROM search ORDER BY kind IN ('paper', 'submission'), rowid DESC LIMIT ?",
+            (limit,),
+        )
+        return found.fetchall(), max(0, count - limit)
 
     def related(self, paper: Paper, limit: int = 8) -> list[Paper]:
         """Papers related to one: those it names, then those that share most of its tasks, the newest first."""
