@@ -4,7 +4,7 @@
 
 Seeds are fixed. Each trial has one of these outcomes: ``refused`` (one line, exit status 2), ``harmless`` (the numbers
 of the undamaged run), and those that must not be: ``traceback``, ``hang``, ``signal``, ``other numbers``,
-``left-over file``, ``code ran``. Linux.
+``left-over file``, ``code ran``. A sweep of 0 trials is left out, and what FILE holds of it stays. Linux.
 """
 
 from __future__ import annotations
@@ -355,20 +355,23 @@ def main() -> None:
     parser.add_argument("--hostile", type=int, default=200)
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
-    result: dict[str, Any] = {}
-    faults: list[str] = []
+    out: pathlib.Path | None = arguments.out
+    known = json.loads(out.read_text()) if out and out.exists() else {"outcomes": {}, "faults": {}}
 
     def found(name: str, counted: Mapping[str, int], more: Sequence[str] = ()) -> None:
         """Print and keep what one sweep found, so that a stop costs no more than the sweep it falls into."""
-        result[name] = dict(counted)
-        faults.extend(more)
-        print(f"{name}: {result[name]}", *more, sep="\n", flush=True)
-        keep({"outcomes": result, "faults": faults}, arguments.out)
+        known["outcomes"][name], known["faults"][name] = dict(counted), list(more)
+        print(f"{name}: {dict(counted)}", *more, sep="\n", flush=True)
+        keep(known, out)
 
-    found("damaged file x command", *damage(arguments.damage))
-    found("hostile record x command", *hostile(arguments.hostile))
-    found("kill -9 of the command", kills(arguments.kills))
-    found("kill -9 of a worker under --jobs 2", worker_kills(arguments.worker_kills))
+    if arguments.damage:
+        found("damaged file x command", *damage(arguments.damage))
+    if arguments.hostile:
+        found("hostile record x command", *hostile(arguments.hostile))
+    if arguments.kills:
+        found("kill -9 of the command", kills(arguments.kills))
+    if arguments.worker_kills:
+        found("kill -9 of a worker under --jobs 2", worker_kills(arguments.worker_kills))
 
 
 if __name__ == "__main__":

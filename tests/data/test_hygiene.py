@@ -9,6 +9,7 @@ import torch
 from longtail.counts import class_counts
 from longtail.data import Source, Split, draw, hygiene, load, near, splits
 from longtail.data.copies import groups
+from longtail.data.describe import describe
 from longtail.data.fingerprint import fingerprint
 from longtail.data.verify import verify
 from longtail.errors import InputError
@@ -289,6 +290,9 @@ def test_verify_names_near_copies_across_splits(tmp_path):
     )
     found = [finding.detail for finding in verify(f"npz:{tmp_path / 'toy.npz'}") if not finding.ok]
     assert found == ["1 pairs across splits or classes, 0 within", "image 3 (train), image 0 (test)"]
+    described = describe(load(f"npz:{tmp_path / 'toy.npz'}"))
+    assert described.near_copies == "1 pairs across splits or classes, 0 within"
+    assert "  near copies  1 pairs across" in described.text()
 
 
 def test_what_was_not_looked_for_is_said(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longtail import counts as measures
 from longtail.data.dataset import Data
-from longtail.data.hygiene import Summary, summary
+from longtail.data.hygiene import Summary, near_counted, splits_of, summary
 from longtail.data.pictures import printable
 from longtail.errors import InputError
 
@@ -46,6 +46,7 @@ class Description:
         split_seed: seed from which the subset was drawn; None likewise.
         fingerprint: fingerprint of index list, labels and pixels.
         copies: how many images stand in two splits, under two classes, or twice.
+        near_copies: how many pairs of images show nearly the same, or why they were not looked for.
         notes: what was done to the images.
     """
 
@@ -66,6 +67,7 @@ class Description:
     split_seed: int | None
     fingerprint: str
     copies: Summary
+    near_copies: str
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -98,6 +100,7 @@ class Description:
                 break_long_words=False,
             ),
             f"  copies       {self.copies.line() or 'none'}",
+            f"  near copies  {self.near_copies}",
             f"  fingerprint  {self.fingerprint}",
             *(f"  note         {note}" for note in self.notes),
             "",
@@ -171,6 +174,7 @@ def describe(data: Data) -> Description:
         split_seed=data.split_seed,
         fingerprint=data.fingerprint,
         copies=summary(data),
+        near_copies=near_counted(splits_of(data))[0],
         notes=data.notes,
     )
 

@@ -205,6 +205,24 @@ def near(splits: Mapping[str, Split]) -> list[tuple[Member, Member]] | None:
     return [(firsts[a], firsts[b]) for a, b in pairs(images)]
 
 
+def near_counted(splits: Mapping[str, Split]) -> tuple[str, list[tuple[Member, Member]]]:
+    """Count near duplicates, or say why they were not looked for.
+
+    Returns:
+        What was found, in a few words, and the pairs that stand in two splits or under two classes.
+    """
+    try:
+        found = near(splits)
+    except ImportError:
+        return "not looked for: they need pip install 'longtail[hygiene]'", []
+    if found is None:
+        streamed = any(split.streamed for split in splits.values())
+        return f"not looked for: {'the images are not in memory' if streamed else 'there are too many images'}", []
+    apart = [(a, b) for a, b in found if a.split != b.split or a.target != b.target]
+    told = f"{len(apart):,} pairs across splits or classes, {len(found) - len(apart):,} within"
+    return told if found else "none", apart
+
+
 def _places(splits: Mapping[str, Split]) -> list[list[tuple[str, int]]]:
     """Split and position of the images of each different picture, over all splits."""
     found: dict[int, list[tuple[str, int]]] = {}

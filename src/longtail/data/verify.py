@@ -324,17 +324,8 @@ def _copies(splits: dict[str, Split], *, judged: bool) -> list[Finding]:
 
 def _near(splits: dict[str, Split], *, judged: bool) -> list[Finding]:
     """Near duplicates; those within one split and class are only counted."""
-    try:
-        pairs = hygiene.near(splits)
-    except ImportError:
-        return [Finding("near copies", True, "not looked for: they need pip install 'longtail[hygiene]'")]
-    if pairs is None:
-        streamed = any(split.streamed for split in splits.values())
-        why = "the images are not in memory" if streamed else "there are too many images"
-        return [Finding("near copies", True, f"not looked for: {why}")]
-    apart = [(a, b) for a, b in pairs if a.split != b.split or a.target != b.target]
-    told = f"{len(apart):,} pairs across splits or classes, {len(pairs) - len(apart):,} within"
-    findings = [Finding("near copies", not (apart and judged), told if pairs else "none")]
+    told, apart = hygiene.near_counted(splits)
+    findings = [Finding("near copies", not (apart and judged), told)]
     if judged:
         findings += [Finding("nearly one picture", False, _named(pair)) for pair in apart]
     return findings
