@@ -93,34 +93,46 @@ EVIL = [
 ]
 
 
+LARGEST = 200_000
+"""Bytes of a page or file of a board without imports."""
+
+
 def crawl(index: Index, pages: Iterable[str] | None = None) -> list[str]:
-    """What is wrong with pages: markup, scripts, assets from elsewhere, and links or anchors that lead nowhere.
+    """What is wrong with pages: markup, size, scripts, assets from elsewhere, dead links and anchors.
 
     Args:
         index: the board.
         pages: those to look at, all of them if left out; links and anchors are followed to any page.
     """
-    known = list(paths(index))
+    every = list(paths(index))
+    known = set(every)
     out: list[str] = []
     read: dict[str, Page | None] = {}
 
+    def text(path: str) -> str | None:
+        found = render(index, path) if path in known else None
+        if found is None:
+            out.append(f"{path}: there is no such page")
+        elif len(found[1].encode("utf-8", "replace")) > LARGEST:
+            out.append(f"{path}: more than {LARGEST:,} bytes")
+        return found[1] if found else None
+
     def page(path: str) -> Page | None:
         if path not in read:
-            found = render(index, path)
+            found = text(path)
             try:
-                read[path] = Page(found[1]) if found else None
+                read[path] = None if found is None else Page(found)
             except AssertionError as error:
                 read[path] = None
                 out.append(f"{path}: elements are not closed in order: {error}")
         return read[path]
 
-    for path in known if pages is None else pages:
-        if path not in known or (found := render(index, path)) is None:
-            out.append(f"{path}: there is no such page")
-        elif not path.endswith(".html"):
-            out += [f"{path}: {each}" for each in _faults_of_file(path, found[1])]
-        elif (own := page(path)) is not None:
-            out += [f"{path}: {each}" for each in _faults_of_page(path, own, set(known), page)]
+    for path in every if pages is None else pages:
+        if path.endswith(".html"):
+            if (own := page(path)) is not None:
+                out += [f"{path}: {each}" for each in _faults_of_page(path, own, known, page)]
+        elif (found := text(path)) is not None:
+            out += [f"{path}: {each}" for each in _faults_of_file(path, found)]
     return out
 
 
