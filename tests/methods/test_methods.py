@@ -35,8 +35,10 @@ from longtail.recipes.part import address, parts_in, plain
 from longtail.recipes.stages import state_address, stored_recipe
 from longtail.samplers import ClassBalanced, ClassQuota, InformativeSubset, InstanceBalanced, MinimumPerClass
 
-COSINE = ("ldam-drw", "lift")
+COSINE = ("ldam-drw", "lift", "ride")
 """Methods that need a cosine head, and so set one."""
+EXPERTS = ("ride", "sade")
+"""Methods that take the network of the protocol apart."""
 
 PLAIN, STRONG, DIGITS = (PROTOCOLS[name] for name in ("plain-200", "strong-400", "digits"))
 
@@ -66,8 +68,9 @@ def addresses(text: str, protocol: Protocol = PLAIN) -> list[str]:
 def test_every_recipe_fits_every_protocol_and_survives_json(name: str, protocol: Protocol) -> None:
     recipe = by_name(name, protocol)
     assert recipe.name == name
-    assert recipe.model == (recipe.model if name in COSINE else protocol.model)
-    assert (recipe.model["head"] == "cosine") == (name in COSINE or protocol.model["head"] == "cosine")
+    model = recipe.model["of"] if name in EXPERTS else recipe.model
+    assert model == (model if name in COSINE else protocol.model)
+    assert (model["head"] == "cosine") == (name in COSINE or protocol.model["head"] == "cosine")
     assert recipe.stated == recipe.epochs  # at the protocol's own budget
     revived = stored_recipe(json.loads(json.dumps(plain(recipe))))
     assert revived == recipe
@@ -325,6 +328,11 @@ def test_the_classifier_of_dro_lt_is_balanced_as_asked() -> None:
         stage = by_name(f"dro-lt@balancing={typed},steps=5", PLAIN).stages[2]
         sampler = sampling[0].with_arguments(steps=5) if sampling is quota else sampling[0]
         assert (stage.objective, stage.sampler, stage.batch_size, stage.fresh_head) == (loss, sampler, 128, fresh)
+    for head in ("mislas", "weight-balancing"):  # the classifier's stage of these
+        assert by_name(f"dro-lt@balancing={head}", PLAIN).stages[2] == by_name(head, PLAIN).stages[-1]
+    for head in ("tau-norm", "lws", "ncm", "samn", "los", "logit-adjustment-post-hoc"):
+        fitted = by_name(f"dro-lt@balancing={head}", PLAIN)
+        assert (len(fitted.stages), fitted.adjustment) == (2, by_name(head, PLAIN).adjustment)
         assert stage.trains == "classifier"
 
 

@@ -32,13 +32,14 @@ def test_every_method_combines_with_every_protocol(method: str, protocol: str, d
     made = named(method, digits, protocol=protocol, model=RANDOM)
     assert stored_recipe(plain(made)).stages == made.stages
     assert made.stated == made.epochs
+    model = made.model["of"] if method in ("ride", "sade") else made.model
     if protocol == "linear-probe":
-        if made.model["project"]:  # a method with a representation of its own trains that, behind the frozen network
-            assert any(stage.trains == "backbone" for stage in made.stages)
+        if model["project"]:  # a method with a representation of its own trains that, behind the frozen network
+            assert any(stage.trains != "classifier" for stage in made.stages)
         else:
             assert {stage.trains for stage in made.stages} == {"classifier"}
-        assert made.stages[0].augmentation == () or made.stages[0].name == "pretrain"
-    assert bool(made.model["lora"]) == (protocol == "peft")
+        assert made.stages[0].augmentation == () or method in ("bcl", "proco") or made.stages[0].name == "pretrain"
+    assert bool(model["lora"]) == (protocol == "peft")
 
 
 def test_options_of_a_protocol_reach_every_stage(digits: Data) -> None:
@@ -135,3 +136,11 @@ def test_lower_layers_move_more_slowly() -> None:
         assert decays == {id(weight): group["weight_decay"] for group in plain_groups for weight in group["params"]}
     with pytest.raises(InputError, match="layer-decay is above 0"):
         part(adamw_by_layer, layer_decay=0.0).build(modules=[network])
+
+
+def test_two_layers_on_features_learn_where_the_rate_of_one_would_make_nan() -> None:
+    rates = {
+        model: protocol_for(None, protocol="features", model=model).optimizer["lr"]
+        for model in ("linear", "projected@width=8", "mlp")
+    }
+    assert rates == {"linear": 1.0, "projected@width=8": 0.1, "mlp": 1.0}

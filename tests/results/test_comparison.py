@@ -9,7 +9,8 @@ import torch
 
 from longtail.errors import InputError
 from longtail.results.comparison import compare_records, rate_weights
-from longtail.results.record import Loaded
+from longtail.results.power import needed
+from longtail.results.record import Loaded, Record
 from longtail.results.statistics import mcnemar
 from oracles.runs import made_up_counts, made_up_predictions, made_up_run
 
@@ -303,3 +304,29 @@ def test_weights_make_the_rates_of_the_metrics(generator: torch.Generator) -> No
     recalls = torch.tensor([0.0 if recall is None else recall for recall in report.per_class], dtype=torch.float64)
     for name, weights in rate_weights(target, counts, many=100, few=20).items():
         assert float(weights @ recalls) == pytest.approx(getattr(report, name))
+
+
+def copied(folder: pathlib.Path, name: str, seeds: Sequence[int]) -> list[Loaded]:
+    """Runs of several seeds with the predictions of the first, as a method that does not know its seed gives."""
+    first, *rest = runs(folder, name, 0.8, seeds=seeds)
+    return [first, *(dataclasses.replace(run, prediction=first.prediction, record=_told(run, first)) for run in rest)]
+
+
+def _told(run: Loaded, first: Loaded) -> Record:
+    return dataclasses.replace(run.record, report=first.record.report, predictions=first.record.predictions)
+
+
+def test_equal_runs_of_a_method_without_a_seed_are_one_run(tmp_path: pathlib.Path) -> None:
+    a, same = runs(tmp_path), copied(tmp_path, "ncm", (0, 1, 2))
+    comparison = compare_records({"ce": a, "ncm": same})
+    row = comparison.methods[1]
+    assert row.seeds == (0,)
+    assert comparison.notes[-1] == "ncm: seeds 0, 1, 2 gave the very same predictions, so they count as one run."
+    assert row.difference is not None
+    assert row.difference.verdict == "better in this run"  # and not over three seeds
+    alone = compare_records({"ce": a, "ncm": same[:1]}).methods[1]
+    assert row.difference == alone.difference
+    with pytest.raises(InputError, match="ncm has fewer"):
+        needed({"ce": a, "ncm": same}, difference=0.01)
+    two = [*same, *runs(tmp_path, "ncm", 0.8, seeds=[7])]
+    assert compare_records({"ce": a, "ncm": two}).methods[1].seeds == (0, 7)

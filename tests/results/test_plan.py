@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from longtail.data import load
+from longtail.data import Split, load
 from longtail.errors import InputError
 from longtail.recipes import NUMERICS
 from longtail.recipes.part import plain
@@ -85,6 +85,22 @@ def test_runs_cite_their_plan_and_are_done(done: tuple[Plan, pathlib.Path, list[
         more, folder / "plan.toml", load("digits-lt"), out=folder / "runs", compute=choose("cpu", "float32")
     )
     assert status.missing == [("ce", 2), ("balanced-softmax", 2)]
+
+
+def test_equal_runs_of_a_method_without_a_seed_are_told(tmp_path: pathlib.Path) -> None:
+    """The nearest mean of fixed features is the same whatever the seed."""
+    digits = load("digits-lt", imbalance=20)
+
+    def flat(split: Split) -> Split:
+        return dataclasses.replace(split, images=split.images.float().flatten(1) / 16)
+
+    held = dataclasses.replace(digits, train=flat(digits.train), test=flat(digits.test), mean=(), std=()).renewed()
+    plan = of(TEXT.replace('{name = "balanced-softmax", control = "ce"}', '{name = "ncm"}'), tmp_path)
+    compute, out = choose("cpu", "float32"), tmp_path / "runs"
+    planned.run_plan(plan, held, out=out, compute=compute)
+    status = planned.status(plan, tmp_path / "plan.toml", held, out=out, compute=compute)
+    assert len(status.done) == 4
+    assert status.copies == ["ncm: seeds 0, 1 gave the very same predictions, so they count as one run."]
 
 
 def changed(record: Record, **parts: Any) -> Record:

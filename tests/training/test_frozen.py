@@ -25,7 +25,7 @@ def digits() -> Data:
     return longtail.load("digits-lt", imbalance=50, validation=0.2)
 
 
-@pytest.mark.parametrize("name", ["ce", "dro-lt@steps=2", "crt"])
+@pytest.mark.parametrize("name", ["ce", "dro-lt@steps=2", "crt", "sade"])
 def test_it_is_what_the_whole_network_would_be(
     name: str, digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +60,7 @@ def test_features_are_computed_once_for_all_runs(
         ("ce", {"augmentation": "plain"}),  # other pictures in every epoch
         ("dro-lt@layers=0.5,1", {}),  # levels below the features
         ("bns-probe", {}),  # two views of a picture
+        ("cmo", {}),  # pictures pasted into pictures
         ("ce", {"protocol": "fine-tune"}),  # the network moves
         ("ce", {"epochs": 1}),  # nothing is gained
     ],

@@ -121,8 +121,17 @@ def test_a_batch_in_pieces_gives_the_update_of_the_whole_batch(pieces: int, digi
 def test_views_cannot_be_divided(digits: Data) -> None:
     step = step_for(digits, accumulate=2)
     batch = Batch(torch.zeros(2, 4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), torch.arange(4))
-    with pytest.raises(InputError, match="accumulate: the views"):
-        step.in_pieces(batch)
+    vectors = Batch(torch.zeros(2, 4, 64), batch.target, batch.index)
+    for views in (batch, vectors):
+        with pytest.raises(InputError, match="accumulate: the views"):
+            step.in_pieces(views)
+
+
+def test_pairs_cannot_be_divided(digits: Data) -> None:
+    recipe = named("cmo", digits, epochs=1, changes=("stages.0.accumulate=2",))
+    step = prepare(recipe, 0, plain_network(digits), digits, seed=0, compute=CPU).step
+    with pytest.raises(InputError, match="belong together in pairs"):
+        step(torch.arange(8))
 
 
 def test_a_long_gradient_is_shortened_and_a_short_one_left(digits: Data) -> None:

@@ -23,7 +23,7 @@ from longtail.methods import protocol_for
 from longtail.methods import recipe as named
 from longtail.methods.names import method
 from longtail.models import identity, small_conv_net
-from longtail.recipes import Part, Recipe, adamw, part, sgd
+from longtail.recipes import Part, PerExpert, Recipe, adamw, experts, part, sgd
 from longtail.recipes.contract import Batch, Chunk, Context, Forward
 from longtail.recipes.objectives import objective_of
 from longtail.training import capture, seeds
@@ -48,12 +48,18 @@ RECIPES = (
     "bns-ipdpp@loss=ns",
     "ip-dpp",
     "supcon-probe",
+    "ride",
+    "sade",
+    "bcl",
+    "proco",
 )
 DRAWING = (
+    "cmo",
+    "glmc",
     "bns-ipdpp",
     "bns-ipdpp@negatives=8",
     "bns-probe",
-)  # draw pairs in a step; no trace holds a generator
+)  # draw in a step; no trace holds a generator
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,9 @@ def step_of(data: Data, stage: Any, *, device: str = "cpu") -> tuple[Step, tuple
     network = small_conv_net(
         num_classes=data.num_classes, channels=1, image_size=8, generator=seeds.generator(0, "model")
     )
+    if stage.objective.function is PerExpert:
+        options: dict[str, Any] = {"num_classes": data.num_classes, "channels": 1, "image_size": 8}
+        network = experts(of=network, generator=seeds.generator(0, "experts"), **options)
     network.to(device, memory_format=torch.channels_last).train()
     names = ("order", "subset", "augment", "pairs", "epoch", "projector")
     generators = {name: seeds.generator(0, name) for name in names}

@@ -9,7 +9,7 @@ from longtail.augment.color import ColorJitter, GaussianBlur, Grayscale
 from longtail.augment.compose import Operation, apply, compose, noise_for
 from longtail.augment.erase import Cutout
 from longtail.augment.geometry import HorizontalFlip, RandomCrop, RandomResizedCrop, Rotation
-from longtail.augment.mixing import Mixed, cutmix, cutmix_with, mixup, mixup_with
+from longtail.augment.mixing import Mixed, cutmix, cutmix_with, mixup, mixup_with, paste_with
 from longtail.augment.normalize import normalize, standardise
 from longtail.augment.policy import AutoAugment, RandAugment
 from longtail.augment.vectors import FeatureDropout, FeatureNoise
@@ -39,6 +39,7 @@ __all__ = [
     "mixup_with",
     "noise_for",
     "normalize",
+    "paste_with",
     "simclr",
     "standardise",
 ]

@@ -132,14 +132,44 @@ def cutmix_with(images: Float[Tensor, "N C H W"], noise: Float[Tensor, "5 N"], *
         >>> cutmix_with(images, torch.full((5, 2), 0.5)).images.shape
         torch.Size([2, 1, 8, 8])
     """
-    height, width = images.shape[-2:]
     partner = noise[0].argsort()
-    share = torch.sqrt(1.0 - symmetric_beta(noise[1:3], alpha))
-    rows = _covered(integer(noise[3], height), share, height)
-    columns = _covered(integer(noise[4], width), share, width)
+    pasted, weight = paste_with(images, images[partner], noise[1:], alpha=alpha)
+    return Mixed(pasted, partner, weight)
+
+
+def paste_with(
+    images: Float[Tensor, "N C H W"],
+    others: Float[Tensor, "N C H W"],
+    noise: Float[Tensor, "4 N"],
+    *,
+    alpha: float = 1.0,
+) -> tuple[Float[Tensor, "N C H W"], Float[Tensor, " N"]]:
+    """Paste a box of another image into each, as ``cutmix`` does, with other images and random numbers given.
+
+    Use it where the pasted images come from elsewhere than the batch.
+
+    Args:
+        images: (N, C, H, W) float, what the boxes are pasted into.
+        others: (N, C, H, W), row for row, what they are cut out of.
+        noise: (4, N) in [0, 1).
+        alpha: parameter of the Beta distribution of the share that is left, positive.
+
+    Returns:
+        The images, and the share (N,) of the pixels that is left of each.
+
+    Example:
+        >>> dark, light = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+        >>> pasted, share = paste_with(dark, light, torch.full((4, 1), 0.5))
+        >>> bool(torch.isclose(1 - pasted.mean(), share))
+        True
+    """
+    height, width = images.shape[-2:]
+    share = torch.sqrt(1.0 - symmetric_beta(noise[:2], alpha))
+    rows = _covered(integer(noise[2], height), share, height)
+    columns = _covered(integer(noise[3], width), share, width)
     box = (rows[:, :, None] & columns[:, None, :])[:, None]
     weight = 1.0 - rows.sum(dim=1) * columns.sum(dim=1) / (height * width)
-    return Mixed(torch.where(box, images[partner], images), partner, weight)
+    return torch.where(box, others, images), weight
 
 
 def symmetric_beta(noise: Float[Tensor, "2 N"], alpha: float) -> Float[Tensor, " N"]:

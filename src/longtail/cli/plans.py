@@ -66,10 +66,13 @@ def plan(
                 "unplanned": {str(folder): why for folder, why in found.unplanned.items()},
                 "committed": found.committed,
                 "early": [str(folder) for folder in found.early],
+                "copies": found.copies,
             }
         )
         return
     typer.echo(f"{held.name}: {len(found.done)} of {len(held.arms) * len(held.seeds)} planned runs are done")
+    for note in found.copies:
+        typer.echo(note)
     for arm, seed in found.missing:
         typer.echo(f"missing: {arm}, seed {seed}")
     for folder, why in found.unplanned.items():

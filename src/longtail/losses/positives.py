@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from longtail.errors import InputError
 from longtail.losses.labels import check_one_class
+from longtail.losses.similarity import cosines
 from longtail.shapes import Bool, Float, Int
 
 __all__ = ["k_positive_contrastive", "subclass_contrastive"]
@@ -66,7 +64,7 @@ def k_positive_contrastive(
         order = torch.rand((number, number), generator=generator, device=target.device).masked_fill(~same, -1.0)
         best = order.topk(min(positives, number), dim=1)
         chosen = own | torch.zeros_like(own).scatter(1, best.indices, best.values >= 0)
-    similarity = _similarity(queries, keys) / temperature
+    similarity = cosines(queries, keys) / temperature
     return _softmax_loss(similarity, chosen, torch.zeros_like(own))
 
 
@@ -117,7 +115,7 @@ def subclass_contrastive(
         raise InputError(f"temperature is {temperature}: it must be above 0")
     check_one_class(target, queries.shape[0])
     views = torch.cat([queries, keys])
-    similarity = _similarity(views, views)
+    similarity = cosines(views, views)
     label, cluster, second = target.repeat(2), subclass.repeat(2), class_temperature.repeat(2)
     place = torch.arange(label.shape[0], device=label.device)
     itself = place[:, None] == place
@@ -127,15 +125,6 @@ def subclass_contrastive(
     first = _softmax_loss(similarity / temperature, alike, itself)
     rest = _softmax_loss(similarity / second[:, None].to(similarity), beyond, itself)
     return (first + beta * rest).view(2, -1).mean(0)
-
-
-def _similarity(queries: Tensor, keys: Tensor) -> Tensor:
-    """Cosines (N, M) in float32 at least, under autocast as well."""
-    kind = torch.promote_types(queries.dtype, torch.float32)
-    one, other = functional.normalize(queries.to(kind), dim=1), functional.normalize(keys.to(kind), dim=1)
-    device = queries.device.type
-    with contextlib.nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
-        return one @ other.T
 
 
 def _softmax_loss(similarity: Float[Tensor, "N M"], positive: Bool[Tensor, "N M"], left_out: Tensor) -> Tensor:

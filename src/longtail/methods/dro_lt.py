@@ -13,16 +13,27 @@ over clean images. The released code took them from the augmented class-balanced
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from longtail.errors import InputError
 from longtail.losses import class_weighted_cross_entropy, cross_entropy
-from longtail.methods import ce, heads
+from longtail.methods import ce, heads, logit_adjustment, mislas, weight_balancing
 from longtail.methods.protocols import Protocol
 from longtail.recipes import Part, Recipe, Robust, Stage, Total, part, sgd
 from longtail.recipes.part import parameters_of
 from longtail.recipes.text import Loss
 from longtail.samplers import ClassQuota, InstanceBalanced
+
+_ADJUSTED: dict[str, Callable[[Protocol], Recipe]] = {
+    **heads.METHODS,
+    "logit-adjustment-post-hoc": logit_adjustment.post_hoc,
+}
+_STAGED: dict[str, Callable[[Protocol], Recipe]] = {
+    "mislas": mislas.recipe,
+    "weight-balancing": weight_balancing.recipe,
+}
+"""Methods that balance a trained network: by what is fitted to it, and by a stage of the classifier."""
 
 
 def recipe(
@@ -30,7 +41,19 @@ def recipe(
     *,
     robust: float = 1.0,
     mixing: float | None = None,
-    balancing: Literal["plain", "crt", "tau-norm", "lws", "ncm", "samn", "los"] | Loss = "plain",
+    balancing: Literal[
+        "plain",
+        "crt",
+        "tau-norm",
+        "lws",
+        "ncm",
+        "samn",
+        "los",
+        "mislas",
+        "weight-balancing",
+        "logit-adjustment-post-hoc",
+    ]
+    | Loss = "plain",
     steps: int | None = None,
     **term: Annotated[Any, Robust],
 ) -> Recipe:
@@ -43,8 +66,10 @@ def recipe(
             of the released code.
         balancing: how the classifier is balanced in the last stage: ``plain`` cross-entropy on class-aware batches, as
             published; ``crt``, the same from fresh weights; ``tau-norm``, ``lws``, ``ncm``, ``samn`` or ``los``, fitted
-            on the features in place of that stage; or a loss, on natural batches if it uses the class counts
-            (``balanced-softmax``, ``logit-adjusted-cross-entropy``), else on class-aware ones.
+            on the features in place of that stage; ``mislas`` or ``weight-balancing``, their own stage of the
+            classifier in its place; ``logit-adjustment-post-hoc``, on the logits and without it; or a loss, on natural
+            batches if it uses the class counts (``balanced-softmax``, ``logit-adjusted-cross-entropy``), else on
+            class-aware ones.
         steps: class-aware batches in an epoch; none for K * max(counts) images.
         term: options of the robust term (``longtail.recipes.Robust``).
     """
@@ -66,9 +91,12 @@ def recipe(
         augmentation=protocol.augmentation,
         trains="backbone",
     )
-    if isinstance(balancing, str) and balancing in heads.METHODS:
-        fitted = heads.METHODS[balancing](protocol).adjustment
-        return Recipe("dro-lt", protocol.model, (*ce.recipe(protocol).stages, represent), adjustment=fitted)
+    before = (*ce.recipe(protocol).stages, represent)
+    if isinstance(balancing, str) and balancing in _ADJUSTED:
+        fitted = _ADJUSTED[balancing](protocol).adjustment
+        return Recipe("dro-lt", protocol.model, before, adjustment=fitted)
+    if isinstance(balancing, str) and balancing in _STAGED:
+        return Recipe("dro-lt", protocol.model, (*before, _STAGED[balancing](protocol).stages[-1]))
     loss = balancing if isinstance(balancing, Part) else part(cross_entropy)
     natural = "counts" in parameters_of(loss.function)
     rebalance = Stage(
@@ -82,4 +110,4 @@ def recipe(
         trains="classifier",
         fresh_head=balancing == "crt",
     )
-    return Recipe("dro-lt", protocol.model, (*ce.recipe(protocol).stages, represent, rebalance))
+    return Recipe("dro-lt", protocol.model, (*before, rebalance))

@@ -46,6 +46,12 @@ METHODS = {
     "cutmix": "mixing:cutmix",
     "remix": "mixing:remix",
     "mislas": "mislas:recipe",
+    "cmo": "cmo:recipe",
+    "glmc": "glmc:recipe",
+    "ride": "experts:ride",
+    "sade": "experts:sade",
+    "bcl": "beside:bcl",
+    "proco": "beside:proco",
     "sam": "sam:recipe",
     "lift": "lift:recipe",
     "kcl": "balanced_contrast:kcl",
@@ -75,6 +81,7 @@ NETWORKS = {
     ),
     "lift": "CLIP ViT-B/16",
     "weight-balancing": "ResNet-34",
+    "glmc": "ResNet-32 of four times the width",
 }
 """The networks of a method's paper, where its numbers need them; --model chooses."""
 
@@ -85,6 +92,12 @@ CONTROLS = {
     "weight-balancing": {"share": "1"},
     "remix": {"threshold": "0"},
     "lift": {"means": "false"},
+    "cmo": {"power": "0"},
+    "glmc": {"consistency": "0"},
+    "ride": {"diversity": "0"},
+    "sade": {"tau": "0"},
+    "bcl": {"contrast": "0"},
+    "proco": {"contrast": "0"},
 }
 """The options that turn a method into its own control, which differs from it in one thing."""
 

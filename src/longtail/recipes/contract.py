@@ -9,8 +9,10 @@ When a stage starts, a part is handed those of these that its parameters name: `
 Optional attributes, and nothing else is looked for:
 
 * objective: ``start_epoch(context)``; ``history()``, numbers that go into the epoch's row; ``pyramid``, true if it
-  reads lower levels of the network; ``eager``, true if Python must run it at every step; parameters of its own, if it
-  is a ``torch.nn.Module``;
+  reads lower levels of the network; ``eager``, true if Python must run it at every step; ``pictures``, true if it
+  takes no features; ``representation``, true if it is in vain without a backbone that moves; ``on_features``, true if
+  it sees a batch only through features and logits; ``whole``, true if a batch cannot be divided; parameters of its
+  own, if it is a ``torch.nn.Module``;
 * sampler: ``draw()``, the whole epoch as a tensor (n,); ``batch_size``, where its batches must stay together;
   ``start_epoch(context)``; ``state_dict()`` and ``load_state_dict(state)``; ``history()``; ``notes``, lines that
   a reader of the run must know.
@@ -43,6 +45,9 @@ class Batch:
 
 class Forward:
     """The network as an objective sees it: each pass is computed once a step, however many terms ask for it.
+
+    ``logits`` are those that count for the training accuracy, one row for each image of the batch, or None. A call sets
+    them; an objective that passes other images through the network, or its own heads, sets them itself or leaves them.
 
     The terms of a sum call the model independently of one another; without this a two-term loss would pay for two
     forward passes and move the running statistics of batch normalisation twice.

@@ -39,6 +39,8 @@ class MixUp(nn.Module):
         Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv 1710.09412.
     """
 
+    pictures = True
+
     def __init__(
         self, *, generator: torch.Generator, loss: text.Loss | Callable[..., Tensor] = CE, alpha: float = 1.0
     ) -> None:

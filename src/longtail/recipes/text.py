@@ -115,7 +115,7 @@ def names(kind: str) -> dict[str, Callable[..., Any]]:
 
     Example:
         >>> sorted(names("optimizer")), "balanced-softmax" in names("loss"), "class-quota" in names("sampler")
-        (['adamw', 'adamw-by-layer', 'max-norm-sgd', 'sgd'], True, True)
+        (['adamw', 'adamw-by-layer', 'max-norm-sgd', 'muon', 'sgd'], True, True)
     """
     import importlib
 
@@ -147,7 +147,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
     "optimizer": (("recipes",), _first("modules")),
     "schedule": (("recipes",), _first("epoch", "progress")),
     "model": (
-        ("models",),
+        ("models", "recipes"),
         lambda function: "num_classes" in parameters_of(function) and not isinstance(function, type),
     ),
     "augmentation": (("augment",), lambda function: hasattr(function, "apply")),
@@ -191,7 +191,7 @@ def read(text: str, kind: str) -> Part:
     elif kind == "model":
         from longtail.models import names as models
 
-        function, fixed = models.find(name)
+        function, fixed = (names("model")[name], {}) if name == "experts" else models.find(name)
         made = part(function, **fixed)
     else:
         known = names(kind)

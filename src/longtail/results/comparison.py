@@ -13,6 +13,7 @@ from torch import Tensor
 from longtail.counts import shot_groups
 from longtail.errors import InputError
 from longtail.metrics import Report
+from longtail.results.copies import copies_note, distinct
 from longtail.results.record import Loaded, budget_note, numerics_note, protocol, signature
 from longtail.results.rescoring import rescore
 from longtail.results.statistics import (
@@ -163,7 +164,8 @@ def compare_records(
     """Compare methods with one of them, and each with its own control.
 
     Args:
-        records: runs of each method, by the name of its row, in the order of the rows.
+        records: runs of each method, by the name of its row, in the order of the rows. Runs of a method with the very
+            same predictions are one run (``longtail.results.copies``).
         against: the row that the others are compared with; the first if left out.
         controls: name of the row that differs in the one idea under test, by the name of the row that has one. A pair
             of which one is not in ``records`` is left out.
@@ -200,6 +202,8 @@ def compare_records(
         raise InputError(f"there is no row {baseline!r} to compare with; the rows are {', '.join(runs)}")
     for name, loaded in runs.items():
         _one_method(name, loaded)
+    copies = [note for name, loaded in runs.items() if (note := copies_note(name, loaded))]
+    runs = {name: distinct(loaded) for name, loaded in runs.items()}
     first = next(iter(runs.values()))[0]
     for loaded in runs.values():
         for run in loaded:
@@ -242,7 +246,8 @@ def compare_records(
             )
         )
     sizes = next(iter(reports.values()))[0].group_sizes
-    return Comparison(data, baseline, tuple(methods), sizes, tuple(_notes(methods, runs, table, baseline, pairs)))
+    notes = (*_notes(methods, runs, table, baseline, pairs), *copies)
+    return Comparison(data, baseline, tuple(methods), sizes, notes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 
 from longtail.errors import InputError
 from longtail.results.comparison import correct_items, rate_weights
+from longtail.results.copies import distinct
 from longtail.results.record import Loaded
 from longtail.results.statistics import smallest_difference
 
@@ -55,9 +56,13 @@ def needed(rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, 
     baseline = against or next(iter(rows))
     if baseline not in rows:
         raise InputError(f"--against {baseline!r} is no row here: {', '.join(rows)}")
+    rows = {name: distinct(runs) for name, runs in rows.items()}
     few = [name for name, runs in rows.items() if len(runs) < 3]
     if few:
-        raise InputError(f"power needs three seeds of each method to know their spread; {', '.join(few)} has fewer")
+        raise InputError(
+            f"power needs three seeds of each method to know their spread; {', '.join(few)} has "
+            "fewer, where runs with the very same predictions are one"
+        )
     first = rows[baseline][0]
     order = first.index.argsort()
     target, data = first.target[order], first.record.data

@@ -11,6 +11,7 @@ from longtail.samplers.frequency import (
     SquareRoot,
 )
 from longtail.samplers.informative import information_preserving
+from longtail.samplers.paired import Paired
 from longtail.samplers.quota import ClassQuota, MinimumPerClass
 from longtail.samplers.selection import select
 from longtail.samplers.subset import InformativeSubset
@@ -22,6 +23,7 @@ __all__ = [
     "InformativeSubset",
     "InstanceBalanced",
     "MinimumPerClass",
+    "Paired",
     "ProgressivelyBalanced",
     "RepeatFactor",
     "Reversed",

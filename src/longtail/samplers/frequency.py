@@ -69,6 +69,7 @@ class ByClass(EpochSampler):
     Args:
         target: (N,) class numbers from 0; a list, an array or a tensor.
         num_samples: indices in an epoch of all ranks, N by default.
+        unit: indices that stay together on a rank, such as a batch.
         generator: draws one epoch after another; on the device of ``target``.
         seed: seed of the random stream, in place of a generator; 0 when neither is given.
         rank: number of this process, from 0.
@@ -83,6 +84,7 @@ class ByClass(EpochSampler):
         target: Labels,
         *,
         num_samples: int | None = None,
+        unit: int = 1,
         generator: torch.Generator | None = None,
         seed: int | None = None,
         rank: int = 0,
@@ -93,7 +95,9 @@ class ByClass(EpochSampler):
         self._order = torch.argsort(classes, stable=True)
         self._start = self.counts.cumsum(0) - self.counts
         number = len(classes) if num_samples is None else num_samples
-        super().__init__(classes, number=number, generator=generator, seed=seed, rank=rank, world_size=world_size)
+        super().__init__(
+            classes, number=number, unit=unit, generator=generator, seed=seed, rank=rank, world_size=world_size
+        )
 
     @abc.abstractmethod
     def weights(self) -> Float[Tensor, " K"]:

@@ -83,6 +83,8 @@ def _on_features(objective: Part) -> bool:
     if function is Robust:
         layers = objective["layers"]
         return not isinstance(layers, tuple) or len(layers) == 1
+    if getattr(function, "on_features", False):
+        return True
     asked = parameters_of(function)
     return inspect.isfunction(function) and "target" in asked and not {"model", "batch"} & set(asked)
 

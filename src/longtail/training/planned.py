@@ -11,7 +11,8 @@ from longtail.errors import InputError
 from longtail.methods.names import recipe
 from longtail.recipes import NUMERICS, Recipe
 from longtail.recipes.part import plain
-from longtail.results import Record, read
+from longtail.results import Loaded, Record, read
+from longtail.results.copies import copies_note
 from longtail.results.plan import Plan, committed, departures, early
 from longtail.training import compute as computing
 from longtail.training.audit import runs_below
@@ -74,6 +75,7 @@ class Status:
         unplanned: folder of a run below the same folder to what makes it no run of the plan.
         committed: when the plan was first committed, ISO 8601; None if it is not.
         early: folders of records that were begun before that.
+        copies: a line for each arm of which several seeds gave the very same predictions, which are one run.
     """
 
     done: dict[tuple[str, int], pathlib.Path]
@@ -81,6 +83,7 @@ class Status:
     unplanned: dict[pathlib.Path, list[str]]
     committed: str | None
     early: list[pathlib.Path]
+    copies: list[str]
 
 
 def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, compute: computing.Compute) -> Status:
@@ -98,13 +101,15 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
     unplanned: dict[pathlib.Path, list[str]] = {}
     arms = recipes_of(plan, data)
     records: dict[pathlib.Path, Record] = {}
+    runs: dict[str, list[Loaded]] = {arm.name: [] for arm in arms}
     for seed in plan.seeds:
         for arm in arms:
             folder = run_folder(out, arm, data, seed, compute)
             if not (folder / "record.json").exists():
                 missing.append((arm.name, seed))
                 continue
-            record = read(folder).record
+            loaded = read(folder)
+            record = loaded.record
             wrong = departures(record, plan, arm.name, plain(arm), NUMERICS)
             if wrong:
                 unplanned[folder] = wrong
@@ -112,12 +117,16 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
             else:
                 done[arm.name, seed] = folder
                 records[folder] = record
+                runs[arm.name].append(loaded)
     for folder in _below(out):
         if folder not in done.values() and folder not in unplanned:
             unplanned[folder] = ["no run of the plan"]
     since = committed(path)
     begun = [] if since is None else early(list(records.values()), since)
-    return Status(done, missing, unplanned, since, [folder for folder, held in records.items() if held in begun])
+    copies = [note for name, held in runs.items() if (note := copies_note(name, held))]
+    return Status(
+        done, missing, unplanned, since, [folder for folder, held in records.items() if held in begun], copies
+    )
 
 
 def _below(out: pathlib.Path) -> list[pathlib.Path]:

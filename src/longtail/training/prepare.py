@@ -16,6 +16,7 @@ from longtail.data import Data, Split
 from longtail.errors import InputError, failure
 from longtail.models import CosineHead, Network, as_network, drawing_from, identity, initialise, sides_of
 from longtail.recipes.contract import Chunk, Context, Objective
+from longtail.recipes.experts import ExpertHead
 from longtail.recipes.objectives import check_built, looks_at_training_set, objective_of
 from longtail.recipes.part import Part, built, parts_in
 from longtail.recipes.stages import Recipe, Stage
@@ -173,7 +174,12 @@ def prepare(
     elif not hasattr(sampler, "__iter__"):
         raise InputError(f"sampler {stage.sampler.name!r} gave a {type(sampler).__name__}; it must give indices")
     _freeze(network, stage)
-    if stage.trains == "backbone" and next(network.backbone.parameters(), None) is None:
+    if getattr(objective, "pictures", False) and len(data.train.images.shape) == 2:
+        raise InputError(
+            f"{short(stage.objective)} mixes pictures, and {data.name} holds features: use a loss or a sampler instead"
+        )
+    learns = stage.trains == "backbone" or getattr(objective, "representation", False)
+    if learns and next(network.backbone.parameters(), None) is None:
         raise InputError(
             f"stage {stage.name!r} trains a representation, and {network.name} has none: use "
             "--model projected@width=64 or --model mlp"
@@ -216,7 +222,8 @@ def _check_head(stage: Stage, network: Network) -> None:
     """Refuse a loss that trains only on another head: LDAM on an ordinary linear one stays at chance."""
     for held in parts_in(stage.objective):
         wanted = None if held.foreign else getattr(held.function, "head", None)
-        if wanted == "cosine" and not (isinstance(network.head, CosineHead) and network.head.scale == 1.0):
+        heads = list(network.head.heads) if isinstance(network.head, ExpertHead) else [network.head]
+        if wanted == "cosine" and not all(isinstance(head, CosineHead) and head.scale == 1.0 for head in heads):
             raise InputError(
                 f"{short(held)} needs a cosine head of scale 1, since it scales by itself: add head=cosine,scale=1 to "
                 "the model, as in --model resnet32@head=cosine,scale=1"

@@ -123,8 +123,10 @@ class Step:
 
     def in_pieces(self, batch: Batch) -> None:
         """The gradients of the mean loss of a batch that passes through the network piece by piece."""
-        if batch.images.ndim == 5:
+        if batch.images.ndim in (3, 5):
             raise InputError("accumulate: the views of a batch are compared with each other, so it cannot be divided")
+        if getattr(self.objective, "whole", False):
+            raise InputError("accumulate: the images of a batch belong together in pairs, so it cannot be divided")
         self.optimizer.zero_grad(set_to_none=True)
         size, total, said = len(batch.target), torch.zeros((), device=batch.target.device), []
         pieces = min(self.accumulate, size)
