@@ -191,8 +191,9 @@ def test_recipes_named_on_the_pages_exist() -> None:
     known = set(re.findall(r'^    "([a-z0-9-]+)": ', catalogue, re.M))
     named = {method.recipe for method in shipped().methods.values() if method.recipe}
     assert {"ce", "balanced-softmax", "logit-adjustment", "dro-lt"} <= named
-    # Runs of every recipe go by a name for people; the probe of the released code is a setting of BNS.
-    assert named == known - {"released-probe"}
+    assert named <= known
+    # Runs of every recipe go by a name for people, stated in content/methods/; this probe is a setting of BNS.
+    assert known - named == {"released-probe"}
 
 
 def test_the_files_are_toml_that_anyone_can_read() -> None:
