@@ -1,10 +1,11 @@
 """The board under load: 100,000 claims in synthetic boards, and 10,000 requests from 50 clients at once.
 
-Command: ``python benchmarks/board.py [--archive evaluation-tables.json] [--out records/benchmarks/board.json]``
+Command: ``python benchmarks/board.py [--archive evaluation-tables.json] [--out records/benchmarks/board.json]``, and
+``--only PART`` to measure a part anew
 Limits: index of 100,000 claims in under 15 s; a board's page in under 50 ms (median); their static site in under 60 s;
 the first visitor of a restarted server answered within a second of its listening; no failed request, and neither open
 files nor memory growing with the number of requests; a site with an imported archive in under 10 s; an archive of 2,250
-tasks and 67,500 rows imported with less than 300 MB.
+tasks and 67,500 rows imported with less than 300 MB; of 10,000 generated dirty rows each read, flagged or refused.
 Seconds are those of the clock; beside them stands the processor's time, which other work on the machine does not change
 and which the limits are held against.
 """
@@ -12,6 +13,7 @@ and which the limits are held against.
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
 import contextlib
 import http.client
@@ -27,15 +29,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 import longtail
-from longtail.board import build
+from longtail.board import build, import_archive
 from longtail.board.index import build_index
 from longtail.board.pages import render
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+from oracles.board import dataset, dirty_rows, outcome, task
 
 BOARDS, CLAIMS = 100, 1000
 CLIENTS, REQUESTS = 50, 10_000
 TASKS, ROWS = 2250, 30
+DIRTY = 10_000
+OUTCOMES = ("read", "flagged", "unread", "wrong", "refused")
 
 
 def synthetic_claims(root: pathlib.Path) -> None:
@@ -68,12 +77,16 @@ def synthetic_claims(root: pathlib.Path) -> None:
         (folder / f"board-{board:03d}.json").write_text(json.dumps({"claim": claims}, indent=1))
 
 
-def large_board() -> dict[str, dict[str, float]]:
-    """Index, static site and first visitor of one large board."""
-    with tempfile.TemporaryDirectory() as name:
-        root = pathlib.Path(name) / "root"
-        synthetic_claims(root)
-        return {"large_index": large_index(root), "large_site": large_site(root), "first_visitor": first_visitor(root)}
+def on_large_board(measure: Callable[[pathlib.Path], dict[str, float]]) -> Callable[[], dict[str, float]]:
+    """A measurement of a board of 100,000 claims that is written for it."""
+
+    def measured() -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as name:
+            root = pathlib.Path(name) / "root"
+            synthetic_claims(root)
+            return measure(root)
+
+    return measured
 
 
 def large_site(root: pathlib.Path) -> dict[str, float]:
@@ -127,7 +140,7 @@ def first_visitor(root: pathlib.Path) -> dict[str, float]:
                 time.sleep(0 if label == "restart" else 1)
             finally:
                 server.terminate()
-                server.wait(60)
+                server.wait(300)
     return out
 
 
@@ -191,17 +204,17 @@ def load() -> dict[str, float]:
                 start = time.perf_counter()
                 own.request("GET", path)
                 answer = own.getresponse()
-                wrong += answer.status != status or not json.loads(answer.read())
+                body = answer.read()
+                wrong += answer.status != status or not json.loads(body)
                 seconds.append(time.perf_counter() - start)
         return wrong, seconds
 
     try:
         for _ in range(200):
-            try:
-                client(0, 1)
-                break
-            except OSError:
-                time.sleep(0.1)
+            with contextlib.suppress(OSError):
+                if client(0, 1)[0] == 0:
+                    break
+            time.sleep(0.1)
         with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
             list(pool.map(lambda number: client(number, 20), range(CLIENTS)))
             before, files = resident_mb(server.pid), len(os.listdir(f"/proc/{server.pid}/fd"))
@@ -259,53 +272,96 @@ def large_import() -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
+def dirty() -> dict[str, int]:
+    """Generated rows with every oddity of real ones: how many were read, flagged, not read, refused, or wrong."""
+    with tempfile.TemporaryDirectory() as name:
+        file, root = pathlib.Path(name) / "t.json", pathlib.Path(name) / "root"
+        file.write_text(json.dumps([task("T", [dataset("Mine", ["Accuracy"], dirty_rows(DIRTY))])]))
+        refused = import_archive(file, root=root)["refused"]
+        with build_index(root) as index:
+            found = collections.Counter(outcome(entry) for entry in index.entries("mine"))
+    return {"rows": DIRTY, **{kind: found[kind] for kind in OUTCOMES}, "refused": refused}
+
+
 def site(archive: pathlib.Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         made = build(pathlib.Path(name) / "site", archive=archive)
-        return {"seconds": round(time.perf_counter() - start, 2), "files": made["files"], "entries": made["entries"]}
+        seconds, worked = time.perf_counter() - start, time.process_time() - busy
+    return {"seconds": round(seconds, 2), "processor_seconds": round(worked, 2), "files": made["files"],
+            "entries": made["entries"]}  # fmt: skip
+
+
+def checks(found: dict[str, Any]) -> dict[str, bool]:
+    """Every limit that what was measured can be held against."""
+    index, site, first, load_ = (found.get(name) for name in ("large_index", "large_site", "first_visitor", "load"))
+    out: dict[str, bool] = {}
+    if index:
+        out["index of 100,000 claims under 15 s"] = index["index_processor_seconds"] < 15
+        out["board page under 50 ms (median)"] = index["board_page_processor_ms"] < 50
+        out["page under 200 kB"] = index["board_page_largest_kb"] < 200
+    if site:
+        out["site of 100,000 claims under 60 s"] = site["processor_seconds"] < 60
+    if first:
+        out["first page of a restarted server under 1 s"] = first["restart_page_after_listening"] < 1
+        out["first answer of a new server under 1 s"] = first["first_start_answer_after_listening"] < 1
+    if taken := found.get("large_import"):
+        out["import of 67,500 rows under 300 MB"] = taken["resident_mb"] < 300 and taken["rows"] == TASKS * ROWS
+    if dirt := found.get("dirty_rows"):
+        out["no dirty row silently wrong"] = dirt["wrong"] == 0
+        out["every dirty row read, flagged or refused"] = sum(dirt[name] for name in OUTCOMES) == DIRTY
+    if load_:
+        out["no failed request"] = load_["errors"] == 0
+        # The server keeps up to 16 connections to its index; more would be a leak.
+        out["no leak"] = (
+            load_["resident_mb_after"] < load_["resident_mb_before"] + 50
+            and load_["open_files_after"] <= load_["open_files_before"] + 16
+        )
+    if small := found.get("site_with_archive"):
+        out["site with the archive under 10 s"] = small["processor_seconds"] < 10
+    return out
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--archive", type=pathlib.Path)
     parser.add_argument("--out", type=pathlib.Path)
-    given = parser.parse_args()
-    result = {**large_board(), "large_import": large_import(), "load": load()}
-    if given.archive:
-        result["site_with_archive"] = site(given.archive)
-    checks = {
-        "index of 100,000 claims under 15 s": result["large_index"]["index_processor_seconds"] < 15,
-        "board page under 50 ms (median)": result["large_index"]["board_page_processor_ms"] < 50,
-        "site of 100,000 claims under 60 s": result["large_site"]["processor_seconds"] < 60,
-        "first page of a restarted server under 1 s": result["first_visitor"]["restart_page_after_listening"] < 1,
-        "first answer of a new server under 1 s": result["first_visitor"]["first_start_answer_after_listening"] < 1,
-        "page under 200 kB": result["large_index"]["board_page_largest_kb"] < 200,
-        "import of 67,500 rows under 300 MB": result["large_import"]["resident_mb"] < 300
-        and result["large_import"]["rows"] == TASKS * ROWS,
-        "no failed request": result["load"]["errors"] == 0,
-        "no leak": result["load"]["resident_mb_after"] < result["load"]["resident_mb_before"] + 50
-        # The server keeps up to 16 connections to its index; more would be a leak.
-        and result["load"]["open_files_after"] <= result["load"]["open_files_before"] + 16,
+    parts: dict[str, Callable[[], dict[str, float]]] = {
+        "large_index": on_large_board(large_index),
+        "large_site": on_large_board(large_site),
+        "first_visitor": on_large_board(first_visitor),
+        "large_import": large_import,
+        "load": load,
+        "dirty_rows": dirty,
     }
+    parser.add_argument(
+        "--only", nargs="+", choices=[*parts, "site_with_archive"], help="parts; --out keeps the others"
+    )
+    given = parser.parse_args()
     if given.archive:
-        checks["site with the archive under 10 s"] = result["site_with_archive"]["seconds"] < 10
+        parts["site_with_archive"] = lambda: site(given.archive)
+    found: dict[str, Any] = {}
+    if given.only and given.out and given.out.is_file():
+        found = json.loads(given.out.read_text())
+    for name in given.only or parts:
+        before = os.getloadavg()[0]
+        # Other work on the machine lengthens the clock's seconds, and the processor's a little.
+        found[name] = {**parts[name](), "machine_load": round((before + os.getloadavg()[0]) / 2, 1)}
     report = {
         "benchmark": "board",
         "longtail": longtail.__version__,
         "python": platform.python_version(),
-        "machine_load": round(os.getloadavg()[0], 1),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        **result,
-        "checks": checks,
+        **{name: found[name] for name in (*parts, "site_with_archive") if name in found},
+        "checks": checks(found),
     }
     text = json.dumps(report, indent=1)
     print(text)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(text + "\n")
-    if not all(checks.values()):
+    if not all(report["checks"].values()):
         raise SystemExit("a limit was missed")
 
 

@@ -1,4 +1,4 @@
-"""What the site adds to the pages in this folder: the API reference, a page of all methods, the gallery, linked files.
+"""What the site adds to the pages in this folder: the API reference, all methods, the gallery, the board, linked files.
 
 Run by ``mkdocs build``; nothing of it is committed. A link to a file outside ``docs`` (a record, a script) becomes a
 link to a copy of that file in the site, so that the built folder works alone.
@@ -7,12 +7,14 @@ link to a copy of that file in the site, so that the built folder works alone.
 from __future__ import annotations
 
 import ast
+import functools
 import html
 import importlib
 import inspect
 import pathlib
 import posixpath
 import re
+import tempfile
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -53,8 +55,8 @@ def on_files(files: Files, config: Any) -> Files:
         source = ROOT / path.removeprefix("../")
         if source.is_file() and source.suffix != ".md":
             files.append(File.generated(config, f"files/{path.removeprefix('../')}", content=source.read_bytes()))
-    for path, text in generated.items():
-        files.append(File.generated(config, path, content=text))
+    for path, content in (*generated.items(), *_board().items()):
+        files.append(File.generated(config, path, content=content))
     return files
 
 
@@ -71,6 +73,18 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     text = LINK.sub(moved, markdown)
     return re.sub(r"\[([^\]]+)\]\(\)", r"\1", text)
+
+
+@functools.cache
+def _board() -> dict[str, bytes]:
+    """The static edition of the board, with what is shipped, by the addresses of its files in the site."""
+    from longtail.board import build
+    from longtail.recipes import NUMERICS
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(build(pathlib.Path(folder) / "board", numerics=NUMERICS)["out"])
+        made = [file for file in sorted(out.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+        return {f"board/{file.relative_to(out).as_posix()}": file.read_bytes() for file in made}
 
 
 def _index() -> str:

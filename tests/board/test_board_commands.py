@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import pathlib
 import re
 import shlex
 import sys
 
+import numpy as np
 import pytest
 
 from documented import items, problem
@@ -17,7 +17,7 @@ from longtail.board.index import build_index
 from longtail.board.pages import render
 from oracles.board import runs
 
-PLACEHOLDERS = {"FILE": "out.json", "OUT": "site2"}
+PLACEHOLDERS = {"FILE": "out.json", "FILE.csv": "predictions.csv", "OUT": "site2"}
 
 
 def printed(index_root: pathlib.Path | None = None) -> list[str]:
@@ -56,7 +56,11 @@ def test_the_command_line_takes_every_command() -> None:
 
 def test_the_commands_of_the_board_do_what_they_say(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    runs(tmp_path / "runs", (0.9, 0.91, 0.92))
+    folders = runs(tmp_path / "runs", (0.9, 0.91, 0.92))
+    with np.load(folders[0] / "predictions.npz") as found:
+        columns = {name: found[name] for name in ("index", "target", "prediction")}
+    lines = [",".join(columns), *(",".join(map(str, line)) for line in zip(*columns.values(), strict=True))]
+    (tmp_path / "predictions.csv").write_text("\n".join(lines))
     some = ["index.html", "boards/imagenet-lt.html", "static/style.css"]
     monkeypatch.setattr("longtail.board.pages.paths", lambda index: some)
     order = ["submit", "verify", "build", "export"]
@@ -66,9 +70,10 @@ def test_the_commands_of_the_board_do_what_they_say(tmp_path: pathlib.Path, monk
     for command in sorted(ready, key=lambda each: (order.index(shlex.split(each)[2]), each)):
         words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
         monkeypatch.setattr(sys, "argv", ["longtail", *words])
-        with contextlib.suppress(SystemExit):
+        with pytest.raises(SystemExit) as ended:
             cli.main()
-    assert list((tmp_path / "board" / "scores").glob("*.json"))
+        assert ended.value.code in (0, None), command
+    assert len(list((tmp_path / "board" / "scores").glob("*.json"))) == 2
     assert (tmp_path / "tables.json").is_file()
     assert (tmp_path / "site" / "index.html").is_file()
     assert list((tmp_path / "statements").glob("*.json"))

@@ -65,7 +65,7 @@ def page(index: Index, path: str) -> str:
 
 
 def test_an_own_measure_ranks_and_has_its_direction(index: Index) -> None:
-    board = index.board("plankton-v1-species-recall")
+    board = index.board("plankton-v1--species-recall")
     assert board is not None
     assert board.measure.higher_is_better is True
     (entry,) = index.entries(board.slug)
@@ -91,7 +91,7 @@ def test_a_note_and_the_issue_link_stand_on_their_page(index: Index) -> None:
         ("measures.toml", '[[measure]]\nid = "x"\nname = "Accuracy"\nhigher_is_better = true\n', "accuracy"),
         ("measures.toml", '[[measure]]\nid = "x"\nname = "X"\n', "higher_is_better"),
         ("measures.toml", '[[measure]]\nid = "x"\nname = "X"\nhigher_is_better = true\nunti = "%"\n', "unit"),
-        ("measures.toml", '[[measure]]\nid = "x"\nname = "X"\nhigher_is_better = 1\n', "bool"),
+        ("measures.toml", '[[measure]]\nid = "x"\nname = "X"\nhigher_is_better = 1\n', "true or false"),
         ("board.toml", 'url = "javascript:alert(1)"\n', "address"),
         ("board.toml", 'nmae = "x"\n', "nmae"),
         ("notes/n.toml", 'on = "../etc"\ntext = "x"\nby = "y"\ndate = 2026-01-01\n', "on"),

@@ -128,6 +128,7 @@ key = "birds"
 """
 
 
+@pytest.mark.usefixtures("one_page")
 def test_a_board_adds_its_own_methods_data_sets_tasks_and_keys(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     for name, text in {
         "methods/mine.toml": '[[method]]\nid = "mine"\nname = "Mine"\nfamily = "Own"\nsummary = "Ours."\n',
@@ -142,6 +143,7 @@ def test_a_board_adds_its_own_methods_data_sets_tasks_and_keys(tmp_path: pathlib
     assert len(made["warnings"]) == 1
     assert "papers/broken.toml: skipped" in made["warnings"][0]
     assert any("papers/broken.toml" in each for each in verify(root))
-    for path in ("methods/mine.html", "datasets/birds.html", "tasks/bird-watching.html"):
-        assert (tmp_path / "site" / path).is_file()
+    with build_index(root) as index:
+        for path in ("methods/mine.html", "datasets/birds.html", "tasks/bird-watching.html"):
+            assert render(index, path) is not None
     assert load(root, []).keys["birds"].num_test == 6

@@ -275,7 +275,7 @@ def test_a_probe_stands_on_a_board_of_its_own(tmp_path: pathlib.Path, root: path
     with build_index(root) as index:
         entry = index.entry(made["id"])
         assert entry is not None
-        assert entry.board == "digits-lt-if-100-linear-probe"
+        assert entry.board == "digits-lt-if-100--linear-probe"
         assert entry.method_id == "bns"
         assert {index.entry(each["id"]).board for each in (named, crt)} == {"digits-lt-if-100"}  # type: ignore[union-attr]
 
@@ -516,6 +516,7 @@ def test_all_problems_come_in_one_answer(tmp_path: pathlib.Path, root: pathlib.P
         assert part in text
 
 
+@pytest.mark.usefixtures("one_page")
 def test_a_crash_between_the_two_writes_is_repaired_by_the_next_command(
     tmp_path: pathlib.Path, root: pathlib.Path
 ) -> None:

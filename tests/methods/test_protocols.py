@@ -136,3 +136,11 @@ def test_lower_layers_move_more_slowly() -> None:
         assert decays == {id(weight): group["weight_decay"] for group in plain_groups for weight in group["params"]}
     with pytest.raises(InputError, match="layer-decay is above 0"):
         part(adamw_by_layer, layer_decay=0.0).build(modules=[network])
+
+
+def test_two_layers_on_features_learn_where_the_rate_of_one_would_make_nan() -> None:
+    rates = {
+        model: protocol_for(None, protocol="features", model=model).optimizer["lr"]
+        for model in ("linear", "projected@width=8", "mlp")
+    }
+    assert rates == {"linear": 1.0, "projected@width=8": 0.1, "mlp": 1.0}

@@ -7,11 +7,13 @@ import dataclasses
 import functools
 import json
 import pathlib
+import random
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from longtail.board.model import Entry
 from longtail.data import Data, load
 from longtail.metrics import evaluate
 from longtail.results.record import write
@@ -172,3 +174,40 @@ def add_claims(root: pathlib.Path, name: str, entries: list[dict[str, Any]]) -> 
     file = root / "claims" / f"{name}.json"
     file.write_text(json.dumps({"claim": entries}, ensure_ascii=False))
     return file
+
+
+CLEAN = [f"{random.Random(i).uniform(20, 90):.2f}" for i in range(40)]
+"""Numbers as an archive should hold them."""
+ODD: list[Any] = [
+    "{}%", "{}\t", " {} ", "{} ± 0.3", "{}*", "~{}", "+{}", "{}†", "({})", "{}²", "<{}", ">{}", "{}M", "{} / 40.1",
+    "−{}", "{}e999", "1e999", "nan", "inf", "", "see paper", "ResNet-50: {}", "0.{}", "{}‰", "{}.{}", "\ud800{}",
+    "9" * 400, "{} (+1.2)", "top{}", "${}$", "10³", None, True, [1], {"a": 1}, 1e308, -5, 4390, 0.412,
+]  # fmt: skip
+"""What stands there instead; ``{}`` is a clean number."""
+
+
+def dirty_rows(count: int) -> list[dict[str, Any]]:
+    """Rows of an archive with every oddity that real ones have, a third of them clean."""
+    draw = random.Random(0)
+    rows = []
+    for i in range(count):
+        value, shape = draw.choice(CLEAN), draw.choice(ODD)
+        if isinstance(shape, str):
+            shape = shape.replace("{}", value)
+        made = row(f"m{i}", 0, metrics={"Accuracy": shape if i % 3 else value}, paper_title=f"P{i}", paper_url=None)
+        if i % 17 == 0:
+            made["paper_date"] = draw.choice(["", "2021-13-01", "0001-01-01", "9999-12-31", 3, "yesterday"])
+        if i % 29 == 0:
+            made.pop(draw.choice(["model_name", "paper_title", "metrics", "code_links"]))
+        rows.append(made)
+    return rows
+
+
+def outcome(entry: Entry) -> str:
+    """What became of a dirty row: ``read``, ``flagged`` (read, with a flag), ``unread`` (flagged), or ``wrong``."""
+    if entry.value is None:
+        return "unread" if entry.flags and entry.rank is None else "wrong"
+    if entry.flags == ():
+        return "read" if float(entry.raw.strip().strip("%").strip()) == entry.value else "wrong"
+    # Whatever was flagged and read is one of the numbers that were printed, on the board's scale.
+    return "flagged" if f"{entry.value:.2f}" in CLEAN or entry.value == 41.2 else "wrong"

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import datetime
 import difflib
-import json
 import os
 import re
 import tempfile
@@ -22,9 +21,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from longtail.board.fields import address, typed
 from longtail.board.keys import Key, keys
 from longtail.board.measures import Measures, measure_from, shipped_measures
-from longtail.board.values import parse_value, safe_url, slug
+from longtail.board.values import look_alike, parse_json, parse_value, safe_url, slug
 from longtail.errors import InputError, unknown
 
 TRACKS = {
@@ -354,9 +354,11 @@ def exponential_counts(largest: int, imbalance: int | float, num_classes: int) -
 
 def _paper(entry: Mapping[str, Any], where: str) -> Paper:
     _only(entry, {*_fields(Paper), "facet"} - {"facets", "kind", "abstract", "named_methods"}, where)
+    typed(Paper, entry, where, ("date",))
     facets = []
     for facet in entry.get("facet", ()):
         _only(facet, _fields(Facet), where)
+        typed(Facet, facet, where)
         if facet.get("name") not in FACETS:
             raise InputError(f"{where}: unknown facet {facet.get('name')!r}; known are {', '.join(FACETS)}")
         if not facet.get("points") and not facet.get("quick"):
@@ -370,11 +372,11 @@ def _paper(entry: Mapping[str, Any], where: str) -> Paper:
                 quick=facet.get("quick") or None,
                 here=facet.get("here"),
                 checked_by=facet.get("checked_by") or None,
-                by_program=facet.get("by_program", False) is True,
+                by_program=facet.get("by_program", False),
             )
         )
     return Paper(
-        id=_text(entry, "id", where),
+        id=address(entry, where),
         title=_text(entry, "title", where),
         authors=tuple(entry.get("authors", ())),
         date=_date(entry.get("date"), where),
@@ -395,20 +397,34 @@ def _paper(entry: Mapping[str, Any], where: str) -> Paper:
 
 def _method(entry: Mapping[str, Any], where: str) -> Method:
     _only(entry, _fields(Method), where)
-    for name in ("id", "name", "family", "summary"):
+    typed(Method, entry, where)
+    address(entry, where)
+    for name in ("name", "family", "summary"):
         _text(entry, name, where, 2000)
     given = dict(entry)
     given["notes"], given["aliases"] = tuple(entry.get("notes", ())), tuple(entry.get("aliases", ()))
     return Method(**given)
 
 
+_SIZES = {"num_classes": 100_000, "num_test": 10**7, "images": 10**10, "imbalance": 10**6, "largest": 10**9,
+          "smallest": 10**9}  # fmt: skip
+"""The largest sizes that a data set may state; more would only cost memory."""
+
+
 def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
     _only(entry, {*_fields(Dataset), "variant", "profile", "shared"} - {"variants"}, where)
+    typed(Dataset, entry, where)
     shared = entry.get("shared", {})
     variants = []
     for each in entry.get("variant", ()):
         given = {**shared, **each}
         _only(given, _fields(Variant) - {"dataset"}, where)
+        typed(Variant, given, where)
+        address(given, where)
+        _text(given, "name", where)
+        for name, limit in _SIZES.items():
+            if given.get(name) is not None and not 1 <= given[name] <= limit:
+                raise InputError(f"{where}: {given['id']}: {name!r} must lie between 1 and {limit:,}")
         counts = tuple(given["counts"]) if given.get("counts") else None
         if entry.get("profile") == "exponential":
             counts = exponential_counts(given["largest"], given["imbalance"], given["num_classes"])
@@ -434,7 +450,7 @@ def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
         given["imbalance"] = float(given["imbalance"]) if given.get("imbalance") else None
         variants.append(Variant(**given))
     return Dataset(
-        id=_text(entry, "id", where),
+        id=address(entry, where),
         name=_text(entry, "name", where),
         full_name=_text(entry, "full_name", where),
         summary=_text(entry, "summary", where, 2000),
@@ -447,9 +463,14 @@ def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
     )
 
 
-_CLAIM_INPUT = _fields(Claim) - {"value", "measure", "kind", "flags", "paper_title", "paper_url", "dataset_name"} | {
-    "value"
-}
+_CLAIM_INPUT = _fields(Claim) - {"raw", "measure", "kind", "flags", "paper_title", "paper_url", "dataset_name"}
+
+
+def _claim_id(name: str, where: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,119}", name) or name.startswith("archive-"):
+        raise InputError(
+            f"{where}: id {name[:120]!r} must be lower-case letters, digits, '.' and '-', and not begin with 'archive-'"
+        )
 
 
 def _quoted(value: str, quote: str) -> bool:
@@ -478,11 +499,11 @@ def claim_from(entry: Mapping[str, Any], where: str, measures: Measures | None =
             that does not occur in its own quote.
     """
     _only(entry, _CLAIM_INPUT, where)
+    typed(Claim, entry, where, ("value", "date", "added"))
     given = dict(entry)
     for name in ("id", "method", "dataset", "metric", "source", "locator", "quote"):
         _text(given, name, where)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,119}", given["id"]):
-        raise InputError(f"{where}: claim id {given['id']!r} must be lower-case letters, digits, '.' and '-'")
+    _claim_id(given["id"], where)
     if given.get("track", "unstated") not in TRACKS:
         raise InputError(f"{where}: unknown track {given['track']!r}; known are {', '.join(TRACKS)}")
     if given.get("url") is not None and safe_url(given["url"]) is None:
@@ -501,14 +522,13 @@ def claim_from(entry: Mapping[str, Any], where: str, measures: Measures | None =
         raise InputError(f"{where}: {printed!r} is no percentage")
     for name in ("many", "medium", "few", "spread"):
         if given.get(name) is not None:
-            if not isinstance(given[name], int | float):
-                raise InputError(f"{where}: {name!r} must be a number")
             given[name] = float(given[name])
+    flags = ("look-alike-letters",) if look_alike(f"{given['method']} {given['dataset']}") else ()
     given |= {
         "raw": value.raw if isinstance(printed, str) else str(printed),
         "value": number,
         "measure": measure.id,
-        "flags": value.flags,
+        "flags": (*value.flags, *flags),
         "tasks": tuple(given.get("tasks", ())),
         "date": _date(given.get("date"), where),
         "added": _date(given.get("added"), where),
@@ -518,8 +538,10 @@ def claim_from(entry: Mapping[str, Any], where: str, measures: Measures | None =
 
 
 def _parse(text: str, name: str) -> Any:
+    if name.endswith(".json"):
+        return parse_json(text, name)
     try:
-        return json.loads(text) if name.endswith(".json") else tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: cannot be read: {error}") from None
 
@@ -540,8 +562,10 @@ def relation_from(entry: Mapping[str, Any], where: str, measures: Measures | Non
         InputError: for an unknown field, a missing source, locator or quote, or a gap that the quote does not give.
     """
     _only(entry, _RELATION, where)
+    typed(Relation, entry, where, ("gap", "added"))
     for name in ("id", "better", "than", "dataset", "metric", "source", "locator", "quote", "protocol"):
         _text(entry, name, where)
+    _claim_id(entry["id"], where)
     if entry["better"] == entry["than"]:
         raise InputError(f"{where}: a method is compared with itself")
     if entry.get("url") is not None and safe_url(entry["url"]) is None:
@@ -773,6 +797,7 @@ def _notes(table: Mapping[str, Any], name: str) -> list[Note]:
         if not isinstance(entry, Mapping):
             raise InputError(f"{where}: expected a table")
         _only(entry, _fields(Note), where)
+        typed(Note, entry, where, ("date",))
         on, day = _text(entry, "on", where), _date(entry.get("date"), where)
         if not _PAGE.fullmatch(on) or day is None:
             raise InputError(f"{where}: 'on' must be a page such as 'papers/dro-lt', 'date' the day")
@@ -784,6 +809,7 @@ def _notes(table: Mapping[str, Any], name: str) -> list[Note]:
 
 def _settings(table: Mapping[str, Any], name: str) -> Settings:
     _only(table, _fields(Settings), name)
+    typed(Settings, table, name)
     for each in ("url", "issues"):
         if table.get(each) is not None and safe_url(table[each]) is None:
             raise InputError(f"{name}: {each!r} must be an http or https address")
@@ -827,11 +853,13 @@ def _part(name: str, text: str, measures: Measures | None = None) -> Content:
             case "board.toml":
                 settings = _settings(table, name)
             case "keys.toml":
-                known = {entry["id"]: Key(**entry) for entry in table.get("key", ())}
+                for entry in table.get("key", ()):
+                    typed(Key, entry, name)
+                    known[entry["id"]] = Key(**entry)
             case _:
                 claims, withdrawn = _claims(table, name, measures), _withdrawals(table, name)
                 relations = _relations(table, name, measures)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
         raise (
             error if isinstance(error, InputError) else InputError(f"{name}: a field has the wrong form: {error}")
         ) from None
@@ -849,6 +877,7 @@ def _part(name: str, text: str, measures: Measures | None = None) -> Content:
 
 def _task(entry: Mapping[str, Any], where: str) -> Task:
     _only(entry, _fields(Task), where)
+    typed(Task, entry, where)
     return Task(_text(entry, "name", where), entry.get("description", ""), tuple(entry.get("categories", ())),
                 entry.get("parent"))  # fmt: skip
 

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.archive.claims import SOURCE, arxiv_number, claims_of
-from longtail.board.content import Claim, Content, Link, Method, Paper, Variant, shipped_root
+from longtail.board.content import Claim, Content, Link, Method, Paper, Variant
 from longtail.board.evidence import BADGES, submission_badge
 from longtail.board.measures import Measure, Measures
 from longtail.board.model import Draft, Entry, board_slug
 from longtail.board.scale import on_one_scale
-from longtail.board.values import clean, slug
+from longtail.board.values import clean, look_alike, slug
 from longtail.board.verdicts import accuracy_estimate, test_interval
 from longtail.results.statistics import summarize
 
 Key = tuple[str, str, float | None]
+"""A board, a paper or the name of a method, and a number: the same number of one paper is one line."""
+Printed = dict[Key, list[Entry]]
 
 
 @dataclass
@@ -51,15 +53,19 @@ def gather(root: Path | None, content: Content, numerics: int | None = None) -> 
     if root is not None:
         _add_archive(out, root, content, method_of, printed)
     _add_submissions(out, root, content, numerics)
+    scored = {each["id"] for each in out.submissions}
     for draft in out.drafts.values():
-        draft.entries = on_one_scale(draft.entries, draft.measure, content.measures)
+        taken = [each for each in draft.entries if each.kind != "scored" and each.id in scored]
+        out.warnings += [f"claim {each.id!r}: skipped, a submission has that identifier" for each in taken]
+        kept = [each for each in draft.entries if each not in taken]
+        draft.entries = on_one_scale(kept, draft.measure, content.measures)
     return out
 
 
-def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -> dict[Key, Entry]:
-    """Claims typed in; the result finds each by board, method and value."""
+def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -> Printed:
+    """Claims typed in; the result finds each by board, method or paper, and value."""
     superseded = content.superseded
-    printed: dict[Key, Entry] = {}
+    printed: Printed = defaultdict(list)
     for order, claim in enumerate(content.claims):
         variant = (
             content.variants.get(claim.dataset)
@@ -75,7 +81,8 @@ def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -
         replaced, gone = superseded.get(claim.id), content.withdrawn.get(claim.id)
         entry = _claim_entry(claim, at, method, paper, content.measures, replaced, gone, order)
         at.entries.append(entry)
-        printed[entry.board, slug(claim.method), claim.value] = entry
+        for name in (slug(claim.method), *([f"paper {paper}"] if paper else [])):
+            printed[entry.board, name, claim.value].append(entry)
         if claim.added:
             printing = content.papers.get(claim.paper or "")
             if printing:
@@ -148,16 +155,17 @@ def _claim_entry(
     )
 
 
-def _add_archive(
-    out: Gathered, root: Path, content: Content, method_of: dict[str, Method], printed: dict[Key, Entry]
-) -> None:
+def _add_archive(out: Gathered, root: Path, content: Content, method_of: dict[str, Method], printed: Printed) -> None:
     papers, superseded = out.papers, content.superseded
+    seen: set[tuple[str, str, str, float]] = set()
     paper_of = {slug(paper.title): paper.id for paper in papers.values()}
     paper_of |= {paper.arxiv: paper.id for paper in papers.values() if paper.arxiv}
     for claim, variant in claims_of(root, content, warnings=out.warnings):
         at = out.draft(variant, content.measures.find(claim.measure))
-        name = slug(claim.method)
-        listed = printed.get((board_slug(variant, at.measure), name, claim.value))
+        name, board = slug(claim.method), board_slug(variant, at.measure)
+        paper = paper_of.get(arxiv_number(claim.paper_url) or "") or paper_of.get(slug(claim.paper_title or ""))
+        alike = (*printed.get((board, name, claim.value), ()), *printed.get((board, f"paper {paper}", claim.value), ()))
+        listed = next((each for each in alike if _same_method(each, claim.method, method_of)), None)
         if listed is not None:
             # The archive repeats a claim that we hold with its source: one line, and a note that it does.
             entries = at.entries
@@ -165,12 +173,16 @@ def _add_archive(
             if "also-in-archive" not in entries[place].flags:
                 entries[place] = dataclasses.replace(entries[place], flags=(*entries[place].flags, "also-in-archive"))
             continue
-        paper = None
+        if paper is not None and claim.value is not None:
+            if (board, paper, name, claim.value) in seen:
+                continue
+            seen.add((board, paper, name, claim.value))
         if claim.paper_title:
-            paper = paper_of.get(arxiv_number(claim.paper_url) or "") or paper_of.get(slug(claim.paper_title))
             if paper is None:
-                paper = slug(claim.paper_title)
-                paper_of[paper] = paper
+                title = slug(claim.paper_title)
+                # A title may be the identifier of another paper, whose page it must not take.
+                paper = title if title not in papers else f"{title}-archive"
+                paper_of[title] = paper
                 papers[paper] = Paper(
                     id=paper,
                     title=clean(claim.paper_title, 600),
@@ -186,10 +198,18 @@ def _add_archive(
                 if tasks != held.tasks or code != held.code:
                     papers[paper] = dataclasses.replace(held, tasks=tasks, code=code)
         if claim.added:
-            path = f"boards/{board_slug(variant, at.measure)}.html"
-            out.changes[claim.added, f"Papers with Code archive: {variant.name}", path, path[7:-5]] += 1
+            out.changes[claim.added, f"Papers with Code archive: {variant.name}", f"boards/{board}.html", board] += 1
         replaced, gone = superseded.get(claim.id), content.withdrawn.get(claim.id)
         at.entries.append(_claim_entry(claim, at, method_of.get(name), paper, content.measures, replaced, gone))
+
+
+def _same_method(listed: Entry, name: str, method_of: dict[str, Method]) -> bool:
+    """Whether a line and a name are of one method: known by it, or one name begins with the other."""
+    known = method_of.get(slug(name))
+    if known is not None and listed.method_id is not None:
+        return known.id == listed.method_id
+    first, second = sorted((slug(listed.method), slug(name)), key=len)
+    return second == first or second.startswith(f"{first}-")
 
 
 def _numerics(submission: dict[str, Any]) -> int | None:
@@ -199,15 +219,10 @@ def _numerics(submission: dict[str, Any]) -> int | None:
 
 
 def _add_submissions(out: Gathered, root: Path | None, content: Content, numerics: int | None) -> None:
-    from longtail.board.submissions import scored_submissions
+    from longtail.board.submissions import scored_submissions, shipped_submissions
 
-    by_id = {
-        each.id: each
-        for base in (shipped_root(), root)
-        if base is not None
-        for each in scored_submissions(base, content)
-    }
-    found = list(by_id.values())
+    own = scored_submissions(root, content) if root is not None else ()
+    found = list({each.id: each for each in (*shipped_submissions(), *own)}.values())
     newest = max((version for each in found if (version := _numerics(each.view)) is not None), default=0)
     newest = max(newest, numerics or 0)
     replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}
@@ -251,6 +266,7 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
             added=submission["created"][:10],
             source="Predictions re-scored here",
             locator=f"submission {submission['id']}",
+            flags=("look-alike-letters",) if look_alike(submission["name"]) else (),
             note=submission["note"],
             submission=submission["id"],
             submitter=submission["submitter"],
@@ -266,7 +282,7 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
         at.entries.append(entry)
         if badge:
             at.answers[entry.id] = each.answers
-        title = f"{entry.method}, {variant.name}"
+        title = f"{', '.join((entry.method, *entry.options))}: {variant.name}"
         out.changes[entry.added or "", title, f"submissions/{entry.id}.html", entry.board] += 1
         out.submissions.append({**submission, "score": score, "board": entry.board, "badge": entry.badge})
 

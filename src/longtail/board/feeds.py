@@ -6,17 +6,16 @@ import csv
 import dataclasses
 import io
 import json
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from longtail.board.evidence import BADGES
 from longtail.board.model import Board, Entry
-from longtail.board.reader import Index
+from longtail.board.reader import PAGE, Index, board_path
 from longtail.board.values import clean, safe_url
 
-PAGE = 100
-"""Lines of a board on one page."""
 _COLUMNS = (
     "rank",
     "rank_high",
@@ -138,7 +137,10 @@ def _cell(value: object) -> str | int | float:
     if isinstance(value, int | float):
         return value
     text = clean(str(value)).replace("\r", " ").replace("\n", " ")
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t") else text
+    if text[:1].isascii() and text[:1].isalnum():
+        return text
+    # Some programs read the wide forms of these signs as the signs themselves.
+    return "'" + text if unicodedata.normalize("NFKC", text[:1]) in ("=", "+", "-", "@", "\t") else text
 
 
 def as_script(name: str, value: object) -> str:
@@ -155,13 +157,12 @@ def rows_script(index: Index, board: Board) -> str:
     spelled = {each: standing for known in index.spellings(board.slug).values() for each, standing in known.items()}
     rows = []
     for place, entry in enumerate(index.entries(board.slug)):
-        page = "" if place < PAGE else f".page-{place // PAGE + 1}"
         rows.append(
             {
                 "track": entry.track,
                 "rank": entry.rank,
                 "method": clean(", ".join((entry.method, *entry.options)), 300),
-                "path": f"{board.slug}{page}.html#{entry.id}",
+                "path": f"{board_path(board.slug, place // PAGE + 1).removeprefix('boards/')}#{entry.id}",
                 "value": entry.value,
                 "low": entry.low,
                 "high": entry.high,
@@ -197,9 +198,9 @@ def as_atom(index: Index, board: Board) -> str:
         badge = names.get(entry.badge or "", "not ranked: test set unknown")
         name = ", ".join((entry.method, *entry.options))
         words = " ".join(part for part in (f"{badge}.", entry.source, entry.locator) if part)
-        items.append((f"entry:{entry.id}", name + value, entry.added, f"{board.slug}.html#{entry.id}", words))
-    url = index.settings().url
-    return _atom(f"board:{board.slug}", board.name, f"{board.slug}.html", items, f"{url}boards/" if url else "")
+        place = index.anchor(entry.id) or board_path(board.slug)
+        items.append((f"entry:{entry.id}", name + value, entry.added, place, words))
+    return _atom(f"board:{board.slug}", board.name, board_path(board.slug), items, index.settings().url or "../")
 
 
 def site_atom(index: Index) -> str:

@@ -88,12 +88,13 @@ def _papers(connection: sqlite3.Connection, root: Path, found: Gathered) -> None
         name = slug(each["title"])
         code = _code(connection, each["paper_url"], arxiv, name)
         made = _paper(each, name, arxiv, code)
-        held = found.papers.get(by_name.get(arxiv or "") or by_name.get(name) or name)
+        held = found.papers.get(by_name.get(arxiv or "") or by_name.get(name) or "")
         if held is not None:
             found.papers[held.id] = _enriched(held, made)
         elif hash(name) not in seen:
             seen.add(hash(name))
-            batch.append(made)
+            # A title may be the identifier of another paper, whose page it must not take.
+            batch.append(made if name not in found.papers else dataclasses.replace(made, id=f"{name}-archive"))
             if len(batch) >= _BATCH:
                 _write_papers(connection, batch)
                 batch = []
@@ -252,7 +253,7 @@ def imports(root: Path) -> list[dict[str, Any]]:
     """The imported files with their kind, and how many elements each holds."""
     out = []
     for kind in KINDS:
-        for path in stored(root, kind):
+        for path in filter(Path.is_file, stored(root, kind)):
             with open(path, "rb") as file:
                 out.append({"file": path.name, "kind": kind, "elements": sum(1 for _ in file)})
     return out

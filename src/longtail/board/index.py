@@ -11,7 +11,7 @@ from longtail.board.archive.claims import tables
 from longtail.board.content import Content, Paper, load
 from longtail.board.entries import Gathered, gather
 from longtail.board.imported import paper_document, write_imported
-from longtail.board.model import PROTOCOL, Board, Draft, dump, parse
+from longtail.board.model import MISSING, PROTOCOL, Board, Draft, dump, parse
 from longtail.board.ranking import ranked, resolution
 from longtail.board.reader import Index
 from longtail.board.relations import judged
@@ -87,13 +87,14 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
     for address, at in sorted(drafts.items()):
         entries, best_of_tracks = ranked(at)
         tasks = sorted({task for entry in entries for task in entry.tasks})
-        name = at.variant.name if at.measure.id == "accuracy" else f"{at.variant.name}, {at.measure.name.lower()}"
+        name = clean(at.variant.name, 300)
+        if at.measure.id != "accuracy":
+            name = f"{name}, {clean(at.measure.name, 200).lower()}"
         values = [entry.value for entry in entries if entry.ranked and entry.value is not None]
         best = (max if at.measure.higher_is_better else min)(values) if values else None
         scored = sum(entry.kind == "scored" for entry in entries)
-        missing = {None, "", "unstated"}
         shares = tuple(
-            sum(getattr(entry, name) not in missing for entry in entries) / len(entries) for name in PROTOCOL if entries
+            sum(getattr(entry, name) not in MISSING for entry in entries) / len(entries) for name in PROTOCOL if entries
         )
         updated = max((entry.date for entry in entries if entry.date), default=None)
         board = Board(

@@ -20,11 +20,11 @@ from longtail.board.submissions import (
     Submission,
     check,
     encode,
-    parse_json,
     read_file,
     read_submission,
     write_submission,
 )
+from longtail.board.values import parse_json
 from longtail.errors import InputError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from longtail.board.fields import address, typed
 from longtail.errors import InputError, unknown
 
 
@@ -100,15 +102,14 @@ def measure_from(entry: Mapping[str, Any], where: str) -> Measure:
     Raises:
         InputError: for a field that is missing, unknown or of the wrong form.
     """
-    kinds: dict[str, type] = {"id": str, "name": str, "unit": str, "higher_is_better": bool, "complement": str,
-                              "proportion": bool, "aliases": list}  # fmt: skip
-    for name, value in entry.items():
-        if name not in kinds:
-            raise unknown(f"{where}: field", name, kinds)
-        if not isinstance(value, kinds[name]):
-            raise InputError(f"{where}: {name!r} must be a {kinds[name].__name__}")
+    known = [each.name for each in dataclasses.fields(Measure)]
+    for name in entry:
+        if name not in known:
+            raise unknown(f"{where}: field", name, known)
+    typed(Measure, entry, where)
     if lost := [name for name in ("id", "name", "higher_is_better") if name not in entry]:
         raise InputError(f"{where}: {lost[0]!r} is missing")
+    address(entry, where)
     if entry.get("unit", "") not in ("", "%"):
         raise InputError(f"{where}: 'unit' must be '%' or left out")
     return Measure(

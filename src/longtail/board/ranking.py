@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longtail.board.evidence import BADGES
-from longtail.board.model import TRACK_ORDER, Best, Draft, Entry
+from longtail.board.model import MISSING, TRACK_ORDER, Best, Draft, Entry
 from longtail.board.values import slug
 from longtail.board.verdicts import (
     Verdict,
@@ -59,8 +59,7 @@ def differing(claim: Entry, measured: Entry) -> tuple[list[str], list[str]]:
         first, second = getattr(claim, name), getattr(measured, name)
         if name == "split" and "scored" not in (claim.kind, measured.kind):
             continue
-        missing = {None, "", "unstated"}
-        if first in missing or second in missing:
+        if first in MISSING or second in MISSING:
             if name != "split":
                 unstated.append(name)
         elif slug(str(first)).replace("-", "") != slug(str(second)).replace("-", ""):
@@ -157,7 +156,7 @@ def _placed(entries: list[Entry], at: Draft, higher: bool, track: str) -> tuple[
     better, contrasts = _better(entries, at, higher)
     above, below = better.sum(axis=0), better.sum(axis=1)
     placed = [
-        dataclasses.replace(entry, rank=int(1 + up), rank_high=int(len(entries) - down))
+        entry.at_rank(int(1 + up), int(len(entries) - down))
         for entry, up, down in zip(entries, above, below, strict=True)
     ]
     placed.sort(key=lambda entry: (entry.rank or 0, *_order(entry, higher)))

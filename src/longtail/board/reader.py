@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,17 @@ from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
 
+SEARCHED = 5000
+"""Documents that the static page searches."""
+PAGE = 100
+"""Lines of a board on one page."""
 FILTERS = ("backbone", "protocol", "selection", "badge")
 """Columns of a board by which its lines can be chosen."""
+
+
+def board_path(name: str, page: int = 1) -> str:
+    """The address of a board's page."""
+    return f"boards/{name}.html" if page == 1 else f"boards/{name}.page-{page}.html"
 
 
 class Index(AbstractContextManager["Index"]):
@@ -174,6 +183,16 @@ class Index(AbstractContextManager["Index"]):
         row = self.connection.execute("SELECT payload FROM entries WHERE id = ?", (name,)).fetchone()
         return parse(Entry, row[0]) if row else None
 
+    def anchor(self, name: str) -> str | None:
+        """The address of one line: its submission's page, or its place on the page of its board."""
+        row = self.connection.execute(
+            "SELECT board, place, json_extract(payload, '$.kind') FROM entries WHERE id = ?", (name,)
+        ).fetchone()
+        if row is None:
+            return None
+        board, place, kind = row
+        return f"submissions/{name}.html" if kind == "scored" else f"{board_path(board, place // PAGE + 1)}#{name}"
+
     def tasks(self) -> list[dict[str, Any]]:
         """Tasks with how many boards and papers each has."""
         found = self.connection.execute(
@@ -224,6 +243,14 @@ class Index(AbstractContextManager["Index"]):
     def paper(self, name: str) -> Paper | None:
         """One paper."""
         return self._one(Paper, name)
+
+    def known_papers(self, names: Iterable[str | None]) -> set[str]:
+        """Which of some papers have a page."""
+        wanted = sorted({name for name in names if name})
+        found = self.connection.execute(
+            f"SELECT id FROM things WHERE kind = 'paper' AND id IN ({', '.join('?' * len(wanted))})", wanted
+        )
+        return {row[0] for row in found}
 
     def methods(self) -> list[Method]:
         """All methods by name."""
@@ -308,10 +335,17 @@ class Index(AbstractContextManager["Index"]):
         """What a search finds; see :mod:`longtail.board.search`."""
         return find(self.connection, words, limit)
 
-    def search_documents(self, limit: int = 1500) -> list[tuple[str, str, str, str]]:
-        """Title, kind, path and other names of what can be searched, for the static page."""
-        found = self.connection.execute("SELECT title, kind, path, names FROM search ORDER BY rowid LIMIT ?", (limit,))
-        return found.fetchall()
+    def search_documents(self, limit: int = SEARCHED) -> tuple[list[tuple[str, str, str, str]], int]:
+        """Title, kind, path and other names of what the static page searches, and how many more there are.
+
+        Papers and submissions, of which an import brings hundreds of thousands, come last, the board's own first.
+        """
+        (count,) = self.connection.execute("SELECT count(*) FROM search").fetchone()
+        found = self.connection.execute(
+            "SELECT title, kind, path, names FROM search ORDER BY kind IN ('paper', 'submission'), rowid DESC LIMIT ?",
+            (limit,),
+        )
+        return found.fetchall(), max(0, count - limit)
 
     def related(self, paper: Paper, limit: int = 8) -> list[Paper]:
         """Papers related to one: those it names, then those that share most of its tasks, the newest first."""

@@ -63,6 +63,8 @@ def options_in_words(text: str, config: Any) -> tuple[str, ...]:
         f"{re.sub('[-_.]+', ' ', key)} {value[1:-1] if value.startswith('(') else value}"
         for key, value in split_recipe(text)[1].items()
     ]
+    if is_linear_probe(config) and _head(config) == "cosine":
+        typed.append("cosine head")
     own = [f"own part {_short(name)}" for name, source in _parts(config) if source and not name.startswith("longtail.")]
     return tuple(clean(each, 120) for each in dict.fromkeys((*typed, *own)))
 
@@ -126,6 +128,12 @@ def _parts(thing: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     elif isinstance(thing, list):
         for value in thing:
             yield from _parts(value, depth + 1)
+
+
+def _head(config: Any) -> Any:
+    network = config.get("model")
+    given = network.get("arguments") if isinstance(network, dict) else None
+    return given.get("head") if isinstance(given, dict) else None
 
 
 def _short(name: str) -> str:

@@ -82,14 +82,13 @@ def judged(content: Content, drafts: Mapping[str, Draft]) -> list[Judged]:
     for relation in sorted(content.relations, key=lambda each: each.id):
         variant = content.variants.get(relation.dataset)
         measure = content.measures.find(relation.measure)
-        address = board_slug(variant, measure) if variant is not None else ""
-        at = drafts.get(address)
+        at = drafts.get(board_slug(variant, measure)) if variant is not None else None
         made = judge(relation, at.entries if at else [], at.answers if at else {})
         names = [content.methods[name].name if name in content.methods else name for name in (made.better, made.than)]
         reason = made.reason.replace(f"no run of {relation.better} ", f"no run of {names[0]} ")
         reason = reason.replace(f"no run of {relation.than} ", f"no run of {names[1]} ")
         found = Judged(
-            relation, address, names[0], names[1], made.word, reason, made.gap, made.low, made.high, made.pair
+            relation, made.board, names[0], names[1], made.word, reason, made.gap, made.low, made.high, made.pair
         )
         out.append(found)
     return out

@@ -15,6 +15,7 @@ from longtail.board.intake import locked, submit
 from longtail.board.model import Answers
 from longtail.board.reader import Index
 from longtail.board.submissions import Submission, encode, read_submission
+from longtail.board.values import look_alike
 from longtail.errors import InputError, unknown
 
 _ALIKE = 0.995
@@ -120,6 +121,8 @@ def plausibility(found: Submission, index: Index) -> list[str]:
         notes.append(f"{value:.2f} is more than 5 points from every entry of its method; nearest {nearest.value:.2f}")
     if bool(found.answers.correct.all()):
         notes.append("every answer is right: are these predictions, or the labels?")
+    if look_alike(f"{view['name']} {view['submitter'] or ''}"):
+        notes.append("letters of another script that look like Latin ones stand in a name")
     notes += _copies(found, index)
     if len(score["runs"]) > 1 and len({run["accuracy"] for run in score["runs"]}) == 1:
         notes.append("all seeds have the same accuracy")

@@ -9,6 +9,7 @@ import asyncio
 import collections
 import datetime
 import hashlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -47,14 +48,15 @@ from longtail.board.submissions import (
     MAX_SEEDS,
     SCHEMA,
     check,
-    parse_json,
     write_submission,
 )
+from longtail.board.values import parse_json
 from longtail.board.verification import KEPT
 from longtail.errors import InputError
 from longtail.files import write_atomically
 from longtail.results.record import MAX_PREDICTIONS_BYTES
 
+_LOG = logging.getLogger(__name__)
 MAX_BODY = UPLOAD_MIB << 20
 MAX_QUEUE = 200
 """Submissions that may wait for review; further ones are refused until somebody has looked."""
@@ -66,7 +68,7 @@ LOOK_SECONDS = 2.0
 BODY_SECONDS = 30.0
 """How long it waits for the next piece of an upload."""
 HEAD_SECONDS = 10.0
-"""How long a new connection may stay silent."""
+"""How long a connection may go without a whole request."""
 FIRST_SECONDS = 0.5
 """How long a visitor waits for the very first index before being told to come again."""
 CONNECTIONS = 4000
@@ -157,6 +159,9 @@ class Current:
                 except InputError as error:
                     # A file that somebody is still editing must not take the board down: the last good state stays up.
                     self.failed = error
+                except Exception:
+                    _LOG.exception("the index could not be built")
+                    self.failed = InputError("the board cannot be put together; the server's log says why")
                 self.state = seen
             self.ready.set()
             self.stopped.wait(LOOK_SECONDS)
@@ -518,16 +523,22 @@ def _near(typed: str, names: dict[str, str]) -> str:
 
 
 class Patient(H11Protocol):
-    """Closes a connection on which nothing was asked for a while, so that silent ones cannot fill the server."""
+    """Closes a connection on which no whole request came for a while, so that silent ones cannot fill the server."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
-        self.loop.call_later(HEAD_SECONDS, self._give_up)
+        self.loop.call_later(HEAD_SECONDS, self._look, None)
 
-    def _give_up(self) -> None:
-        if getattr(self, "cycle", None) is None and not self.transport.is_closing():
+    def _look(self, answered: object) -> None:
+        """Close the connection if it waits for a request now, and has been answered nothing since the last look."""
+        if self.transport.is_closing():
+            return
+        waits = self.cycle is None or self.cycle.response_complete
+        if waits and self.cycle is answered:
             self.transport.close()
+        else:
+            self.loop.call_later(HEAD_SECONDS, self._look, self.cycle)
 
 
 def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000, numerics: int | None = None) -> None:

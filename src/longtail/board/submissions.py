@@ -16,14 +16,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from longtail.board import recipes
-from longtail.board.content import Content, Variant
+from longtail.board.content import Content, Variant, shipped, shipped_root
 from longtail.board.model import Answers
 from longtail.board.statement import check_statement
-from longtail.board.values import safe_url, slug
+from longtail.board.values import parse_json, safe_url, slug
 from longtail.errors import InputError
 
 SCHEMA = 1
@@ -39,6 +40,7 @@ _BACKBONES = {
     "resnet56": "ResNet-56",
     "resnet18-cifar": "ResNet-18 (CIFAR stem)",
     "resnet34-cifar": "ResNet-34 (CIFAR stem)",
+    "efficientnet_lite0": "EfficientNet-Lite0",
 }
 """The library's models by the names under which papers print them."""
 
@@ -121,6 +123,10 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
     created = datetime.datetime.fromisoformat(body["created"]).astimezone(datetime.UTC).isoformat()
     kept = {name: body.get(name) for name in sorted(_FIELDS) if body.get(name) is not None or name in _TEXTS}
     kept |= {"created": created} | ({"statement": statement} if stated else {"records": records})
+    try:
+        text = encode(kept)
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: a text holds half of a character that takes two") from None
     identity = _identity(kept, runs)
     score = {
         "schema": SCHEMA,
@@ -129,7 +135,7 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
         "trusted": all(run["trusted"] for run in runs),
         "runs": runs,
         "submission": identity,
-        "sha256": hashlib.sha256(encode(kept)).hexdigest(),
+        "sha256": hashlib.sha256(text).hexdigest(),
     }
     seen = _view_of_statement(kept, variant, runs) if stated else _view_of_records(kept, variant, content)
     seen = {"id": identity, **seen, **{name: kept.get(name) for name in ("created", "code", *_TEXTS)}}
@@ -229,6 +235,12 @@ def _method_of(name: str, content: Content) -> str | None:
     return None
 
 
+def _network(name: str) -> str:
+    """A network's name for people; that its weights were given says the track."""
+    bare = name.removesuffix(" (pretrained)")
+    return _BACKBONES.get(bare, bare)
+
+
 def _view_of_records(body: Mapping[str, Any], variant: Variant | None, content: Content) -> dict[str, Any]:
     """What the pages say of runs of this library, derived from their records alone."""
     from longtail.results.record import Record, budget_note
@@ -251,7 +263,7 @@ def _view_of_records(body: Mapping[str, Any], variant: Variant | None, content: 
             "standard": variant is not None and first["data"]["fingerprint"] == variant.fingerprint,
         },
         "model": first["model"],
-        "backbone": _BACKBONES.get(first["model"]["name"], first["model"]["name"]),
+        "backbone": _network(first["model"]["name"]),
         "config": first["config"],
         "selection": first["selection"],
         "epochs": sum(epochs) if epochs else None,
@@ -347,30 +359,6 @@ def read_file(path: Path, limit: int) -> bytes:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def parse_json(content: bytes, where: str) -> Any:
-    """JSON from a stranger: no constants that are no numbers, no endless nesting, no key that stands twice.
-
-    Raises:
-        InputError: if it is no such JSON.
-    """
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"it holds {name}, which is no number")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"the key {twice[:60]!r} stands twice")
-        return found
-
-    try:
-        return json.loads(content, parse_constant=refuse, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is not JSON: {str(error)[:120]}") from None
-
-
 def read_submission(folder: Path, content: Content) -> Submission:
     """Read a submission's folder, check and score it.
 
@@ -419,6 +407,12 @@ def write_submission(submission: Submission, parent: Path) -> Path:
     return target
 
 
+@cache
+def shipped_submissions() -> tuple[Submission, ...]:
+    """What comes with the package, scored once in a process."""
+    return tuple(scored_submissions(shipped_root(), shipped()))
+
+
 def scored_submissions(root: Path, content: Content) -> Iterator[Submission]:
     """What is submitted and scored, for the index.
 
@@ -429,7 +423,8 @@ def scored_submissions(root: Path, content: Content) -> Iterator[Submission]:
     for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
         try:
             submission = read_submission(root / "submissions" / file.stem, content)
+            score = read_file(file, MAX_JSON)
         except InputError:
             continue
-        if submission.id == file.stem and file.read_bytes() == encode(submission.score):
+        if submission.id == file.stem and score == encode(submission.score):
             yield submission

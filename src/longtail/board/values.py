@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
+from longtail.errors import InputError
+
 _DIGITS = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
+_PLAIN = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _NUMBER = re.compile(rf"[-+]?{_DIGITS}")
 _SPREAD = re.compile(rf"\s*\(?\s*(?:±|\+/-|\+-|\\pm)\s*({_DIGITS})\s*\)?\s*")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+\.\d+")
@@ -55,6 +60,8 @@ def parse_value(raw: str | int | float) -> Value:
     if isinstance(raw, int | float):
         number = _finite(raw)
         return Value(_shown(raw), number, None, () if number is not None else ("not-a-number",))
+    if _PLAIN.fullmatch(raw):
+        return Value(raw, float(raw), None, ())
     flags: list[str] = []
     text = raw
     if _SUPERSCRIPTS.search(text):
@@ -111,6 +118,38 @@ def _shown(raw: int | float) -> str:
         return f"a whole number of {raw.bit_length() if isinstance(raw, int) else 0} bits"
 
 
+def parse_json(content: str | bytes, where: str) -> Any:
+    """JSON from a stranger: no constants that are no numbers, no endless nesting, no key twice, no half of a character.
+
+    Raises:
+        InputError: if it is no such JSON.
+    """
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"it holds {name}, which is no number")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the key {twice[:60]!r} stands twice")
+        return found
+
+    try:
+        found = json.loads(content, parse_constant=refuse, object_pairs_hook=once)
+        if _HALF.search(content if isinstance(content, str) else content.decode("latin-1")):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: a text holds half of a character that takes two") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: is not JSON: {str(error)[:120]}") from None
+
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 _LATIN_TWINS = set("АВЕЅІЈКМНОРСТУХаеѕіјорсухӏԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοϲν")
 
 
@@ -121,6 +160,8 @@ def look_alike(text: str) -> bool:
         >>> look_alike("DRО-LT"), look_alike("DRO-LT"), look_alike("τ-norm")  # the first O is a Cyrillic letter
         (True, False, False)
     """
+    if text.isascii():
+        return False
     for word in re.findall(r"[^\W\d_]+", text):
         twins = sum(letter in _LATIN_TWINS for letter in word)
         if twins and (twins == len(word) or any("a" <= letter.lower() <= "z" for letter in word)):
@@ -173,5 +214,6 @@ def slug(text: str) -> str:
     out = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
     lost = sum(character.isalnum() for character in text) > sum(character.isalnum() for character in plain)
     if not out or lost or len(out) > 90:
-        out = f"{out[:80]}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}".strip("-")
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        out = f"{out[:80].rstrip('-')}-{digest}".lstrip("-")
     return out

@@ -10,7 +10,8 @@ from typing import Any
 from longtail.board.archive.files import archive_findings
 from longtail.board.content import OWN, OWN_FILES, Content, load, shipped
 from longtail.board.intake import locked
-from longtail.board.submissions import encode, parse_json, read_submission
+from longtail.board.submissions import encode, read_submission
+from longtail.board.values import parse_json
 from longtail.errors import InputError
 
 KEPT = (*OWN, *OWN_FILES, "submissions", "scores", "archive")

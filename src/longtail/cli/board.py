@@ -124,7 +124,8 @@ def board_submit(
 
 def _statement(file: pathlib.Path | None) -> dict[str, Any]:
     """What a file states; the options beside it take precedence."""
-    from longtail.board.submissions import MAX_JSON, parse_json, read_file
+    from longtail.board.submissions import MAX_JSON, read_file
+    from longtail.board.values import parse_json
 
     if file is None:
         return {}

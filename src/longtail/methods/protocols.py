@@ -15,7 +15,7 @@ from typing import Any
 from longtail.augment import ColorJitter, FeatureDropout, FeatureNoise, RandomCrop, RandomResizedCrop, Views
 from longtail.data import Data
 from longtail.errors import InputError, unknown
-from longtail.models import HeadKind, cifar_resnet, cifar_stem_resnet, linear, small_conv_net, timm_model
+from longtail.models import HeadKind, cifar_resnet, cifar_stem_resnet, linear, projected, small_conv_net, timm_model
 from longtail.recipes import Recipe, Stage, adamw, adamw_by_layer, cosine, part, sgd, steps, text
 from longtail.recipes.augmentations import FINE_TUNE, PLAIN, SIMCLR, STRONG
 from longtail.recipes.part import Part, options_of, parts_in
@@ -160,6 +160,9 @@ PROTOCOLS = {
     ),
 }
 
+
+PROJECTED_LR = 0.1
+"""Learning rate where two linear layers lie on given features: at that of one alone, 1.0, the loss becomes NaN."""
 
 CIFAR10: dict[str, Any] = {"contrastive_batch_size": 1024, "fine_tune_resample": 0.1}
 """What the released BNS + IP-DPP does otherwise on CIFAR-10-LT: batches of pre-training, and draws of a subset."""
@@ -423,6 +426,8 @@ def protocol_for(
     if augmentation is not None:
         changes["fine_tune_views"] = changes["augmentation"]
     setting = dataclasses.replace(setting, **{key: value for key, value in changes.items() if value is not None})
+    if setting.name == "features" and setting.model.function is projected:
+        setting = dataclasses.replace(setting, optimizer=setting.optimizer.with_arguments(lr=PROJECTED_LR))
     wanted = dict(setting.network)
     if image_size is not None and "size" in _options(setting.model):
         wanted["size"] = image_size

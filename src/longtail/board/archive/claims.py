@@ -16,7 +16,7 @@ from longtail.board.archive.files import imported_on, lines, stored
 from longtail.board.archive.layout import task_rows
 from longtail.board.content import Claim, Content, Link, Variant, find_variant
 from longtail.board.measures import Measure, Measures
-from longtail.board.values import look_alike, parse_value, safe_url, slug
+from longtail.board.values import clean, look_alike, parse_value, safe_url, slug
 
 SOURCE = "Papers with Code archive (CC-BY-SA 4.0)"
 _YEARS = (1950, 2049)
@@ -149,7 +149,8 @@ def row_claims(
     """
     variant = find_variant(content, entry["dataset"])
     if variant is None:
-        variant = Variant(id=slug(entry["dataset"]), dataset=slug(entry["dataset"]), name=entry["dataset"])
+        address = slug(entry["dataset"])
+        variant = Variant(id=address, dataset=address, name=clean(entry["dataset"], 300))
     metrics = entry["sota"]["metrics"]
     seen: set[str] = set()
     for metric, raw in row["metrics"].items():
@@ -185,7 +186,7 @@ def _claim(
         flags.append("track-inferred")
     if extra and not row["uses_additional_data"]:
         flags.append("extra-data-undeclared")
-    if look_alike(row["model_name"]):
+    if look_alike(f"{row['model_name']} {variant.name}"):
         flags.append("look-alike-letters")
     date = _dated(row, flags)
     links = [link for link in row["code_links"] if safe_url(link["url"])]
@@ -194,10 +195,10 @@ def _claim(
     backbone = _BACKBONE.search(row["model_name"])
     return Claim(
         id=name,
-        method=row["model_name"],
+        method=clean(row["model_name"], 600),
         dataset=variant.id,
         dataset_name=variant.name,
-        metric=metric,
+        metric=clean(metric, 300),
         raw=value.raw,
         value=number,
         measure=measure.id,
@@ -211,7 +212,7 @@ def _claim(
         extra_data="yes" if row["uses_additional_data"] else "suggested by the name" if extra else None,
         date=date,
         spread=value.spread,
-        tasks=(task,),
+        tasks=(clean(task, 300),),
         flags=tuple(flags),
         paper_title=row["paper_title"] or None,
         paper_url=row["paper_url"],

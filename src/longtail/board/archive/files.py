@@ -54,7 +54,12 @@ def lines(path: Path, warnings: list[str] | None = None) -> Iterator[dict[str, A
     """
     told = warnings if warnings is not None else []
     tables = _kind(path) == "tables"
-    with open(path, "rb") as file:
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except OSError as error:
+        told.append(f"archive/{path.name}: skipped, it cannot be read ({error.strerror})")
+        return
+    with file:
         for number, line in enumerate(file, 1):
             where = f"archive/{path.name}, line {number}"
             try:
@@ -71,7 +76,8 @@ def lines(path: Path, warnings: list[str] | None = None) -> Iterator[dict[str, A
 def refused_rows(root: Path) -> list[tuple[str, str, str]]:
     """File, place and reason of everything that imports have refused."""
     folder, out = root / "archive", []
-    for path in sorted(folder.glob(f"[!.]*{REFUSED}.jsonl")) if folder.is_dir() else ():
+    found = sorted(folder.glob(f"[!.]*{REFUSED}.jsonl")) if folder.is_dir() else []
+    for path in filter(Path.is_file, found):
         for line in path.read_text("utf-8", "replace").splitlines():
             try:
                 each = json.loads(line)
@@ -85,7 +91,7 @@ def archive_findings(root: Path) -> list[str]:
     """What is wrong with the imported files: changed since, or not readable; one line for each."""
     findings: list[str] = []
     for path in (path for kind in KINDS for path in stored(root, kind)):
-        if hashlib.sha256(path.read_bytes()).hexdigest()[:12] != path.stem.rsplit("-", 1)[-1]:
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:12] != path.stem.rsplit("-", 1)[-1]:
             findings.append(f"archive/{path.name}: has been changed since it was imported")
         for _ in lines(path, findings):
             pass

@@ -14,6 +14,8 @@ from longtail.board.archive.layout import TWICE
 from longtail.errors import InputError
 
 _LONGEST_INTEGER = 300
+LONGEST = 1 << 28
+"""Characters that one element may have; the largest task of the real archive has a tenth of it."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -63,6 +65,8 @@ def stream_list(file: io.TextIOBase, name: str, chunk: int = 1 << 20) -> Iterato
             except json.JSONDecodeError as error:
                 if not more:
                     raise InputError(f"{name}: element {place + 1} cannot be read: {error.msg}") from None
+                if len(text) > LONGEST:
+                    raise InputError(f"{name}: element {place + 1} has more than {LONGEST:,} characters") from None
                 # Wait until the text has doubled, so that a large element costs linear time in all.
                 need = max(2 * len(text), chunk)
                 break

@@ -10,7 +10,7 @@ from importlib.resources import files
 from longtail.board import feeds
 from longtail.board.model import Board
 from longtail.board.pages.about import about
-from longtail.board.pages.boards import ROWS, board, board_path, sota
+from longtail.board.pages.boards import board, sota
 from longtail.board.pages.datasets import dataset, datasets
 from longtail.board.pages.home import home
 from longtail.board.pages.interface import interface
@@ -21,7 +21,7 @@ from longtail.board.pages.search import search, search_script
 from longtail.board.pages.sitemap import parts_of, sitemap
 from longtail.board.pages.submissions import submission, submit
 from longtail.board.pages.tasks import task, tasks
-from longtail.board.reader import Index
+from longtail.board.reader import PAGE, Index, board_path
 
 _FIXED: dict[str, Callable[[Index, bool], str]] = {
     "index.html": home,
@@ -130,7 +130,7 @@ def _pages(index: Index) -> Iterator[str]:
     yield "feed.atom"
     boards = index.boards()
     for standing in boards:
-        for page in range(1, max(1, math.ceil(standing.entries / ROWS)) + 1):
+        for page in range(1, max(1, math.ceil(standing.entries / PAGE)) + 1):
             yield board_path(standing.slug, page)
         for kind in _FEEDS:
             yield f"boards/{standing.slug}.{kind}"

@@ -12,14 +12,12 @@ from markupsafe import Markup
 
 from longtail.board import charts
 from longtail.board.content import Paper
-from longtail.board.feeds import PAGE
 from longtail.board.model import TRACK_ORDER, Board, Entry
 from longtail.board.pages.template import fill, near
 from longtail.board.ranking import published_against_measured
-from longtail.board.reader import FILTERS, Index
+from longtail.board.reader import FILTERS, PAGE, Index, board_path
 from longtail.board.values import slug
 
-ROWS = PAGE
 SOTA = 250
 OTHERS = 4
 """Further metrics that a board shows beside its own."""
@@ -51,11 +49,6 @@ def _gaps(index: Index, board: Board) -> tuple[int, int] | None:
     return (sum(gap < board.resolution for gap in gaps), len(gaps)) if len(gaps) >= 5 else None
 
 
-def board_path(name: str, page: int = 1) -> str:
-    """The address of a board's page."""
-    return f"boards/{name}.html" if page == 1 else f"boards/{name}.page-{page}.html"
-
-
 def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str, str] | None = None) -> str | None:
     """One board: its tracks, filters, state of the art over time, and published against measured."""
     found = index.board(name)
@@ -63,8 +56,8 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         return None
     chosen = {key: value[:200] for key, value in (query or {}).items() if key in (*FILTERS, "extra") and value}
     spelled = index.spellings(name)
-    shown, count = index.filtered(name, chosen, spelled, limit=ROWS, offset=(page - 1) * ROWS)
-    pages = max(1, math.ceil(count / ROWS))
+    shown, count = index.filtered(name, chosen, spelled, limit=PAGE, offset=(page - 1) * PAGE)
+    pages = max(1, math.ceil(count / PAGE))
     if page > pages:
         return None
     against = against_board(index, found) if page == 1 and found.scored else []
@@ -109,7 +102,8 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         others=_other_measures(index, found, shown),
         papers=_papers(index, shown),
         recipes=index.recipes(),
-        where=lambda each: _place(index, each),
+        where=lambda each: index.anchor(each) or "sota.html",
+        known_papers=index.known_papers(entry.paper for entry in shown),
         chosen=chosen,
         shown_total=len(shown),
         complete=pages == 1 and not chosen,
@@ -145,14 +139,6 @@ def _papers(index: Index, shown: Sequence[Entry]) -> dict[str, Paper]:
     return out
 
 
-def _place(index: Index, entry: str) -> str:
-    """The address of one line."""
-    found = index.entry(entry)
-    if found is None:
-        return "sota.html"
-    return f"submissions/{entry}.html" if found.kind == "scored" else f"boards/{found.board}.html#{entry}"
-
-
 def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[dict[str, Any]]:
     """Further metrics that rows of the board state of the same source, each as a column."""
     out = []
@@ -162,7 +148,7 @@ def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[
             continue
         values = {
             places[key]: "–" if entry.value is None else f"{entry.value:.2f}"
-            for entry in index.entries(other.slug, limit=5 * ROWS)
+            for entry in index.entries(other.slug, limit=5 * PAGE)
             if (key := (entry.method, entry.url, entry.paper_title, entry.date)) in places and entry.kind != "scored"
         }
         if 10 * len(values) >= len(shown):

@@ -97,6 +97,7 @@ def paper(index: Index, live: bool, name: str) -> str | None:
         listed=listed[:300],
         num_results=len({entry.id for _, entry in listed}),
         further=[entry for entry in entries if not entry.catalogued] if catalogued else [],
+        where={entry.id: index.anchor(entry.id) for entry in results},
         directions={entry.id: _better(boards.get(entry.board), entry) for entry in results},
         elsewhere=[
             entry for method in methods for entry in index.entries_where("method_id", method.id)

@@ -1,0 +1,108 @@
+"""Fields of a file against the types of the dataclass that they fill."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+from longtail.errors import InputError
+
+LARGEST = 2**53
+"""Numbers of a file lie below it: up to here a float holds every whole number."""
+_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_ADDRESS = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_LONGEST = 90
+_NUMBERS, _LISTS = frozenset({int, float}), frozenset({list, tuple})
+
+
+class _Form(NamedTuple):
+    """What a field takes: the types of a value, those of a list's items, and both in words."""
+
+    values: frozenset[type]
+    items: frozenset[type]
+    words: str
+
+
+def typed(kind: type, given: Mapping[str, Any], where: str, besides: Iterable[str] = ()) -> None:
+    """Refuse a value that is not of its field's type; a list stands for a tuple, a whole number for a number.
+
+    Args:
+        kind: the dataclass.
+        given: its fields as a file has them; those that hold dataclasses are not looked at.
+        where: the file and place, for the error.
+        besides: fields that a file writes in a form of their own.
+
+    Raises:
+        InputError: naming the field and what it must be.
+
+    Example:
+        >>> from longtail.board.content import Method
+        >>> typed(Method, {"year": 2021, "aliases": ["LA"]}, "methods/x.toml")
+        >>> typed(Method, {"year": "2021"}, "methods/x.toml")
+        Traceback (most recent call last):
+        longtail.errors.InputError: methods/x.toml: 'year' must be a whole number, not '2021'
+    """
+    forms = _forms(kind)
+    for name, value in given.items():
+        form = forms.get(name)
+        if form is None or name in besides:
+            continue
+        found = type(value)
+        if found not in form.values or (found in _NUMBERS and not abs(value) < LARGEST):
+            raise InputError(f"{where}: {name!r} must be {form.words}, not {_short(value)}")
+        if found in _LISTS:
+            for each in value:
+                if type(each) not in form.items or (type(each) in _NUMBERS and not abs(each) < LARGEST):
+                    raise InputError(f"{where}: {name!r} must be {form.words}; it holds {_short(each)}")
+
+
+def address(entry: Mapping[str, Any], where: str, name: str = "id") -> str:
+    """An identifier that is fit for the address of a page.
+
+    Raises:
+        InputError: if it is another text, or none.
+
+    Example:
+        >>> address({"id": "dro-lt"}, "papers/x.toml")
+        'dro-lt'
+    """
+    found = entry.get(name)
+    if not isinstance(found, str) or len(found) > _LONGEST or not _ADDRESS.fullmatch(found):
+        raise InputError(
+            f"{where}: {name!r} is {_short(found)}; it must be lower-case letters and digits joined by single hyphens,"
+            f" at most {_LONGEST} characters"
+        )
+    return found
+
+
+def _short(value: object) -> str:
+    try:
+        return repr(value)[:60]
+    except ValueError:
+        return "a very long number"
+
+
+@cache
+def _forms(kind: type) -> dict[str, _Form]:
+    out = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        values: set[type] = set()
+        items: set[type] = set()
+        for each in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
+            if typing.get_origin(each) is tuple:
+                values |= {list, tuple}
+                items |= {item for item in typing.get_args(each) if item is not ...}
+            else:
+                values.add(each)
+        if any(dataclasses.is_dataclass(each) for each in values | items):
+            continue
+        words = [_WORDS[each] for each in values if each in _WORDS]
+        words += [f"a list of {_WORDS[each].removeprefix('a ')}s" for each in items]
+        values |= {int} if float in values else set()
+        out[name] = _Form(frozenset(values), frozenset(items), " or ".join(words))
+    return out
