@@ -32,6 +32,7 @@ def test_four_commands_at_once_share_the_work(tmp_path: pathlib.Path) -> None:
         results.rescore(results.read(folder))
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_compare_together(tmp_path: pathlib.Path) -> None:
     words = "compare ce crt --epochs 1 --seeds 1 --precision float32 --sync-batch-norm --json"
     first, second = commands(tmp_path, words, number=2, together=True)
