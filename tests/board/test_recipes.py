@@ -101,3 +101,12 @@ def test_endless_nesting_ends() -> None:
         deep = {"augmentation": [deep], "type": "x"}
     assert augmentations({"stages": [deep]}) == "x"
     assert track({"config": {"model": deep}, "data": {}, "model": {}}) == "scratch"
+
+
+def test_runs_on_pictures_of_other_sizes_are_told_apart() -> None:
+    def words(size: Any) -> tuple[str, ...]:
+        network = {"name": "longtail.models:timm_model", "arguments": {"head": "cosine", "size": size}, "source": ""}
+        return options_in_words("ce", {"model": network, "stages": [{"trains": "classifier"}]})
+
+    assert words(224) == ("cosine head", "pictures of 224 pixels")
+    assert words(0) == words(None) == words("224") == words(True) == ("cosine head",)

@@ -63,8 +63,11 @@ def options_in_words(text: str, config: Any) -> tuple[str, ...]:
         f"{re.sub('[-_.]+', ' ', key)} {value[1:-1] if value.startswith('(') else value}"
         for key, value in split_recipe(text)[1].items()
     ]
-    if is_linear_probe(config) and _head(config) == "cosine":
+    if is_linear_probe(config) and _argument(config, "head") == "cosine":
         typed.append("cosine head")
+    size = _argument(config, "size")
+    if is_linear_probe(config) and type(size) is int and size > 0:
+        typed.append(f"pictures of {size} pixels")
     own = [f"own part {_short(name)}" for name, source in _parts(config) if source and not name.startswith("longtail.")]
     return tuple(clean(each, 120) for each in dict.fromkeys((*typed, *own)))
 
@@ -130,10 +133,11 @@ def _parts(thing: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
             yield from _parts(value, depth + 1)
 
 
-def _head(config: Any) -> Any:
-    network = config.get("model")
+def _argument(config: Any, name: str) -> Any:
+    """An argument of the network, as stated."""
+    network = config.get("model") if isinstance(config, dict) else None
     given = network.get("arguments") if isinstance(network, dict) else None
-    return given.get("head") if isinstance(given, dict) else None
+    return given.get(name) if isinstance(given, dict) else None
 
 
 def _short(name: str) -> str:
