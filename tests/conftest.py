@@ -37,3 +37,9 @@ def real_data() -> pathlib.Path:
     if root is None or not (pathlib.Path(root) / "cifar-100-python").is_dir():
         pytest.skip("set LONGTAIL_DATA to a folder that holds cifar-100-python/ (the original files) to run this test")
     return pathlib.Path(root)
+
+
+@pytest.fixture
+def one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site of one page, where all that counts is what the build says."""
+    monkeypatch.setattr("longtail.board.pages.paths", lambda index: ["index.html"])

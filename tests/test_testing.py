@@ -67,6 +67,7 @@ OWN_LOSSES = {
     "class_balanced_focal": (functools.partial(losses.class_balanced_focal, counts=COUNTS, beta=0.9), {}),
     "ldam with weights": (functools.partial(losses.ldam, counts=COUNTS, beta=0.99), {}),
     "label_aware_smoothing": (functools.partial(losses.label_aware_smoothing, counts=COUNTS), {}),
+    "inverse_softmax": (functools.partial(losses.inverse_softmax, counts=COUNTS), {}),
     "vector_scaling": (functools.partial(losses.vector_scaling, counts=COUNTS), {}),
     "robustness_loss": (
         functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5)),
@@ -93,6 +94,7 @@ TWO_VIEWS = {
     ),
     "released_balanced_negative_sampling": losses.released_balanced_negative_sampling,
     "supervised_contrastive": functools.partial(losses.supervised_contrastive, temperature=0.1),
+    "class_averaged_contrastive": functools.partial(losses.class_averaged_contrastive, temperature=0.1),
     "instance_contrastive": functools.partial(losses.instance_contrastive, temperature=0.5),
     "k_positive_contrastive": lambda queries, keys, target: losses.k_positive_contrastive(
         queries, keys, target, positives=100, generator=torch.Generator().manual_seed(0)
@@ -260,6 +262,7 @@ OWN_SAMPLERS = {
     "ProgressivelyBalanced": samplers.ProgressivelyBalanced,
     "ClassQuota": functools.partial(samplers.ClassQuota, classes=4, images=3),
     "MinimumPerClass": functools.partial(samplers.MinimumPerClass, minimum=2),
+    "Paired": functools.partial(samplers.Paired, batch_size=4),
 }
 
 

@@ -31,7 +31,7 @@ from longtail.board.reader import Index
 from longtail.board.review import refuse, show
 from longtail.errors import InputError
 from oracles.board import add_claims, dataset, row, runs, task, write_archive
-from oracles.site import EVIL, crawl
+from oracles.crawler import EVIL, crawl
 
 JOINED = "".join(EVIL)
 ADDRESS = "https://example.org/"

@@ -12,7 +12,7 @@ from longtail.board.index import build_index
 from longtail.board.pages import paths, render
 from longtail.board.reader import Index
 from oracles.board import dataset, row, task, write_archive
-from oracles.site import crawl
+from oracles.crawler import crawl
 
 PAPERS = [
     {

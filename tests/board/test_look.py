@@ -134,6 +134,7 @@ def violations(
     return list(json.loads(html.unescape(found[2])))
 
 
+@pytest.mark.slow
 def test_axe_finds_no_violation(browser: str, site: pathlib.Path, tmp_path: pathlib.Path) -> None:
     looks = [(1400, "light"), (390, "dark"), (1400, "dark"), (390, "light")]
     asked = [(page, *looks[place % 4]) for place, page in enumerate(KINDS)]

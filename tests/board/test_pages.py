@@ -16,7 +16,7 @@ from longtail.board.pages import paths, render
 from longtail.board.reader import Index
 from longtail.errors import InputError
 from oracles.board import add_claims, dataset, dirty_archive, row, runs, task, write_archive
-from oracles.site import EVIL, Page, crawl
+from oracles.crawler import EVIL, Page, crawl
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_crawl_finds_what_is_wrong(index: Index, monkeypatch: pytest.MonkeyPat
     }
     for text, told in wrong.items():
         monkeypatch.setattr(
-            "oracles.site.render",
+            "oracles.crawler.render",
             lambda index, path, text=text: (
                 ("text/html", f'<main id="main"><h1>t</h1>{text}</main>')
                 if path == "index.html"

@@ -18,6 +18,7 @@ from together import commands, tell_of_stages
 COMPARE = "compare ce crt --epochs 2 --seeds 2 --precision float32 --json"
 
 
+@pytest.mark.slow
 def test_four_commands_at_once_share_the_work(tmp_path: pathlib.Path) -> None:
     """Each run and each beginning is trained by one of them."""
     ended = commands(tmp_path, COMPARE, number=4, before=tell_of_stages)

@@ -235,6 +235,7 @@ def test_two_files_with_one_class_name_are_two_rows(longtail: Longtail) -> None:
 # ------------------------------------------------------------------------------------------------------ refusals
 
 
+@pytest.mark.slow
 def test_another_model_than_the_runs_is_refused(longtail: Longtail) -> None:
     longtail("train ce --model net.py:Net --epochs 1 --out one")
     pathlib.Path("apart.py").write_text(  # another process, which never saw the file

@@ -274,6 +274,7 @@ def test_a_record_is_json_with_what_a_reader_needs(digits: Data, tmp_path: pathl
     assert (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_runs_at_once_are_the_runs(digits: Data, tmp_path: pathlib.Path) -> None:
     """Two processes share beginnings and their folder, news of both arrives, the records are those of one process."""
     recipes = [recipe(digits, name) for name in ("ce", "logit-adjustment-post-hoc")]
@@ -339,6 +340,7 @@ def test_no_process_outlives_the_command(end: signal.Signals, whom: str, tmp_pat
         )
 
 
+@pytest.mark.slow
 def test_a_failure_in_one_of_several_runs_is_told_as_it_is(digits: Data, tmp_path: pathlib.Path) -> None:
     bad = dataclasses.replace(recipe(digits), selection="best on validation")
     without = dataclasses.replace(digits, validation=None)
