@@ -32,6 +32,7 @@ from longtail.training import compute as computing
 from longtail.training import seeds
 from longtail.training.loader import loaded
 from longtail.training.passes import as_input, eval_mode
+from longtail.training.places import lock_of
 from longtail.training.prepare import network_of
 from longtail.training.store import locked
 
@@ -121,7 +122,7 @@ def written(
     if _finished(path, facts):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_name(f".{path.name}.lock")):
+    with locked(lock_of(path)):
         if not _finished(path, facts):
             with eval_mode(backbone.to(memory_format=torch.channels_last)):
                 _write(path, data, _splits(data), backbone, inputs, facts, notify)

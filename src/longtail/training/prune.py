@@ -14,10 +14,7 @@ from collections.abc import Iterator, Sequence
 from filelock import FileLock, Timeout
 
 from longtail.errors import InputError
-
-STATE = "state.safetensors"
-CHECKPOINT = "progress.safetensors"
-FEATURES = "features"
+from longtail.training.places import FEATURES, PROGRESS, STATE, lock_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +79,7 @@ def kept(folder: pathlib.Path) -> list[Kept]:
 def _found(folder: pathlib.Path) -> Iterator[Kept]:
     for here, _, names in os.walk(folder):
         at = pathlib.Path(here)
-        if STATE in names and at.parent.name == "stages" and CHECKPOINT not in names:
+        if STATE in names and at.parent.name == "stages" and PROGRESS not in names:
             # The state goes first: a stage without it is trained again, whatever else is left of it.
             others = sorted(name for name in names if name.endswith(".safetensors") and name != STATE)
             yield _measured("state after a stage", at, [at / STATE, *(at / name for name in others)])
@@ -131,7 +128,7 @@ def prune(folder: pathlib.Path, *, budget: int, dry: bool = False) -> Pruned:
 
 def _remove(item: Kept) -> bool:
     """Remove files under the lock that runs take for them; False where a run holds it."""
-    path = item.path / ".lock" if item.path.is_dir() else item.path.with_name(f".{item.path.name}.lock")
+    path = item.path / ".lock" if item.path.is_dir() else lock_of(item.path)
     try:
         with FileLock(path, timeout=0):
             for file in item.files:

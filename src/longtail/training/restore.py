@@ -19,6 +19,7 @@ from longtail.training import checkpoint, seeds
 from longtail.training import compute as computing
 from longtail.training.head import replace_head
 from longtail.training.passes import outputs
+from longtail.training.places import STATE
 from longtail.training.prepare import network_of
 from longtail.training.run import MODEL
 from longtail.training.store import OPTIMIZER, load_network
@@ -193,7 +194,7 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
             f"{loaded.folder} cannot be continued: its record was changed, it was selected on a validation split or "
             f"made by another version of the numerics ({numerics['version']}, now {NUMERICS}); train its recipe again"
         )
-    state = store / key[:24] / "state.safetensors"
+    state = store / key[:24] / STATE
     if not state.exists():
         folder = pathlib.Path(loaded.folder).resolve()
         beside = [place / "stages" / key[:24] / OPTIMIZER for place in (folder, *folder.parents[:2])]

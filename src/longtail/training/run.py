@@ -32,6 +32,7 @@ from longtail.training.frozen import shortened
 from longtail.training.head import fit_head
 from longtail.training.loop import Job, Notify, Progress, train_stages
 from longtail.training.passes import outputs
+from longtail.training.places import FEATURES
 from longtail.training.prepare import on_device, settled, untrained
 from longtail.training.processes import ALONE, Ranks
 from longtail.training.store import State, Store, locked, network_tensors
@@ -258,7 +259,7 @@ def _train(
         stage = f"features, {done:,} of {total:,} pictures"
         notify(Progress(recipe.name, seed, stage, 0, recipe.epochs, 0.0, None, None))
 
-    place = folder.parent / "features"
+    place = folder.parent / FEATURES
     if ranks.size > 1:  # the first computes the features, and the others then find them
         ranks.first(lambda: shortened(recipe, network, data, place, looking) and None)
     short, data = shortened(recipe, network, data, place, looking)

@@ -18,6 +18,7 @@ from longtail.models import Network
 from longtail.recipes.stages import Recipe, state_address
 from longtail.training import checkpoint
 from longtail.training import compute as computing
+from longtail.training.places import PROGRESS, STATE
 from longtail.training.processes import ALONE, Ranks
 
 OPTIMIZER = "optimizer.safetensors"
@@ -71,7 +72,7 @@ class Store:
 
     def finished(self, stage: int) -> pathlib.Path:
         """Return the file of the network after a stage, without its optimiser."""
-        return self.at(stage) / "state.safetensors"
+        return self.at(stage) / STATE
 
     def optimizer(self, stage: int) -> pathlib.Path:
         """Return the file of the optimiser after a stage, which only a stage that keeps it reads."""
@@ -79,7 +80,7 @@ class Store:
 
     def progress(self, stage: int) -> pathlib.Path:
         """Return the file of the last checkpoint within a stage."""
-        return self.at(stage) / "progress.safetensors"
+        return self.at(stage) / PROGRESS
 
     def best(self, stage: int) -> pathlib.Path:
         """Return the file of the weights that were best on validation."""
