@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -19,6 +20,11 @@ def sweep(folder: pathlib.Path) -> None:
     """Remove what killed writers left in a folder; call it only where nobody else can be writing."""
     for entry in folder.glob(f".*{TEMPORARY}"):
         entry.unlink(missing_ok=True)
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Return the SHA-256 of a file's contents, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:

@@ -53,6 +53,7 @@ def test_processes_of_torchrun_compare_together(tmp_path: pathlib.Path) -> None:
     assert "".join(one.complained for one in refused).count(said) == 1
 
 
+@pytest.mark.slow
 def test_the_jobs_of_slurm_train_one_run_each(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,7 @@ def test_options_of_the_data_are_flags_and_options(longtail: Longtail) -> None:
     assert "did you mean 'noise'" in longtail.refusal("train ce --data mydata.py:load@nose=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [2])
 def test_several_at_once(jobs: int, longtail: Longtail) -> None:
     asked = f"compare loss.py:sharp@gamma=0.3 ce {ALL} --epochs 1 --seeds 1"

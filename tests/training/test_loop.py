@@ -102,6 +102,7 @@ def test_an_interrupted_run_continues_to_the_same_numbers(
         assert untimed(cut) == untimed(whole)
 
 
+@pytest.mark.slow
 def test_a_killed_process_continues_to_the_same_numbers(tmp_path: pathlib.Path) -> None:
     def command(out: str, before: str = "") -> list[str]:
         script = (

@@ -13,6 +13,7 @@ from longtail.board.intake import locked
 from longtail.board.submissions import encode, read_submission
 from longtail.board.values import parse_json
 from longtail.errors import InputError
+from longtail.files import sha256
 
 KEPT = (*OWN, *OWN_FILES, "submissions", "scores", "archive")
 """The folders that make a board; the queue and the locks do not."""
@@ -34,7 +35,7 @@ def fingerprint(root: Path) -> str:
         for file in sorted((root / name).rglob("*")) if (root / name).is_dir() else [root / name]:
             inner = file.relative_to(root)
             if file.is_file() and not any(part.startswith(".") for part in inner.parts):
-                digest.update(f"{inner.as_posix()}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+                digest.update(f"{inner.as_posix()}\0{sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from longtail.errors import InputError, failure, unknown
+from longtail.files import sha256
 
 OURS = ("losses", "samplers", "recipes", "models", "augment", "rebalance")
 """The packages of longtail whose public names may be parts; a stored file can name nothing else."""
@@ -299,11 +300,8 @@ def _distributions() -> dict[str, list[str]]:
 
 def _digest(path: pathlib.Path, root: pathlib.Path) -> str:
     """SHA-256 of a file and of the files below ``root`` that it imports, directly or not, wherever ``root`` is."""
-    lines = [hashlib.sha256(path.read_bytes()).hexdigest()]
-    lines += [
-        f"{file.relative_to(root).as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}"
-        for file in sorted(_imported(path, root) - {path})
-    ]
+    lines = [sha256(path)]
+    lines += [f"{file.relative_to(root).as_posix()} {sha256(file)}" for file in sorted(_imported(path, root) - {path})]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from longtail.data import Data
 from longtail.errors import InputError
+from longtail.files import sha256
 from longtail.metrics import Report
 from longtail.results import Loaded, Record, read
 from longtail.results import rescore as check_numbers
@@ -57,7 +57,7 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
             checkpoint.load(path, expected=digests["model"])
         logits = folder / LOGITS
         # Logits may be missing, as the model may.
-        if "logits" in digests and logits.exists() and _sha256(logits) != digests["logits"]:
+        if "logits" in digests and logits.exists() and sha256(logits) != digests["logits"]:
             raise InputError(f"{logits} is not the file that its record was written with; remove it")
         if (folder / "run.json").exists() and digests.get("run") != _run(folder).get("address"):
             raise InputError(f"{folder}: record.json and run.json are of different runs")
@@ -77,10 +77,6 @@ def rescore(folder: pathlib.Path | str, data: Data | None = None) -> Report:
         InputError: a damaged file, files that do not belong together, or a number that the predictions do not give.
     """
     return audit(pathlib.Path(folder), lambda record: data)[1]
-
-
-def _sha256(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _run(folder: pathlib.Path) -> dict[str, Any]:

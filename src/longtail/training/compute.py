@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from longtail.errors import InputError
+from longtail.files import sha256
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 BFLOAT16_ERROR = 0.02
@@ -194,9 +195,7 @@ def _package_digest() -> str | None:
     folder = pathlib.Path(__file__).parents[1]
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
-        found.update(
-            f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-        )
+        found.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return found.hexdigest()
 
 

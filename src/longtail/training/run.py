@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import json
 import pathlib
 import time
@@ -20,7 +19,7 @@ from longtail.data.dataset import HELD_OUT
 from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
 from longtail.errors import InputError
-from longtail.files import TEMPORARY, same_file, sweep, write_atomically, write_tensors
+from longtail.files import TEMPORARY, same_file, sha256, sweep, write_atomically, write_tensors
 from longtail.models import identity, sides_of
 from longtail.recipes.part import address, plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
@@ -372,7 +371,7 @@ def keep_logits(path: pathlib.Path, logits: dict[str, Tensor]) -> str:
         for name, held in logits.items()
     }
     write_tensors(path, half)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256(path)
 
 
 def describe(data: Data) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from longtail.board.archive.dumps import READERS
 from longtail.board.archive.layout import read_task
+from longtail.files import sha256
 
 KINDS = ("tables", *READERS)
 """Evaluation tables, and the other dumps of the archive."""
@@ -91,7 +91,7 @@ def archive_findings(root: Path) -> list[str]:
     """What is wrong with the imported files: changed since, or not readable; one line for each."""
     findings: list[str] = []
     for path in (path for kind in KINDS for path in stored(root, kind)):
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:12] != path.stem.rsplit("-", 1)[-1]:
+        if path.is_file() and sha256(path)[:12] != path.stem.rsplit("-", 1)[-1]:
             findings.append(f"archive/{path.name}: has been changed since it was imported")
         for _ in lines(path, findings):
             pass
