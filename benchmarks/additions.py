@@ -401,7 +401,7 @@ TESTS: dict[str, list[tuple[str, ...]]] = {
 }
 WATCHING = [
     ("tests/test_docstrings.py", "tests/test_layers.py"),
-    ("tests/test_docs.py", "-k", "takes"),
+    ("tests/test_docs.py", "-m", "pages", "-k", "takes"),
 ]
 """Tests over all parts, run once with everything in place."""
 
