@@ -132,13 +132,15 @@ def _prose(text: str) -> str:
 
 
 def _gallery() -> str:
-    """The examples: what each shows, its picture and its code."""
+    """The examples: what each shows, its code, what it prints and its picture, as ``tests/test_examples.py`` kept them."""
     parts = ["# Gallery\n", "Each is one file below 60 lines that runs as it stands; the tests run all of them.\n"]
     for path in sorted((ROOT / "examples").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         said = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
-        picture = ROOT / "docs" / "figures" / f"{path.stem}.svg"
-        shown = f"\n![{html.escape(said, quote=True)}](figures/{picture.name})\n" if picture.exists() else ""
         title = path.stem.replace("_", " ").capitalize()
-        parts.append(f"## {title}\n\n{_prose(said)}\n{shown}\n```python\n{text.rstrip()}\n```\n")
+        parts.append(f"## {title}\n\n{_prose(said)}\n\n```python\n{text.rstrip()}\n```\n")
+        printed = (ROOT / "docs" / "figures" / "examples" / f"{path.stem}.txt").read_text(encoding="utf-8")
+        parts.append(f"It prints\n\n```text\n{printed.rstrip()}\n```\n")
+        if (ROOT / "docs" / "figures" / "examples" / f"{path.stem}.svg").exists():
+            parts.append(f"![{html.escape(said, quote=True)}](figures/examples/{path.stem}.svg)\n")
     return "\n".join(parts)

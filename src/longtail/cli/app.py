@@ -53,7 +53,7 @@ def main() -> None:
     # several times slower (docs/speed.md). It must be set before torch starts its threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        status = app(with_configuration(sys.argv[1:]), standalone_mode=False)
+        status = app(with_configuration(sys.argv[1:]), prog_name="longtail", standalone_mode=False)
     except InputError as error:
         sys.exit(_complain(str(error), aloud=_aloud(error)))
     except OSError as error:  # a path that no system call takes, a full disk

@@ -493,7 +493,9 @@ def recipes(as_json: Json = False) -> None:
                 f"{key}: {plainly}", width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
             )
             typer.echo(line)
-    typer.echo("experimental: no run of ours stands beside its published order yet (docs/methods.md)")
+    typer.echo(
+        textwrap.fill("experimental: no run of ours stands beside its published order yet (docs/methods.md)", width)
+    )
 
 
 _LINES = ("Paper", "Papers", "Cost", "Expect")
