@@ -13,6 +13,7 @@ import argparse
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -457,6 +458,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clone = pathlib.Path(folder) / "longtail"
         run(pathlib.Path(folder), "git", "clone", "--quiet", str(ROOT), str(clone))
+        if (ROOT / ".mypy_cache").is_dir():  # types of what did not change need not be found again
+            shutil.copytree(ROOT / ".mypy_cache", clone / ".mypy_cache")
         for kind, edits in ADDITIONS.items():
             apply(clone, edits)
             for words in COMMANDS.get(kind, []):
