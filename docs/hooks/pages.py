@@ -135,7 +135,7 @@ def _prose(text: str) -> str:
 
 
 def _gallery() -> str:
-    """The examples: what each shows, its code, what it prints and its picture, as ``tests/test_examples.py`` kept them."""
+    """The examples: what each shows, its picture, what it prints (kept by ``tests/test_examples.py``) and its code."""
     parts = ["# Gallery\n", "Each is one file below 60 lines that runs as it stands; the tests run all of them.\n"]
     for path in sorted((ROOT / "examples").glob("*.py")):
         text = path.read_text(encoding="utf-8")
