@@ -68,8 +68,8 @@ METHODS = {
 """The methods of this library by name: module and function."""
 
 SUPPORTED = {
-    "ce": "records/cifar100-lt-if100/ce",
-    "balanced-softmax": "records/cifar100-lt-if100/balanced-softmax",
+    "ce": "records/cifar100-lt-if100-frozen/heads/ce",
+    "balanced-softmax": "records/cifar100-lt-if100-frozen/heads/balanced-softmax",
     "tuned": "records/cifar100-lt-if100-frozen/heads/tuned@of=logit-adjustment",
     **{
         name: f"records/cifar100-lt-if100-frozen/heads/{name}"
