@@ -10,6 +10,10 @@ the 95 % interval, the groups, and the difference from each of the rows named, w
 column. With ``control`` among them a column has each method's difference from its own control. With ``only=name;name``
 other rows are left out, and with ``groups=no`` the groups.
 
+``<!-- claims: PAPER -->`` in place of the first comment asks for the claims of a paper in records/claims.toml: each
+with the difference that was measured, the verdict of ``longtail.results.claims``, and how it moves when the tolerance
+of one point is halved or doubled.
+
     python benchmarks/tables.py            # write the pages that have such marks
     python benchmarks/tables.py --check    # say which page is not as its records are; status 1 if there is one
 """
@@ -20,25 +24,33 @@ import functools
 import pathlib
 import re
 import sys
+import tomllib
+from collections.abc import Mapping
+from typing import Any
 
 from longtail import results
+from longtail.board.verdicts import TOLERANCE, reproduction
+from longtail.results.claims import judge, moved
 from longtail.training.many import compare_rows, loaded_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
-MARK = re.compile(r"(<!-- table: (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- (?P<kind>table|claims): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 GROUPS = ("many", "medium", "few")
+FEWEST = 3
+"""Seeds below which no verdict on a method is given, whatever one run says."""
 
 
 def pages() -> list[pathlib.Path]:
     """The pages with a marked table."""
     found = [path for pattern in PAGES for path in sorted(ROOT.glob(pattern))]
-    return [path for path in found if "<!-- table: " in path.read_text()]
+    return [path for path in found if MARK.search(path.read_text())]
 
 
 def filled(text: str) -> str:
     """A page with every marked table made anew from its records."""
-    return MARK.sub(lambda mark: f"{mark[1]}{table(mark['what'])}{mark[3]}", text)
+    makers = {"table": table, "claims": claims}
+    return MARK.sub(lambda mark: mark[1] + makers[mark["kind"]](mark["what"]) + mark[4], text)
 
 
 @functools.cache
@@ -81,6 +93,55 @@ def table(what: str) -> str:
             cells.append("" if found is None else gap(found))
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(row.rstrip() for row in rows) + "\n"
+
+
+def claims(paper: str) -> str:
+    """The claims of a paper beside what was measured, in Markdown."""
+    rows = [
+        "| claim | measured on | measured, points | verdict | tolerance halved or doubled |",
+        "|---|---|---|---|---|",
+    ]
+    for claim in tomllib.loads((ROOT / "records/claims.toml").read_text())["claim"]:
+        if claim["paper"] != paper:
+            continue
+        said = f"{claim['says']} ([{claim['where']}]({claim['url']}))"
+        tests = claim["tests"] or [{"on": "nothing that we could run"}]
+        for number, test in enumerate(tests):
+            rows.append(f"| {'' if number else said} | {test['on']} | {' | '.join(tested(test))} |")
+    return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
+
+
+def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What was measured, the verdict on a claim, and how it moves with the tolerance."""
+    folder = f"records/{test.get('folder')}"
+    rows = _rows(folder) if (ROOT / folder).is_dir() else {}
+    needed = {test.get("method"), test.get("against", test.get("method"))}
+    if "folder" not in test or not needed <= rows.keys():
+        return "", "not tested", ""
+    measure = test.get("measure", "accuracy")
+    if "value" in test:
+        held = next(m for m in comparison(folder, test["method"]).methods if m.name == test["method"]).summaries[
+            measure
+        ]
+        spread = None if held.sd is None else 100 * held.sd
+        found = [
+            reproduction(test["value"], 100 * held.mean, len(held.values), spread, tolerance=factor * TOLERANCE)
+            for factor in (1.0, 0.5, 2.0)
+        ]
+        shown = f"{per_cent(held.mean)} ({len(held.values)}) against {test['value']}"
+        others = zip(("halved", "doubled"), found[1:], strict=True)
+        return shown, found[0].word, ", ".join(f"{k}: {v.word}" for k, v in others if v.word != found[0].word)
+    (method,) = (m for m in comparison(folder, test["against"]).methods if m.name == test["method"])
+    estimate = method.difference.rates[measure]
+    fewest = min(len(method.seeds), len(rows[test["against"]]))
+    ends = (estimate.low, estimate.high) if fewest >= FEWEST else (None, None)
+    claimed = None if "claimed" not in test else test["claimed"] / 100
+    shown = f"{gap(method.difference, measure)} ({fewest} seed{'s' * (fewest != 1)}{_in(measure)})"
+    return shown, judge(*ends, claimed=claimed), moved(*ends, claimed=claimed)
+
+
+def _in(measure: str) -> str:
+    return "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
 
 
 def _mean(method: results.Method, rate: str) -> float:
