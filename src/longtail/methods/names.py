@@ -90,6 +90,7 @@ SUPPORTED = {
             "lift",
         )
     },
+    **{name: f"records/cifar100-lt-if100-frozen/experts/{name}" for name in ("ride", "sade")},
 }
 """Methods with kept runs above those of ``ce`` in the folder beside them, as published; the others are experimental."""
 
