@@ -37,7 +37,7 @@ def ran(path: pathlib.Path, folder: pathlib.Path, arguments: list[str]) -> subpr
 
 
 def words(text: str) -> set[str]:
-    """The words of the first paragraph, without numbers and digests; further down are verdicts, which chance may turn."""
+    """The words of the first paragraph, without numbers and digests; further down are verdicts, which may turn."""
     return set(re.findall(r"[A-Za-z]{3,}", re.sub(r"\b[0-9a-f]{8,}\b", "", text.strip().split("\n\n")[0])))
 
 
