@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE boards (slug TEXT PRIMARY KEY, name TEXT, variant TEXT, dataset TEXT, notable INTEGER, entries INTEGER,
   scored INTEGER, best REAL, updated TEXT, payload TEXT);
-CREATE TABLE entries (id TEXT PRIMARY KEY, board TEXT, place INTEGER, track TEXT, badge TEXT, method TEXT,
+CREATE TABLE entries (id TEXT, board TEXT, place INTEGER, track TEXT, badge TEXT, method TEXT,
   method_id TEXT, paper TEXT, backbone TEXT, protocol TEXT, selection TEXT, value REAL, ranked INTEGER, payload TEXT);
 CREATE TABLE listings (entry TEXT, task TEXT);
 CREATE TABLE tasks (slug TEXT PRIMARY KEY, name TEXT, description TEXT, categories TEXT);
@@ -32,6 +33,7 @@ CREATE TABLE paper_tasks (paper TEXT, task TEXT);
 CREATE TABLE changes (date TEXT, title TEXT, path TEXT, board TEXT, results INTEGER);
 """
 _INDICES = """
+CREATE UNIQUE INDEX entries_id ON entries (id);
 CREATE INDEX entries_board ON entries (board, place);
 CREATE INDEX entries_method ON entries (method_id);
 CREATE INDEX entries_paper ON entries (paper);
@@ -40,6 +42,9 @@ CREATE INDEX listings_entry ON listings (entry);
 CREATE INDEX paper_tasks_task ON paper_tasks (task);
 CREATE INDEX changes_board ON changes (board, date);
 """
+
+
+_PROTOCOL_OF = attrgetter(*PROTOCOL)
 
 
 def build_index(root: Path | None = None, database: str = ":memory:", numerics: int | None = None) -> Index:
@@ -93,9 +98,8 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
         values = [entry.value for entry in entries if entry.ranked and entry.value is not None]
         best = (max if at.measure.higher_is_better else min)(values) if values else None
         scored = sum(entry.kind == "scored" for entry in entries)
-        shares = tuple(
-            sum(getattr(entry, name) not in MISSING for entry in entries) / len(entries) for name in PROTOCOL if entries
-        )
+        columns = zip(*map(_PROTOCOL_OF, entries), strict=True)
+        shares = tuple(sum(value not in MISSING for value in column) / len(entries) for column in columns)
         updated = max((entry.date for entry in entries if entry.date), default=None)
         board = Board(
             slug=address,
