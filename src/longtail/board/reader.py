@@ -20,6 +20,8 @@ Kind = TypeVar("Kind")
 
 SEARCHED = 5000
 """Documents that the static page searches."""
+ANSWERS = 32
+"""Submissions whose answers a connection keeps in memory."""
 PAGE = 100
 """Lines of a board on one page."""
 FILTERS = ("backbone", "protocol", "selection", "badge")
@@ -38,6 +40,7 @@ class Index(AbstractContextManager["Index"]):
         self.connection = connection
         self.root = root
         self._whole: tuple[str, tuple[Entry, ...]] | None = None
+        self._answers: dict[str, Answers | None] = {}
         self.url: str | None = None
         """The public address, where it is another than the board's own settings say."""
         self.warnings: list[str] = []
@@ -156,7 +159,8 @@ class Index(AbstractContextManager["Index"]):
     def leaders(self, board: str) -> dict[str, Entry]:
         """The first line of each track of a board."""
         found = self.connection.execute(
-            "SELECT payload FROM entries WHERE board = ? AND ranked = 1 GROUP BY track HAVING place = min(place)",
+            "SELECT payload FROM entries WHERE board = ?1 AND place IN"
+            " (SELECT min(place) FROM entries WHERE board = ?1 AND ranked = 1 GROUP BY track)",
             (board,),
         )
         return {entry.track: entry for entry in (parse(Entry, row[0]) for row in found)}
@@ -186,19 +190,17 @@ class Index(AbstractContextManager["Index"]):
     def anchor(self, name: str) -> str | None:
         """The address of one line: its submission's page, or its place on the page of its board."""
         row = self.connection.execute(
-            "SELECT board, place, json_extract(payload, '$.kind') FROM entries WHERE id = ?", (name,)
+            "SELECT board, place, scored FROM entries WHERE id = ?", (name,)
         ).fetchone()
         if row is None:
             return None
-        board, place, kind = row
-        return f"submissions/{name}.html" if kind == "scored" else f"{board_path(board, place // PAGE + 1)}#{name}"
+        board, place, scored = row
+        return f"submissions/{name}.html" if scored else f"{board_path(board, place // PAGE + 1)}#{name}"
 
     def tasks(self) -> list[dict[str, Any]]:
         """Tasks with how many boards and papers each has."""
         found = self.connection.execute(
-            "SELECT t.slug, t.name, t.description, t.categories,"
-            " (SELECT count(DISTINCT e.board) FROM listings l JOIN entries e ON e.id = l.entry WHERE l.task = t.slug),"
-            " (SELECT count(*) FROM paper_tasks p WHERE p.task = t.slug) FROM tasks t ORDER BY 5 DESC, 6 DESC, t.name"
+            "SELECT slug, name, description, categories, boards, papers FROM tasks ORDER BY boards DESC, papers DESC, name"
         )
         names = ("slug", "name", "description", "categories", "boards", "papers")
         out = [dict(zip(names, row, strict=True)) for row in found]
@@ -209,8 +211,8 @@ class Index(AbstractContextManager["Index"]):
     def task_boards(self, task: str) -> list[Board]:
         """The boards that a task lists."""
         found = self.connection.execute(
-            "SELECT payload FROM boards WHERE slug IN (SELECT DISTINCT e.board FROM listings l JOIN entries e"
-            " ON e.id = l.entry WHERE l.task = ?) ORDER BY entries DESC, slug",
+            "SELECT payload FROM boards WHERE slug IN (SELECT board FROM task_boards WHERE task = ?)"
+            " ORDER BY entries DESC, slug",
             (task,),
         )
         return [parse(Board, row[0]) for row in found]
@@ -282,6 +284,14 @@ class Index(AbstractContextManager["Index"]):
 
     def answers(self, name: str) -> Answers | None:
         """Which test images the runs of a submission got right, read from its predictions."""
+        # One submission is compared with many others, one after another.
+        if name not in self._answers:
+            if len(self._answers) >= ANSWERS:
+                self._answers.pop(next(iter(self._answers)))
+            self._answers[name] = self._read_answers(name)
+        return self._answers[name]
+
+    def _read_answers(self, name: str) -> Answers | None:
         from longtail.board.scorer import Scored, answers
         from longtail.results.record import MAX_PREDICTIONS_BYTES, read_predictions
 
