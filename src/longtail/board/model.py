@@ -6,6 +6,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -165,7 +166,7 @@ class Entry:
     @property
     def completeness(self) -> float:
         """The share of the protocol's fields that are stated."""
-        return 1 - len(self.unstated) / len(PROTOCOL)
+        return stated_share(self.unstated)
 
     @property
     def unstated(self) -> tuple[str, ...]:
@@ -176,6 +177,11 @@ class Entry:
     def ranked(self) -> bool:
         """Whether the entry takes part in the ranking."""
         return self.rank is not None
+
+
+def stated_share(unstated: Sequence[str]) -> float:
+    """The share of the protocol's fields that are stated, given those that are not."""
+    return 1 - len(unstated) / len(PROTOCOL)
 
 
 @dataclass(frozen=True)

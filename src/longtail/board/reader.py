@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from longtail.board.search import find
 from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
+Found = TypeVar("Found")
 
 SEARCHED = 5000
 """Documents that the static page searches."""
@@ -39,7 +40,7 @@ class Index(AbstractContextManager["Index"]):
     def __init__(self, connection: sqlite3.Connection, root: Path | None) -> None:
         self.connection = connection
         self.root = root
-        self._whole: tuple[str, tuple[Entry, ...]] | None = None
+        self._last: tuple[str, dict[str, Any]] = ("", {})
         self._answers: dict[str, Answers | None] = {}
         self.url: str | None = None
         """The public address, where it is another than the board's own settings say."""
@@ -71,11 +72,7 @@ class Index(AbstractContextManager["Index"]):
     def entries(self, board: str, *, track: str | None = None, limit: int = -1, offset: int = 0) -> list[Entry]:
         """The lines of a board in the order of its page: by track, then by place; unranked ones last."""
         if track is None and limit < 0 and offset == 0:
-            # A board's files ask for all of its lines one after another.
-            if self._whole is None or self._whole[0] != board:
-                found = self.connection.execute("SELECT payload FROM entries WHERE board = ? ORDER BY place", (board,))
-                self._whole = (board, tuple(parse(Entry, row[0]) for row in found))
-            return list(self._whole[1])
+            return list(self._once(board, self._entries))
         where, values = ("AND track = ?", [track]) if track else ("", [])
         found = self.connection.execute(
             f"SELECT payload FROM entries WHERE board = ? {where} ORDER BY place LIMIT ? OFFSET ?",
@@ -83,11 +80,28 @@ class Index(AbstractContextManager["Index"]):
         )
         return [parse(Entry, row[0]) for row in found]
 
+    def _once(self, board: str, find: Callable[[str], Found]) -> Found:
+        """What is asked of one board by all of its pages and files, which are made one after another."""
+        if self._last[0] != board:
+            self._last = (board, {})
+        kept = self._last[1]
+        if find.__name__ not in kept:
+            kept[find.__name__] = find(board)
+        found: Found = kept[find.__name__]
+        return found
+
+    def _entries(self, board: str) -> tuple[Entry, ...]:
+        found = self.connection.execute("SELECT payload FROM entries WHERE board = ? ORDER BY place", (board,))
+        return tuple(parse(Entry, row[0]) for row in found)
+
     def spellings(self, board: str) -> dict[str, dict[str, str]]:
         """For each field that can be filtered by, every spelling that occurs, with the one that stands for it.
 
         ``ResNet-32`` and ``ResNet32`` are one choice: the spelling found most often stands for all.
         """
+        return self._once(board, self._spellings)
+
+    def _spellings(self, board: str) -> dict[str, dict[str, str]]:
         out: dict[str, dict[str, str]] = {}
         for name in FILTERS:
             found = self.connection.execute(
@@ -134,6 +148,9 @@ class Index(AbstractContextManager["Index"]):
 
     def ranked_values(self, board: str) -> dict[str, list[float]]:
         """The numbers that are ranked on a board, by track."""
+        return self._once(board, self._ranked_values)
+
+    def _ranked_values(self, board: str) -> dict[str, list[float]]:
         out: dict[str, list[float]] = {}
         for track, value in self.connection.execute(
             "SELECT track, value FROM entries WHERE board = ? AND ranked = 1", (board,)

@@ -57,7 +57,10 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         return None
     chosen = {key: value[:200] for key, value in (query or {}).items() if key in (*FILTERS, "extra") and value}
     spelled = index.spellings(name)
-    shown, count = index.filtered(name, chosen, spelled, limit=PAGE, offset=(page - 1) * PAGE)
+    if live or chosen:
+        shown, count = index.filtered(name, chosen, spelled, limit=PAGE, offset=(page - 1) * PAGE)
+    else:  # Every page is wanted, and the files with all lines after them.
+        shown, count = index.entries(name)[(page - 1) * PAGE : page * PAGE], found.entries
     pages = max(1, math.ceil(count / PAGE))
     if page > pages:
         return None

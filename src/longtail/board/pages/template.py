@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from longtail.board.archive.claims import FLAGS
 from longtail.board.content import TRACKS, Settings
 from longtail.board.evidence import BADGES
-from longtail.board.model import PROTOCOL, PROTOCOL_WORDS, TRACK_ORDER, Entry
+from longtail.board.model import PROTOCOL, PROTOCOL_WORDS, TRACK_ORDER, Entry, stated_share
 from longtail.board.reader import Index
 from longtail.board.values import clean, safe_url, slug
 
@@ -101,6 +101,7 @@ def environment() -> Environment:
         "href": safe_url,
         "slug": slug,
         "code": _code,
+        "stated_share": stated_share,
         "number": _number,
         "interval": _interval,
         "rank": _rank,
