@@ -206,9 +206,7 @@ class Index(AbstractContextManager["Index"]):
 
     def anchor(self, name: str) -> str | None:
         """The address of one line: its submission's page, or its place on the page of its board."""
-        row = self.connection.execute(
-            "SELECT board, place, scored FROM entries WHERE id = ?", (name,)
-        ).fetchone()
+        row = self.connection.execute("SELECT board, place, scored FROM entries WHERE id = ?", (name,)).fetchone()
         if row is None:
             return None
         board, place, scored = row
@@ -217,7 +215,8 @@ class Index(AbstractContextManager["Index"]):
     def tasks(self) -> list[dict[str, Any]]:
         """Tasks with how many boards and papers each has."""
         found = self.connection.execute(
-            "SELECT slug, name, description, categories, boards, papers FROM tasks ORDER BY boards DESC, papers DESC, name"
+            "SELECT slug, name, description, categories, boards, papers FROM tasks"
+            " ORDER BY boards DESC, papers DESC, name"
         )
         names = ("slug", "name", "description", "categories", "boards", "papers")
         out = [dict(zip(names, row, strict=True)) for row in found]

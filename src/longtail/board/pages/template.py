@@ -126,6 +126,13 @@ def environment() -> Environment:
     return made
 
 
+def prepare() -> None:
+    """Compile every template, so that no visitor waits for it."""
+    made = environment()
+    for name in made.list_templates(extensions=["html"]):
+        made.get_template(name)
+
+
 def fill(index: Index | None, template: str, path: str, live: bool, **values: Any) -> str:
     """A page from its template; ``path`` is its address, ``live`` whether a server answers.
 
