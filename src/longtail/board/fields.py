@@ -84,7 +84,8 @@ def made(kind: type[Kind], given: Mapping[str, Any]) -> Kind:
         >>> made(Link, {"title": "Code", "url": "https://example.org"})
         Link(title='Code', url='https://example.org')
     """
-    needed, known = _slots(kind)
+    hashed: Any = kind
+    needed, known = _slots(hashed)
     names = given.keys()
     if not needed <= names or not names <= known:
         raise TypeError(f"{kind.__name__}: {', '.join(sorted((needed - names) | (names - known)))}")

@@ -260,12 +260,13 @@ def parse(kind: type[Kind], text: str) -> Kind:
 
 
 def _made(kind: type[Kind], given: dict[str, Any]) -> Kind:
-    tuples = _tuples(kind)
+    hashed: Any = kind
+    tuples = _tuples(hashed)
     for name in tuples.keys() & given.keys():
         if given[name] is not None:
             inner = tuples[name]
             given[name] = tuple(given[name] if inner is None else [_made(inner, each) for each in given[name]])
-    for name, inner in _nested(kind).items():
+    for name, inner in _nested(hashed).items():
         if given.get(name) is not None:
             given[name] = _made(inner, given[name])
     return made(kind, given)
