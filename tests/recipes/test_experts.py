@@ -114,6 +114,21 @@ def test_at_equal_counts_sade_trains_experts_alike() -> None:
     assert not torch.allclose(uneven(Forward(network), held), plain(Forward(network), held), atol=1e-3)
 
 
+def test_the_diversity_of_ride_is_of_the_logits_that_its_loss_sees() -> None:
+    """On bare cosines the divergence is so small that ride gave the very answers of its control."""
+    options: dict[str, Any] = {"num_classes": 3, "channels": 1, "image_size": 8, "generator": generator()}
+    one = small_conv_net(head="cosine", scale=1.0, **options)
+    network, held = experts(of=one, number=3, **options).eval(), batch()
+    each = network.head.each(network.backbone(held.images))
+    with_it, without = (
+        longtail.recipe(name, None).stages[0].objective.build(counts=COUNTS)(Forward(network), held)
+        for name in ("ride@scale=30", "ride@scale=30,diversity=0")
+    )
+    apart = expert_diversity(30.0 * each, counts=COUNTS)
+    assert torch.allclose(without - with_it, 0.2 * 3 * apart, rtol=1e-4, atol=1e-5)
+    assert bool(apart.mean() > 100 * expert_diversity(each, counts=COUNTS).mean())
+
+
 def test_ride_without_diversity_is_ldam_on_each_expert() -> None:
     options: dict[str, Any] = {"num_classes": 3, "channels": 1, "image_size": 8, "generator": generator()}
     one = small_conv_net(head="cosine", scale=1.0, **options)

@@ -39,7 +39,8 @@ def ride(
     Args:
         protocol: model and training.
         experts: E, at least 2.
-        diversity: weight of the divergence; 0 is the control without it.
+        diversity: weight of the divergence between the predictions that the loss sees, softmax of the scaled cosines; 0
+            is the control without it.
         max_margin: margin of the smallest class, in units of the cosine.
         scale: factor of the cosines.
         beta: base of the effective number, in [0, 1).
@@ -47,7 +48,8 @@ def ride(
     """
 
     def trained_by(loss: Part) -> Part:
-        return part(PerExpert, experts=(loss,), diversity=diversity)
+        # The loss scales the cosines itself; the divergence is of the same scaled logits.
+        return part(PerExpert, experts=(loss,), diversity=diversity, temperature=1.0 / scale)
 
     plain = part(losses.ldam, max_margin=max_margin, scale=scale)
     weighted = part(losses.ldam, max_margin=max_margin, scale=scale, beta=beta, relative=True)

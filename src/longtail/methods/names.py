@@ -68,14 +68,29 @@ METHODS = {
 """The methods of this library by name: module and function."""
 
 SUPPORTED = {
-    "ce": "records/cifar100-lt-if100/ce",
-    "balanced-softmax": "records/cifar100-lt-if100/balanced-softmax",
-    "crt": "records/cifar100-lt-if100-frozen/cosine/crt",
-    "ldam-drw": "records/cifar100-lt-if100-frozen/cosine/ldam-drw",
-    "logit-adjustment": "records/cifar100-lt-if100-frozen/cosine/logit-adjustment",
-    "logit-adjustment-post-hoc": "records/cifar100-lt-if100-frozen/cosine/logit-adjustment-post-hoc",
-    "lws": "records/cifar100-lt-if100-frozen/linear/lws",
-    "ncm": "records/cifar100-lt-if100-frozen/linear/ncm",
+    "ce": "records/cifar100-lt-if100-frozen/heads/ce",
+    "balanced-softmax": "records/cifar100-lt-if100-frozen/heads/balanced-softmax",
+    "tuned": "records/cifar100-lt-if100-frozen/heads/tuned@of=logit-adjustment",
+    **{
+        name: f"records/cifar100-lt-if100-frozen/heads/{name}"
+        for name in (
+            "crt",
+            "ldam-drw",
+            "logit-adjustment",
+            "logit-adjustment-post-hoc",
+            "lws",
+            "ncm",
+            "vector-scaling",
+            "class-weights",
+            "class-balanced-sampling",
+            "square-root-sampling",
+            "progressive-sampling",
+            "cb-focal",
+            "weight-balancing",
+            "lift",
+        )
+    },
+    **{name: f"records/cifar100-lt-if100-frozen/experts/{name}" for name in ("ride", "sade")},
 }
 """Methods with kept runs above those of ``ce`` in the folder beside them, as published; the others are experimental."""
 

@@ -1,0 +1,74 @@
+"""What a measured difference says about a claim, and how much that depends on the tolerance."""
+
+from __future__ import annotations
+
+VERDICTS = ("agrees", "above", "below", "undecided", "not tested")
+"""Of a measurement, seen from the claim."""
+
+
+def judge(low: float | None, high: float | None, *, claimed: float | None = None, tolerance: float = 0.01) -> str:
+    """Hold the interval of a measured difference against a claimed one.
+
+    Use it where a paper says that one method is better than another, or by how much, and both were run here under one
+    protocol. Equivalence testing (Schuirmann 1987) by the interval: a difference agrees only if the whole interval
+    does, so a wide interval is never taken for agreement.
+
+    Args:
+        low: lower end of the interval of the measured difference, as a share (1 point is 0.01); None if there is none,
+            as for two seeds.
+        high: upper end.
+        claimed: the difference claimed, as a share; 0 for "makes no difference"; None for "is better", with no size.
+        tolerance: the distance that does not matter, as a share; a gain below it is none worth claiming.
+
+    Returns:
+        With a size claimed: ``agrees`` if the interval lies within the tolerance around it, ``above`` or ``below`` if
+        it lies wholly beyond one end of that, otherwise ``undecided``. Without a size: ``agrees`` if the interval lies
+        above 0 and reaches the tolerance, ``below`` if it lies wholly below the tolerance (no gain, a loss, or one too
+        small to matter), otherwise ``undecided``.
+
+    Example:
+        >>> judge(0.012, 0.031), judge(-0.004, 0.006), judge(-0.01, 0.02), judge(0.001, 0.006)
+        ('agrees', 'below', 'undecided', 'below')
+        >>> judge(0.012, 0.031, claimed=0.02, tolerance=0.02), judge(-0.004, 0.006, claimed=0.0)
+        ('agrees', 'agrees')
+        >>> judge(None, None)
+        'undecided'
+    """
+    if low is None or high is None:
+        return "undecided"
+    if claimed is None:
+        if high < tolerance:
+            return "below"
+        return "agrees" if low > 0 else "undecided"
+    if low > claimed + tolerance:
+        return "above"
+    if high < claimed - tolerance:
+        return "below"
+    return "agrees" if claimed - tolerance <= low and high <= claimed + tolerance else "undecided"
+
+
+def moved(low: float | None, high: float | None, *, claimed: float | None = None, tolerance: float = 0.01) -> str:
+    """Say how a verdict moves when its tolerance is halved and doubled; empty where it does not.
+
+    Use it beside every verdict of ``judge``, so that nobody has to trust one number that we chose.
+
+    Args:
+        low: as for ``judge``.
+        high: as for ``judge``.
+        claimed: as for ``judge``.
+        tolerance: as for ``judge``, the one in the middle.
+
+    Returns:
+        For instance ``"halved: undecided"``, ``"doubled: agrees"``, or both with a comma between.
+
+    Example:
+        >>> moved(0.001, 0.006), moved(0.012, 0.031)
+        ('halved: agrees', '')
+    """
+    middle = judge(low, high, claimed=claimed, tolerance=tolerance)
+    told = []
+    for name, factor in (("halved", 0.5), ("doubled", 2.0)):
+        other = judge(low, high, claimed=claimed, tolerance=factor * tolerance)
+        if other != middle:
+            told.append(f"{name}: {other}")
+    return ", ".join(told)
