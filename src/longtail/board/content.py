@@ -794,6 +794,8 @@ def _own_files(root: Path) -> list[tuple[str, Path]]:
 
 
 def _read(file: Path) -> str:
+    if not file.is_file():  # A folder, a pipe or a device, which may never end, or a link to nothing.
+        raise InputError(f"{file}: is no file")
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeError) as error:
