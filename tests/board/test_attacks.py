@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import math
+import os
 import pathlib
 import re
 import shutil
@@ -474,6 +475,19 @@ def test_every_line_of_a_long_board_has_an_anchor_where_its_links_lead(tmp_path:
         feed = render(index, "boards/mine.atom")
     assert feed is not None
     assert "boards/mine.page-2.html#" in feed[1]
+
+
+@pytest.mark.parametrize("kind", ["claims", "papers", "methods", "datasets", "notes"])
+def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: pathlib.Path, kind: str) -> None:
+    folder = tmp_path / kind
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.toml")
+    (folder / "device.json").symlink_to("/dev/zero")
+    (folder / "folder.toml").mkdir()
+    warnings: list[str] = []
+    load(tmp_path, warnings)
+    assert len(warnings) == 3
+    assert all(each.endswith("is no file") for each in warnings)
 
 
 def test_every_dataclass_of_a_file_is_attacked() -> None:

@@ -147,3 +147,15 @@ def test_the_static_search_leaves_imported_papers_out_first(root: pathlib.Path) 
 
 def test_nonsense_is_not_found(shipped: Index) -> None:
     assert shipped.search("xqzvkw") == []
+
+
+def test_a_paper_comes_before_what_else_has_its_methods_name_and_submissions_come_last(shipped: Index) -> None:
+    found = [(each["path"], each["kind"]) for each in shipped.search("DRO")]
+    assert found[:2] == [("papers/dro-lt.html", "paper"), ("methods/dro-lt.html", "method")]
+    kinds = [kind == "submission" for _, kind in found]
+    assert any(kinds)
+    assert kinds == sorted(kinds)
+    # A title typed whole is what was meant, and whole words come before beginnings of others.
+    assert shipped.search("ImageNet-LT")[0]["path"].startswith(("boards/imagenet-lt", "datasets/imagenet-lt"))
+    assert shipped.search("dro-lt")[0]["path"] == "methods/dro-lt.html"
+    assert shipped.search("los")[0]["path"] == "methods/los.html"

@@ -150,6 +150,11 @@ def test_the_static_search_finds(browser: str, site: pathlib.Path, tmp_path: pat
     text = chromium(browser, tmp_path, "--dump-dom", f"file://{site}/search.html?q=robustness+loss")
     assert re.search(r"\d+ found for", text)
     assert 'href="papers/dro-lt.html"' in text
+    text = chromium(browser, tmp_path, "--dump-dom", f"file://{site}/search.html?q=DRO")
+    kinds = re.findall(r'<li><a href="([^"]+)">[^<]*</a> <span class="tag">([a-z ]+)', text)
+    assert kinds[0] == ("papers/dro-lt.html", "paper")
+    assert kinds[1] == ("methods/dro-lt.html", "method")
+    assert {kind for _, kind in kinds[2:]} >= {"submission"}
     text = chromium(browser, tmp_path, "--dump-dom", f"file://{site}/search.html?q=<img src=x onerror=alert(1)>")
     assert "<img" not in text
 

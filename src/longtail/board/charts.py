@@ -117,6 +117,9 @@ def progress(
         out.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y(value) + 4:.1f}">{_number(value)}</text>')
     years = range(datetime.date.fromordinal(int(start)).year, datetime.date.fromordinal(int(end)).year + 1)
     every = max(1, math.ceil(len(years) / 8))
+    if first == last:  # One day has no scale of years.
+        out.append(f'<text class="tick middle" x="{x(first):.1f}" y="{_HEIGHT - 22}">{escape(points[0].date)}</text>')
+        years = range(0)
     for year in years:
         at = x(datetime.date(year, 1, 1).toordinal())
         if _LEFT <= at <= _WIDTH - _RIGHT - 12 and (year - years[0]) % every == 0:

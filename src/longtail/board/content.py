@@ -14,14 +14,14 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from longtail.board.fields import address, typed
+from longtail.board.fields import address, made, typed
 from longtail.board.keys import Key, keys
 from longtail.board.measures import Measures, measure_from, shipped_measures
 from longtail.board.values import look_alike, parse_json, parse_value, safe_url, slug
@@ -303,13 +303,17 @@ def _fields(kind: type) -> set[str]:
     return {each.name for each in dataclasses.fields(kind)}
 
 
-def _only(entry: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
-    extra = sorted(set(entry) - set(allowed))
-    if extra:
+def _only(entry: Mapping[str, Any], allowed: Set[str], where: str) -> None:
+    if not entry.keys() <= allowed:
+        extra = sorted(set(entry) - allowed)
         raise InputError(f"{where}: unknown field {extra[0]!r}; known are {', '.join(sorted(allowed))}")
 
 
-def _text(entry: Mapping[str, Any], name: str, where: str, limit: int = 600) -> str:
+_TEXT = 600
+"""Characters of a text of one line, at most."""
+
+
+def _text(entry: Mapping[str, Any], name: str, where: str, limit: int = _TEXT) -> str:
     value = entry.get(name)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: {name!r} must be a non-empty text")
@@ -324,12 +328,20 @@ def _date(value: object, where: str) -> str | None:
         return None
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return value.isoformat()
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        try:
-            return datetime.date.fromisoformat(value).isoformat()
-        except ValueError:
-            pass
+    if isinstance(value, str) and len(value) == 10 and (day := _day(value)) is not None:
+        return day
     raise InputError(f"{where}: {value!r} is no date; write YYYY-MM-DD, or leave it out if it is unknown")
+
+
+@lru_cache(maxsize=1 << 14)
+def _day(text: str) -> str | None:
+    """A day that there is, as YYYY-MM-DD."""
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        return None
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        return None
 
 
 def _links(entries: Iterable[Mapping[str, Any]], where: str) -> tuple[Link, ...]:
@@ -466,8 +478,11 @@ def _dataset(entry: Mapping[str, Any], where: str) -> Dataset:
 _CLAIM_INPUT = _fields(Claim) - {"raw", "measure", "kind", "flags", "paper_title", "paper_url", "dataset_name"}
 
 
+_CLAIM_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,119}")
+
+
 def _claim_id(name: str, where: str) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,119}", name) or name.startswith("archive-"):
+    if not _CLAIM_ID.fullmatch(name) or name.startswith("archive-"):
         raise InputError(
             f"{where}: id {name[:120]!r} must be lower-case letters, digits, '.' and '-', and not begin with 'archive-'"
         )
@@ -475,6 +490,8 @@ def _claim_id(name: str, where: str) -> None:
 
 def _quoted(value: str, quote: str) -> bool:
     """Whether a quote holds the value as a whole token: 2.4 does not stand in 52.4, nor in 2.45."""
+    if value == quote and value:
+        return True
     at = quote.find(value)
     while at >= 0:
         before, after = quote[max(at - 1, 0) : at], quote[at + len(value) : at + len(value) + 2]
@@ -483,6 +500,9 @@ def _quoted(value: str, quote: str) -> bool:
             return True
         at = quote.find(value, at + 1)
     return False
+
+
+_CLAIM_TEXTS = ("id", "method", "dataset", "metric", "source", "locator", "quote")
 
 
 def claim_from(entry: Mapping[str, Any], where: str, measures: Measures | None = None) -> Claim:
@@ -501,8 +521,10 @@ def claim_from(entry: Mapping[str, Any], where: str, measures: Measures | None =
     _only(entry, _CLAIM_INPUT, where)
     typed(Claim, entry, where, ("value", "date", "added"))
     given = dict(entry)
-    for name in ("id", "method", "dataset", "metric", "source", "locator", "quote"):
-        _text(given, name, where)
+    for name in _CLAIM_TEXTS:
+        text = given.get(name)
+        if type(text) is not str or len(text) > _TEXT or not text.strip():
+            _text(given, name, where)
     _claim_id(given["id"], where)
     if given.get("track", "unstated") not in TRACKS:
         raise InputError(f"{where}: unknown track {given['track']!r}; known are {', '.join(TRACKS)}")
@@ -530,11 +552,13 @@ def claim_from(entry: Mapping[str, Any], where: str, measures: Measures | None =
         "measure": measure.id,
         "flags": (*value.flags, *flags),
         "tasks": tuple(given.get("tasks", ())),
-        "date": _date(given.get("date"), where),
-        "added": _date(given.get("added"), where),
-        "code": _links(given.get("code", ()), where),
     }
-    return Claim(**given)
+    for name in ("date", "added"):
+        if name in given:
+            given[name] = _date(given[name], where)
+    if "code" in given:
+        given["code"] = _links(given["code"], where)
+    return made(Claim, given)
 
 
 def _parse(text: str, name: str) -> Any:
@@ -770,6 +794,8 @@ def _own_files(root: Path) -> list[tuple[str, Path]]:
 
 
 def _read(file: Path) -> str:
+    if not file.is_file():  # A folder, a pipe or a device, which may never end, or a link to nothing.
+        raise InputError(f"{file}: is no file")
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeError) as error:

@@ -12,6 +12,7 @@ from typing import Any
 from longtail.board.archive.claims import SOURCE, arxiv_number, claims_of
 from longtail.board.content import Claim, Content, Link, Method, Paper, Variant
 from longtail.board.evidence import BADGES, submission_badge
+from longtail.board.fields import made
 from longtail.board.measures import Measure, Measures
 from longtail.board.model import Draft, Entry, board_slug
 from longtail.board.scale import on_one_scale
@@ -49,9 +50,9 @@ def gather(root: Path | None, content: Content, numerics: int | None = None) -> 
     """
     out = Gathered(papers=dict(content.papers))
     method_of = {slug(name): each for each in content.methods.values() for name in (*each.aliases, each.name, each.id)}
-    printed = _add_claims(out, content, method_of)
-    if root is not None:
-        _add_archive(out, root, content, method_of, printed)
+    _add_claims(out, content, method_of)
+    if root is not None and (root / "archive").is_dir():
+        _add_archive(out, root, content, method_of)
     _add_submissions(out, root, content, numerics)
     scored = {each["id"] for each in out.submissions}
     for draft in out.drafts.values():
@@ -62,17 +63,19 @@ def gather(root: Path | None, content: Content, numerics: int | None = None) -> 
     return out
 
 
-def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -> Printed:
-    """Claims typed in; the result finds each by board, method or paper, and value."""
+def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -> None:
+    """Claims typed in."""
     superseded = content.superseded
-    printed: Printed = defaultdict(list)
+    boards: dict[tuple[str, str], Draft] = {}
     for order, claim in enumerate(content.claims):
-        variant = (
-            content.variants.get(claim.dataset)
-            or content.by_name.get(slug(claim.dataset))
-            or Variant(id=slug(claim.dataset), dataset=slug(claim.dataset), name=claim.dataset)
-        )
-        at = out.draft(variant, content.measures.find(claim.measure))
+        at = boards.get((claim.dataset, claim.measure))
+        if at is None:
+            variant = (
+                content.variants.get(claim.dataset)
+                or content.by_name.get(slug(claim.dataset))
+                or Variant(id=slug(claim.dataset), dataset=slug(claim.dataset), name=claim.dataset)
+            )
+            at = boards[claim.dataset, claim.measure] = out.draft(variant, content.measures.find(claim.measure))
         method = content.methods.get(claim.method_id or "") or method_of.get(slug(claim.method))
         paper = claim.paper
         if claim.second_hand and claim.date is None and method and method.paper in content.papers:
@@ -81,8 +84,6 @@ def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -
         replaced, gone = superseded.get(claim.id), content.withdrawn.get(claim.id)
         entry = _claim_entry(claim, at, method, paper, content.measures, replaced, gone, order)
         at.entries.append(entry)
-        for name in (slug(claim.method), *([f"paper {paper}"] if paper else [])):
-            printed[entry.board, name, claim.value].append(entry)
         if claim.added:
             printing = content.papers.get(claim.paper or "")
             if printing:
@@ -92,7 +93,15 @@ def _add_claims(out: Gathered, content: Content, method_of: dict[str, Method]) -
             else:
                 title, path = claim.method, f"boards/{entry.board}.html"
             out.changes[claim.added, title, path, entry.board] += 1
-    return printed
+
+
+def _printed(drafts: dict[str, Draft]) -> Printed:
+    """The lines of claims by board, method or paper, and value."""
+    found: Printed = defaultdict(list)
+    for entry in (entry for draft in drafts.values() for entry in draft.entries):
+        for name in (slug(entry.method), *([f"paper {entry.paper}"] if entry.paper else [])):
+            found[entry.board, name, entry.value].append(entry)
+    return found
 
 
 def _claim_entry(
@@ -106,57 +115,38 @@ def _claim_entry(
     order: int = 0,
 ) -> Entry:
     number, variant = claim.value, at.variant
-    low = high = None
+    given = {name: value for name, value in claim.__dict__.items() if name in _AS_CLAIMED}
+    given |= {
+        "board": board_slug(variant, at.measure),
+        "method_id": method.id if method else None,
+        "paper": paper,
+        "badge": (BADGES[0] if claim.kind == "archive" or claim.url is None else BADGES[1]).id,
+        "track": claim.track,
+        "kind": claim.kind,
+        "dataset_name": variant.name,
+    }
+    rest = {
+        "sd": claim.spread,
+        "n": claim.trials,
+        "superseded_by": superseded_by,
+        "withdrawn": withdrawn,
+        "order": order,
+        "complemented": measures.find(claim.metric).complement is not None,
+    }
+    given |= {name: value for name, value in rest.items() if value is not None}
     if number is not None and variant.num_test and at.measure.proportion:
-        low, high = test_interval(number, variant.num_test)
-    return Entry(
-        id=claim.id,
-        board=board_slug(variant, at.measure),
-        kind=claim.kind,
-        method=claim.method,
-        method_id=method.id if method else None,
-        paper=paper,
-        track=claim.track,
-        badge=(BADGES[0] if claim.kind == "archive" or claim.url is None else BADGES[1]).id,
-        value=number,
-        raw=claim.raw,
-        metric=claim.metric,
-        dataset_name=variant.name,
-        sd=claim.spread,
-        n=claim.trials,
-        low=low,
-        high=high,
-        many=claim.many,
-        medium=claim.medium,
-        few=claim.few,
-        backbone=claim.backbone,
-        epochs=claim.epochs,
-        augmentation=claim.augmentation,
-        selection=claim.selection,
-        extra_data=claim.extra_data,
-        date=claim.date,
-        source=claim.source,
-        locator=claim.locator,
-        quote=claim.quote,
-        url=claim.url,
-        second_hand=claim.second_hand,
-        catalogued=claim.catalogued,
-        note=claim.note,
-        flags=claim.flags,
-        tasks=claim.tasks,
-        paper_title=claim.paper_title,
-        supersedes=claim.supersedes,
-        superseded_by=superseded_by,
-        withdrawn=withdrawn,
-        added=claim.added,
-        code=claim.code,
-        order=order,
-        complemented=measures.find(claim.metric).complement is not None,
-    )
+        given["low"], given["high"] = test_interval(number, variant.num_test)
+    return made(Entry, given)
 
 
-def _add_archive(out: Gathered, root: Path, content: Content, method_of: dict[str, Method], printed: Printed) -> None:
-    papers, superseded = out.papers, content.superseded
+_AS_CLAIMED = frozenset(each.name for each in dataclasses.fields(Claim)) & {
+    each.name for each in dataclasses.fields(Entry)
+}
+"""Fields of a line that are those of its claim."""
+
+
+def _add_archive(out: Gathered, root: Path, content: Content, method_of: dict[str, Method]) -> None:
+    papers, superseded, printed = out.papers, content.superseded, _printed(out.drafts)
     seen: set[tuple[str, str, str, float]] = set()
     paper_of = {slug(paper.title): paper.id for paper in papers.values()}
     paper_of |= {paper.arxiv: paper.id for paper in papers.values() if paper.arxiv}

@@ -8,11 +8,12 @@ import io
 import json
 import unicodedata
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from longtail.board.evidence import BADGES
-from longtail.board.model import Board, Entry
+from longtail.board.model import Board, Entry, stated_share
 from longtail.board.reader import PAGE, Index, board_path
 from longtail.board.values import clean, safe_url
 
@@ -46,10 +47,15 @@ _COLUMNS = (
     "flags",
     "id",
 )
+_RENAMED = {"metric_as_printed": "metric", "value_as_printed": "raw"}
+_CELLS = attrgetter(*(_RENAMED.get(name, name) for name in _COLUMNS))
+_URL, _OPTIONS, _FLAGS = (_COLUMNS.index(name) for name in ("url", "options", "flags"))
+_AS_THEY_ARE = frozenset({int, float, type(None)})
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
     """An entry as the interface gives it: every field, unknown ones as null."""
+    unstated = entry.unstated
     return {
         "id": entry.id,
         "board": entry.board,
@@ -68,8 +74,8 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "rank_high": entry.rank_high,
         "options": list(entry.options),
         "marks": list(entry.marks),
-        "completeness": entry.completeness,
-        "unstated": list(entry.unstated),
+        "completeness": stated_share(unstated),
+        "unstated": list(unstated),
         "added": entry.added,
         "withdrawn": entry.withdrawn,
         "many": entry.many,
@@ -120,22 +126,21 @@ def board_json(board: Board) -> dict[str, Any]:
     }
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
+
+
 def as_json(index: Index, board: Board) -> str:
     """A whole board as JSON."""
     # A row a line: as easy to read as one field a line, and several times as fast to write.
-    rows = ",\n".join(json.dumps(entry_json(entry), ensure_ascii=False) for entry in index.entries(board.slug))
+    rows = ",\n".join(_JSON.encode(entry_json(entry)) for entry in index.entries(board.slug))
     head = json.dumps({**board_json(board), "rows": []}, ensure_ascii=False, indent=1)
     return f"{head.removesuffix('[]' + chr(10) + '}')}[\n{rows}\n]\n}}\n"
 
 
-def _cell(value: object) -> str | int | float:
-    """A cell that a spreadsheet will not take for a formula."""
-    if value is None:
-        return ""
+def _cell(value: object) -> str:
+    """A text that a spreadsheet will not take for a formula."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return value
     text = clean(str(value)).replace("\r", " ").replace("\n", " ")
     if text[:1].isascii() and text[:1].isalnum():
         return text
@@ -181,8 +186,10 @@ def as_csv(index: Index, board: Board) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for entry in index.entries(board.slug):
-        given = {**entry_json(entry), "flags": " ".join(entry.flags), "options": "; ".join(entry.options)}
-        writer.writerow([_cell(given[name]) for name in _COLUMNS])
+        cells = list(_CELLS(entry))
+        cells[_URL] = safe_url(cells[_URL])
+        cells[_OPTIONS], cells[_FLAGS] = "; ".join(cells[_OPTIONS]), " ".join(cells[_FLAGS])
+        writer.writerow([each if type(each) in _AS_THEY_ARE else _cell(each) for each in cells])
     return out.getvalue()
 
 

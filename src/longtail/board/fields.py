@@ -8,9 +8,11 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from longtail.errors import InputError
+
+Kind = TypeVar("Kind")
 
 LARGEST = 2**53
 """Numbers of a file lie below it: up to here a float holds every whole number."""
@@ -21,11 +23,12 @@ _NUMBERS, _LISTS = frozenset({int, float}), frozenset({list, tuple})
 
 
 class _Form(NamedTuple):
-    """What a field takes: the types of a value, those of a list's items, and both in words."""
+    """What a field takes: the types of a value, those of a list's items, both in words, and whether it takes texts."""
 
     values: frozenset[type]
     items: frozenset[type]
     words: str
+    text: bool
 
 
 def typed(kind: type, given: Mapping[str, Any], where: str, besides: Iterable[str] = ()) -> None:
@@ -50,15 +53,53 @@ def typed(kind: type, given: Mapping[str, Any], where: str, besides: Iterable[st
     forms = _forms(kind)
     for name, value in given.items():
         form = forms.get(name)
-        if form is None or name in besides:
-            continue
         found = type(value)
+        if form is None or (found is str and form.text) or name in besides:
+            continue
         if found not in form.values or (found in _NUMBERS and not abs(value) < LARGEST):
             raise InputError(f"{where}: {name!r} must be {form.words}, not {_short(value)}")
         if found in _LISTS:
             for each in value:
                 if type(each) not in form.items or (type(each) in _NUMBERS and not abs(each) < LARGEST):
                     raise InputError(f"{where}: {name!r} must be {form.words}; it holds {_short(each)}")
+
+
+def made(kind: type[Kind], given: Mapping[str, Any]) -> Kind:
+    """A frozen dataclass from fields that were checked already, without the call for each field of its constructor.
+
+    A field that is left out keeps the default of its class. Use it where a board makes many thousand.
+
+    Args:
+        kind: the dataclass; no field of it has a default factory, slots or anything done after its constructor.
+        given: its fields.
+
+    Returns:
+        What ``kind(**given)`` returns.
+
+    Raises:
+        TypeError: if a field is missing or unknown.
+
+    Example:
+        >>> from longtail.board.content import Link
+        >>> made(Link, {"title": "Code", "url": "https://example.org"})
+        Link(title='Code', url='https://example.org')
+    """
+    hashed: Any = kind
+    needed, known = _slots(hashed)
+    names = given.keys()
+    if not needed <= names or not names <= known:
+        raise TypeError(f"{kind.__name__}: {', '.join(sorted((needed - names) | (names - known)))}")
+    out = object.__new__(kind)
+    out.__dict__.update(given)
+    return out
+
+
+@cache
+def _slots(kind: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the fields that must be given, and of all."""
+    fields = dataclasses.fields(kind)
+    needed = (each.name for each in fields if each.default is dataclasses.MISSING)
+    return frozenset(needed), frozenset(each.name for each in fields)
 
 
 def address(entry: Mapping[str, Any], where: str, name: str = "id") -> str:
@@ -104,5 +145,5 @@ def _forms(kind: type) -> dict[str, _Form]:
         words = [_WORDS[each] for each in values if each in _WORDS]
         words += [f"a list of {_WORDS[each].removeprefix('a ')}s" for each in items]
         values |= {int} if float in values else set()
-        out[name] = _Form(frozenset(values), frozenset(items), " or ".join(words))
+        out[name] = _Form(frozenset(values), frozenset(items), " or ".join(words), str in values)
     return out

@@ -151,7 +151,7 @@ def _write_papers(connection: sqlite3.Connection, papers: list[Paper]) -> None:
         [(paper.id, paper.title, paper.date, dump(paper)) for paper in papers],
     )
     tasks = {slug(task): task for paper in papers for task in paper.tasks}
-    connection.executemany("INSERT OR IGNORE INTO tasks VALUES (?, ?, '', '[]')", list(tasks.items()))
+    connection.executemany("INSERT OR IGNORE INTO tasks VALUES (?, ?, '', '[]', 0, 0)", list(tasks.items()))
     connection.executemany(
         "INSERT INTO paper_tasks VALUES (?, ?)", [(paper.id, slug(task)) for paper in papers for task in paper.tasks]
     )

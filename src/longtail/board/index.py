@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +24,63 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE boards (slug TEXT PRIMARY KEY, name TEXT, variant TEXT, dataset TEXT, notable INTEGER, entries INTEGER,
   scored INTEGER, best REAL, updated TEXT, payload TEXT);
-CREATE TABLE entries (id TEXT PRIMARY KEY, board TEXT, place INTEGER, track TEXT, badge TEXT, method TEXT,
-  method_id TEXT, paper TEXT, backbone TEXT, protocol TEXT, selection TEXT, value REAL, ranked INTEGER, payload TEXT);
-CREATE TABLE listings (entry TEXT, task TEXT);
-CREATE TABLE tasks (slug TEXT PRIMARY KEY, name TEXT, description TEXT, categories TEXT);
+CREATE TABLE entries (id TEXT, board TEXT, place INTEGER, track TEXT, badge TEXT, method TEXT, method_id TEXT,
+  scored INTEGER, paper TEXT, backbone TEXT, protocol TEXT, selection TEXT, value REAL, ranked INTEGER, payload TEXT);
+CREATE TABLE tasks (slug TEXT PRIMARY KEY, name TEXT, description TEXT, categories TEXT, boards INTEGER,
+  papers INTEGER);
+CREATE TABLE task_boards (task TEXT, board TEXT, PRIMARY KEY (task, board)) WITHOUT ROWID;
+CREATE TABLE pairs (first TEXT, second TEXT, scored INTEGER, PRIMARY KEY (first, second)) WITHOUT ROWID;
 CREATE TABLE things (kind TEXT, id TEXT, title TEXT, date TEXT, payload TEXT, PRIMARY KEY (kind, id));
 CREATE TABLE paper_tasks (paper TEXT, task TEXT);
 CREATE TABLE changes (date TEXT, title TEXT, path TEXT, board TEXT, results INTEGER);
 """
 _INDICES = """
+CREATE UNIQUE INDEX entries_id ON entries (id);
 CREATE INDEX entries_board ON entries (board, place);
+CREATE INDEX entries_leaders ON entries (board, track, place) WHERE ranked = 1;
 CREATE INDEX entries_method ON entries (method_id);
 CREATE INDEX entries_paper ON entries (paper);
-CREATE INDEX listings_task ON listings (task);
-CREATE INDEX listings_entry ON listings (entry);
 CREATE INDEX paper_tasks_task ON paper_tasks (task);
+CREATE INDEX paper_tasks_paper ON paper_tasks (paper);
 CREATE INDEX changes_board ON changes (board, date);
 """
 
 
-def build_index(root: Path | None = None, database: str = ":memory:", numerics: int | None = None) -> Index:
+_COUNTED = """
+UPDATE tasks SET boards = (SELECT count(*) FROM task_boards b WHERE b.task = slug),
+  papers = (SELECT count(*) FROM paper_tasks p WHERE p.task = slug);
+WITH standing AS (SELECT DISTINCT board, method_id, scored FROM entries WHERE method_id IS NOT NULL)
+  INSERT INTO pairs SELECT a.method_id, b.method_id, max(a.scored AND b.scored) FROM standing a JOIN standing b
+  ON a.board = b.board AND a.method_id < b.method_id GROUP BY a.method_id, b.method_id;
+"""
+_PROTOCOL_OF = attrgetter(*PROTOCOL)
+
+
+def build_index(
+    root: Path | None = None,
+    database: str = ":memory:",
+    numerics: int | None = None,
+    content: tuple[Content, list[str]] | None = None,
+) -> Index:
     """Build the index anew from the shipped content and a board's own folder.
 
     Args:
         root: the board's folder; ``None`` for the shipped content alone.
         database: where SQLite keeps it.
         numerics: current version of the numerics; records of an earlier one are marked.
+        content: what the files of the folder say, with what was skipped, where that has been read already.
 
     Returns:
         The index, open.
     """
     root = Path(root) if root is not None else None
-    warnings: list[str] = []
-    content = load(root, warnings)
+    if content is None:
+        warnings: list[str] = []
+        content = load(root, warnings), warnings
+    return _built(root, database, numerics, *content)
+
+
+def _built(root: Path | None, database: str, numerics: int | None, content: Content, warnings: list[str]) -> Index:
     found = gather(root, content, numerics)
     connection = sqlite3.connect(database, check_same_thread=False)
     connection.executescript(_SCHEMA)
@@ -77,6 +102,7 @@ def build_index(root: Path | None = None, database: str = ":memory:", numerics: 
     add_documents(connection, documents)
     finish(connection)
     connection.executescript(_INDICES)
+    connection.executescript(_COUNTED)
     connection.commit()
     index = Index(connection, root)
     index.warnings = list(dict.fromkeys((*warnings, *found.warnings)))
@@ -93,9 +119,8 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
         values = [entry.value for entry in entries if entry.ranked and entry.value is not None]
         best = (max if at.measure.higher_is_better else min)(values) if values else None
         scored = sum(entry.kind == "scored" for entry in entries)
-        shares = tuple(
-            sum(getattr(entry, name) not in MISSING for entry in entries) / len(entries) for name in PROTOCOL if entries
-        )
+        columns = zip(*map(_PROTOCOL_OF, entries), strict=True)
+        shares = tuple(sum(value not in MISSING for value in column) / len(entries) for column in columns)
         updated = max((entry.date for entry in entries if entry.date), default=None)
         board = Board(
             slug=address,
@@ -128,7 +153,7 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
             ),
         )
         connection.executemany(
-            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     entry.id,
@@ -138,6 +163,7 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
                     entry.badge,
                     entry.method,
                     entry.method_id,
+                    entry.kind == "scored",
                     entry.paper,
                     entry.backbone,
                     entry.protocol,
@@ -150,7 +176,7 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
             ],
         )
         connection.executemany(
-            "INSERT INTO listings VALUES (?, ?)", [(entry.id, slug(task)) for entry in entries for task in entry.tasks]
+            "INSERT OR IGNORE INTO task_boards VALUES (?, ?)", [(slug(task), address) for task in tasks]
         )
         names = sorted({entry.method for entry in entries})
         documents.append(Document(name, at.variant.id, " ".join(names), "board", f"boards/{address}.html"))
@@ -207,7 +233,7 @@ def _write_tasks(
             tasks.setdefault(slug(name), (name, "", []))
     for address, (name, description, categories) in sorted(tasks.items()):
         connection.execute(
-            "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, 0, 0)",
             (address, clean(name, 300), clean(description), json.dumps(categories)),
         )
         documents.append(Document(clean(name, 300), "", description, "task", f"tasks/{address}.html"))

@@ -6,12 +6,13 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from longtail.board.content import Link, Relation, Variant
+from longtail.board.fields import made
 from longtail.board.measures import Measure
 
 if TYPE_CHECKING:
@@ -148,6 +149,11 @@ class Entry:
         return ", ".join(part for part in parts if part)
 
     @property
+    def conditions(self) -> str:
+        """Backbone, protocol and selection rule in words, as far as they are stated."""
+        return ", ".join(part for part in (self.backbone, self.protocol, self.selection) if part)
+
+    @property
     def half_width(self) -> float | None:
         """Half the 95 % interval, where there is one."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
@@ -160,7 +166,7 @@ class Entry:
     @property
     def completeness(self) -> float:
         """The share of the protocol's fields that are stated."""
-        return 1 - len(self.unstated) / len(PROTOCOL)
+        return stated_share(self.unstated)
 
     @property
     def unstated(self) -> tuple[str, ...]:
@@ -171,6 +177,11 @@ class Entry:
     def ranked(self) -> bool:
         """Whether the entry takes part in the ranking."""
         return self.rank is not None
+
+
+def stated_share(unstated: Sequence[str]) -> float:
+    """The share of the protocol's fields that are stated, given those that are not."""
+    return 1 - len(unstated) / len(PROTOCOL)
 
 
 @dataclass(frozen=True)
@@ -248,15 +259,17 @@ def parse(kind: type[Kind], text: str) -> Kind:
     return _made(kind, json.loads(text))
 
 
-def _made(kind: Callable[..., Kind], given: dict[str, Any]) -> Kind:
-    for name, inner in _tuples(kind).items():
-        if given.get(name) is not None:
-            made = given[name] if inner is None else (_made(inner, each) for each in given[name])
-            given[name] = tuple(made)
-    for name, inner in _nested(kind).items():
+def _made(kind: type[Kind], given: dict[str, Any]) -> Kind:
+    hashed: Any = kind
+    tuples = _tuples(hashed)
+    for name in tuples.keys() & given.keys():
+        if given[name] is not None:
+            inner = tuples[name]
+            given[name] = tuple(given[name] if inner is None else [_made(inner, each) for each in given[name]])
+    for name, inner in _nested(hashed).items():
         if given.get(name) is not None:
             given[name] = _made(inner, given[name])
-    return kind(**given)
+    return made(kind, given)
 
 
 @cache

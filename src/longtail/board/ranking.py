@@ -142,7 +142,7 @@ def ranked(at: Draft) -> tuple[list[Entry], list[Best]]:
 
 def takes_part(entry: Entry) -> bool:
     """Whether an entry can be ranked at all."""
-    return entry.value is not None and entry.current and entry.badge is not None and not UNRANKED & set(entry.flags)
+    return entry.value is not None and entry.current and entry.badge is not None and UNRANKED.isdisjoint(entry.flags)
 
 
 def _order(entry: Entry, higher: bool | None) -> tuple[float, str, str]:
@@ -156,8 +156,8 @@ def _placed(entries: list[Entry], at: Draft, higher: bool, track: str) -> tuple[
     better, contrasts = _better(entries, at, higher)
     above, below = better.sum(axis=0), better.sum(axis=1)
     placed = [
-        entry.at_rank(int(1 + up), int(len(entries) - down))
-        for entry, up, down in zip(entries, above, below, strict=True)
+        entry.at_rank(1 + up, len(entries) - down)
+        for entry, up, down in zip(entries, above.tolist(), below.tolist(), strict=True)
     ]
     placed.sort(key=lambda entry: (entry.rank or 0, *_order(entry, higher)))
     possibly = tuple(entry.id for entry in placed if entry.rank == 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +17,12 @@ from longtail.board.search import find
 from longtail.board.values import slug
 
 Kind = TypeVar("Kind")
+Found = TypeVar("Found")
 
 SEARCHED = 5000
 """Documents that the static page searches."""
+ANSWERS = 32
+"""Submissions whose answers a connection keeps in memory."""
 PAGE = 100
 """Lines of a board on one page."""
 FILTERS = ("backbone", "protocol", "selection", "badge")
@@ -37,7 +40,8 @@ class Index(AbstractContextManager["Index"]):
     def __init__(self, connection: sqlite3.Connection, root: Path | None) -> None:
         self.connection = connection
         self.root = root
-        self._whole: tuple[str, tuple[Entry, ...]] | None = None
+        self._last: tuple[str, dict[str, Any]] = ("", {})
+        self._answers: dict[str, Answers | None] = {}
         self.url: str | None = None
         """The public address, where it is another than the board's own settings say."""
         self.warnings: list[str] = []
@@ -68,11 +72,7 @@ class Index(AbstractContextManager["Index"]):
     def entries(self, board: str, *, track: str | None = None, limit: int = -1, offset: int = 0) -> list[Entry]:
         """The lines of a board in the order of its page: by track, then by place; unranked ones last."""
         if track is None and limit < 0 and offset == 0:
-            # A board's files ask for all of its lines one after another.
-            if self._whole is None or self._whole[0] != board:
-                found = self.connection.execute("SELECT payload FROM entries WHERE board = ? ORDER BY place", (board,))
-                self._whole = (board, tuple(parse(Entry, row[0]) for row in found))
-            return list(self._whole[1])
+            return list(self._once(board, self._entries))
         where, values = ("AND track = ?", [track]) if track else ("", [])
         found = self.connection.execute(
             f"SELECT payload FROM entries WHERE board = ? {where} ORDER BY place LIMIT ? OFFSET ?",
@@ -80,11 +80,28 @@ class Index(AbstractContextManager["Index"]):
         )
         return [parse(Entry, row[0]) for row in found]
 
+    def _once(self, board: str, find: Callable[[str], Found]) -> Found:
+        """What is asked of one board by all of its pages and files, which are made one after another."""
+        if self._last[0] != board:
+            self._last = (board, {})
+        kept = self._last[1]
+        if find.__name__ not in kept:
+            kept[find.__name__] = find(board)
+        found: Found = kept[find.__name__]
+        return found
+
+    def _entries(self, board: str) -> tuple[Entry, ...]:
+        found = self.connection.execute("SELECT payload FROM entries WHERE board = ? ORDER BY place", (board,))
+        return tuple(parse(Entry, row[0]) for row in found)
+
     def spellings(self, board: str) -> dict[str, dict[str, str]]:
         """For each field that can be filtered by, every spelling that occurs, with the one that stands for it.
 
         ``ResNet-32`` and ``ResNet32`` are one choice: the spelling found most often stands for all.
         """
+        return self._once(board, self._spellings)
+
+    def _spellings(self, board: str) -> dict[str, dict[str, str]]:
         out: dict[str, dict[str, str]] = {}
         for name in FILTERS:
             found = self.connection.execute(
@@ -131,6 +148,9 @@ class Index(AbstractContextManager["Index"]):
 
     def ranked_values(self, board: str) -> dict[str, list[float]]:
         """The numbers that are ranked on a board, by track."""
+        return self._once(board, self._ranked_values)
+
+    def _ranked_values(self, board: str) -> dict[str, list[float]]:
         out: dict[str, list[float]] = {}
         for track, value in self.connection.execute(
             "SELECT track, value FROM entries WHERE board = ? AND ranked = 1", (board,)
@@ -156,7 +176,8 @@ class Index(AbstractContextManager["Index"]):
     def leaders(self, board: str) -> dict[str, Entry]:
         """The first line of each track of a board."""
         found = self.connection.execute(
-            "SELECT payload FROM entries WHERE board = ? AND ranked = 1 GROUP BY track HAVING place = min(place)",
+            "SELECT payload FROM entries WHERE board = ?1 AND place IN"
+            " (SELECT min(place) FROM entries WHERE board = ?1 AND ranked = 1 GROUP BY track)",
             (board,),
         )
         return {entry.track: entry for entry in (parse(Entry, row[0]) for row in found)}
@@ -185,20 +206,17 @@ class Index(AbstractContextManager["Index"]):
 
     def anchor(self, name: str) -> str | None:
         """The address of one line: its submission's page, or its place on the page of its board."""
-        row = self.connection.execute(
-            "SELECT board, place, json_extract(payload, '$.kind') FROM entries WHERE id = ?", (name,)
-        ).fetchone()
+        row = self.connection.execute("SELECT board, place, scored FROM entries WHERE id = ?", (name,)).fetchone()
         if row is None:
             return None
-        board, place, kind = row
-        return f"submissions/{name}.html" if kind == "scored" else f"{board_path(board, place // PAGE + 1)}#{name}"
+        board, place, scored = row
+        return f"submissions/{name}.html" if scored else f"{board_path(board, place // PAGE + 1)}#{name}"
 
     def tasks(self) -> list[dict[str, Any]]:
         """Tasks with how many boards and papers each has."""
         found = self.connection.execute(
-            "SELECT t.slug, t.name, t.description, t.categories,"
-            " (SELECT count(DISTINCT e.board) FROM listings l JOIN entries e ON e.id = l.entry WHERE l.task = t.slug),"
-            " (SELECT count(*) FROM paper_tasks p WHERE p.task = t.slug) FROM tasks t ORDER BY 5 DESC, 6 DESC, t.name"
+            "SELECT slug, name, description, categories, boards, papers FROM tasks"
+            " ORDER BY boards DESC, papers DESC, name"
         )
         names = ("slug", "name", "description", "categories", "boards", "papers")
         out = [dict(zip(names, row, strict=True)) for row in found]
@@ -209,8 +227,8 @@ class Index(AbstractContextManager["Index"]):
     def task_boards(self, task: str) -> list[Board]:
         """The boards that a task lists."""
         found = self.connection.execute(
-            "SELECT payload FROM boards WHERE slug IN (SELECT DISTINCT e.board FROM listings l JOIN entries e"
-            " ON e.id = l.entry WHERE l.task = ?) ORDER BY entries DESC, slug",
+            "SELECT payload FROM boards WHERE slug IN (SELECT board FROM task_boards WHERE task = ?)"
+            " ORDER BY entries DESC, slug",
             (task,),
         )
         return [parse(Board, row[0]) for row in found]
@@ -282,6 +300,14 @@ class Index(AbstractContextManager["Index"]):
 
     def answers(self, name: str) -> Answers | None:
         """Which test images the runs of a submission got right, read from its predictions."""
+        # One submission is compared with many others, one after another.
+        if name not in self._answers:
+            if len(self._answers) >= ANSWERS:
+                self._answers.pop(next(iter(self._answers)))
+            self._answers[name] = self._read_answers(name)
+        return self._answers[name]
+
+    def _read_answers(self, name: str) -> Answers | None:
         from longtail.board.scorer import Scored, answers
         from longtail.results.record import MAX_PREDICTIONS_BYTES, read_predictions
 

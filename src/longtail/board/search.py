@@ -6,7 +6,7 @@ import difflib
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from longtail.board.values import clean
@@ -17,8 +17,9 @@ CREATE VIRTUAL TABLE search USING fts5 (title, names, body, kind UNINDEXED, path
 CREATE VIRTUAL TABLE words USING fts5 (word, tokenize = 'trigram');
 """
 _TERMS = 12
-_RANK = "bm25(search, 8.0, 6.0, 1.0) + (kind = 'submission') * 6"
-"""Smaller is better; single submissions come after what they belong to."""
+_RANK = "kind = 'submission', lower(title) = ?3 DESC, w.rowid IS NULL, kind = 'paper' DESC, b, s.rowid"
+"""What comes first: not a submission but what it belongs to; a title typed whole; whole words of titles and names; a
+paper; and then what FTS5 finds closest."""
 _NEAR = 0.7
 """Words as alike as this stand for each other where nothing else is found; 1 would be the same word."""
 
@@ -83,36 +84,49 @@ def find(connection: sqlite3.Connection, words: str, limit: int = 40) -> list[di
     terms = [term for term in plain(words.replace("\x00", " ")).split()[:_TERMS] if re.search(r"\w", term)]
     if not terms:
         return []
-    found = _match(connection, " AND ".join(_either(term) for term in terms), limit)
+    found = _match(connection, terms, " AND ".join(_either(term) for term in terms), limit)
     if not found:
         nearest = [_nearest(connection, term) for term in terms]
         if any(near != [term] for near, term in zip(nearest, terms, strict=True)):
             query = " AND ".join(f"({' OR '.join(_quoted(word) for word in near)})" for near in nearest if near)
-            found = _match(connection, query, limit) if query else []
+            found = _match(connection, terms, query, limit) if query else []
     if not found and len(terms) > 1:
-        found = _match(connection, " OR ".join(_either(term) for term in terms), limit)
+        found = _match(connection, terms, " OR ".join(_either(term) for term in terms), limit)
     return found
 
 
-def _quoted(term: str) -> str:
-    return '"' + term.replace('"', '""') + '"*'
+def _quoted(term: str, end: str = "*") -> str:
+    return '"' + term.replace('"', '""') + f'"{end}'
 
 
-def _either(term: str) -> str:
-    """A term, or the same without its hyphens."""
+def _either(term: str, end: str = "*") -> str:
+    """A term, or the same without its hyphens; a beginning of a word, or with another ``end`` a whole one."""
     bare = re.sub(r"[^\w]|_", "", term)
-    return f"({_quoted(term)} OR {_quoted(bare)})" if bare and bare != term else _quoted(term)
+    return f"({_quoted(term, end)} OR {_quoted(bare, end)})" if bare and bare != term else _quoted(term, end)
 
 
-def _match(connection: sqlite3.Connection, query: str, limit: int) -> list[dict[str, str]]:
+def _match(connection: sqlite3.Connection, terms: Sequence[str], query: str, limit: int) -> list[dict[str, str]]:
     # Excerpts are cut for what is shown alone, not for everything that matches.
-    rows = connection.execute(
-        "SELECT title, kind, path, snippet(search, 2, '', '', ' … ', 18) FROM search WHERE search MATCH ?1"
-        " AND rowid IN (SELECT rowid FROM search WHERE search MATCH ?1"
-        f" ORDER BY {_RANK}, rowid LIMIT ?2) ORDER BY {_RANK}, rowid",
-        (query, limit),
+    whole = "{title names} : (" + " AND ".join(_either(term, "") for term in terms) + ")"
+    best = connection.execute(
+        "WITH whole AS MATERIALIZED (SELECT rowid FROM search WHERE search MATCH ?2), hits AS MATERIALIZED"
+        " (SELECT rowid, title, kind, path, bm25(search, 8.0, 6.0, 1.0) AS b FROM search WHERE search MATCH ?1)"
+        " SELECT s.rowid, s.title, s.kind, s.path FROM hits s LEFT JOIN whole w ON w.rowid = s.rowid"
+        f" ORDER BY {_RANK} LIMIT ?4",
+        (query, whole, " ".join(terms), limit),
+    ).fetchall()
+    places = ", ".join(str(row[0]) for row in best)
+    excerpts = dict(
+        connection.execute(
+            "SELECT rowid, snippet(search, 2, '', '', ' … ', 18) FROM search WHERE search MATCH ?"
+            f" AND rowid IN ({places})",
+            (query,),
+        ).fetchall()
     )
-    return [dict(zip(("title", "kind", "path", "excerpt"), row, strict=True)) for row in rows]
+    return [
+        {"title": title, "kind": kind, "path": path, "excerpt": excerpts.get(place, "")}
+        for place, title, kind, path in best
+    ]
 
 
 def _nearest(connection: sqlite3.Connection, term: str) -> list[str]:

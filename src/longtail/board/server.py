@@ -31,6 +31,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from longtail.board.apart import StoppedError, build_apart
 from longtail.board.content import load
 from longtail.board.index import build_index
 from longtail.board.interface import router
@@ -40,6 +41,7 @@ from longtail.board.pages.search import missing as missing_page
 from longtail.board.pages.search import search as search_page
 from longtail.board.pages.submissions import UPLOAD_MIB
 from longtail.board.pages.submissions import submit as submit_page
+from longtail.board.pages.template import prepare
 from longtail.board.previews import preview
 from longtail.board.reader import Index
 from longtail.board.submissions import (
@@ -71,6 +73,8 @@ HEAD_SECONDS = 10.0
 """How long a connection may go without a whole request."""
 FIRST_SECONDS = 0.5
 """How long a visitor waits for the very first index before being told to come again."""
+STOP_SECONDS = 1.0
+"""How long a server that is told to stop waits for what it is doing."""
 CONNECTIONS = 4000
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action"
@@ -90,12 +94,14 @@ class Current:
         numerics: current version of the numerics.
         kept: a file that keeps the index from one start to the next; it is served until the first build is done.
         wait: seconds that a request waits for the first index before it is told to come again; ``None`` for any time.
+        apart: a process of its own builds the index, so that its work holds up no answer and ends with the server.
     """
 
     root: Path | None
     numerics: int | None = None
     kept: Path | None = None
     wait: float | None = None
+    apart: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     ready: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -115,7 +121,7 @@ class Current:
         """Build no more, and remove what was built."""
         self.stopped.set()
         if self.thread is not None:
-            self.thread.join(60)
+            self.thread.join(STOP_SECONDS if self.apart else 60)
         with self.lock:
             for index in self.idle:
                 index.close()
@@ -129,9 +135,9 @@ class Current:
         try:
             if self.kept is None or not self.kept.is_file():
                 raise FileNotFoundError
-            shutil.copyfile(self.kept, Path(folder.name) / "index.sqlite")
+            _linked(self.kept, Path(folder.name) / "index.sqlite")
             with Index(_opened(folder.name), self.root) as index:
-                index.tasks()
+                index.connection.execute("SELECT count(*) FROM tasks").fetchone()
         except (OSError, sqlite3.Error):
             folder.cleanup()
             return
@@ -144,7 +150,7 @@ class Current:
             return
         try:
             self.kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_atomically(self.kept, lambda target: shutil.copyfile(built, target))
+            write_atomically(self.kept, lambda target: _linked(built, target))
         except (OSError, InputError):
             self.kept = None  # Where nothing can be kept, the next start builds first.
 
@@ -156,6 +162,8 @@ class Current:
                 try:
                     self._build()
                     self.failed = None
+                except StoppedError:
+                    break
                 except InputError as error:
                     # A file that somebody is still editing must not take the board down: the last good state stays up.
                     self.failed = error
@@ -181,12 +189,16 @@ class Current:
 
     def _build(self) -> None:
         folder = tempfile.TemporaryDirectory(prefix="longtail-board-")
+        database = Path(folder.name) / "index.sqlite"
         try:
-            build_index(self.root, str(Path(folder.name) / "index.sqlite"), self.numerics).close()
+            if self.apart:
+                build_apart(self.root, database, self.numerics, self.stopped)
+            else:
+                build_index(self.root, str(database), self.numerics).close()
         except BaseException:
             folder.cleanup()
             raise
-        self._keep(Path(folder.name) / "index.sqlite")
+        self._keep(database)
         with self.lock:
             old, self.folder = self.folder, folder
             for index in self.idle:
@@ -220,6 +232,15 @@ class Current:
                     self.idle.append(index)
                 else:
                     index.close()
+
+
+def _linked(source: Path, target: Path) -> None:
+    """Another name for a finished index, or a copy where the file system has no second names."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _opened(folder: str) -> sqlite3.Connection:
@@ -375,7 +396,12 @@ def take_upload(root: Path, document: Any, form: FormData, contents: list[tuple[
 
 
 def create_app(
-    root: Path | None = None, numerics: int | None = None, *, kept: Path | None = None, wait: float | None = None
+    root: Path | None = None,
+    numerics: int | None = None,
+    *,
+    kept: Path | None = None,
+    wait: float | None = None,
+    apart: bool = False,
 ) -> FastAPI:
     """The application: pages at their static addresses, ``/api/v1``, the search, and uploads if there is a folder.
 
@@ -384,6 +410,7 @@ def create_app(
         numerics: current version of the numerics; records of an earlier one are marked.
         kept: a file that keeps the index from one start to the next.
         wait: seconds that a request waits for the very first index before it is told to come again; ``None`` for any.
+        apart: build the index in a process of its own, which a program that runs the application itself may not want.
 
     Returns:
         The application, for any ASGI server.
@@ -391,11 +418,12 @@ def create_app(
     root = Path(root) if root is not None else None
     if root is not None:
         root.mkdir(parents=True, exist_ok=True)
-    current, rate = Current(root, numerics, kept, wait), Rate()
+    current, rate = Current(root, numerics, kept, wait, apart), Rate()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         current.start()
+        prepare()
         await run_in_threadpool(current.ready.wait, wait)
         yield
         await run_in_threadpool(current.stop)
@@ -565,12 +593,13 @@ def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000
         raise InputError(f"cannot listen at {host}:{port}: {error}; choose another port") from None
     # An address in a header is whatever its sender writes, so none is believed.
     uvicorn.run(
-        create_app(root, numerics, kept=kept_index(root), wait=FIRST_SECONDS),
+        create_app(root, numerics, kept=kept_index(root), wait=FIRST_SECONDS, apart=True),
         host=host,
         port=port,
         http=Patient,
         log_level="warning",
         timeout_keep_alive=10,
+        timeout_graceful_shutdown=int(STOP_SECONDS),
         limit_concurrency=CONNECTIONS,
         proxy_headers=False,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longtail.board.content import load
+from longtail.board.content import Content, load
 from longtail.board.index import build_index
 from longtail.board.intake import locked, repair
 from longtail.board.reader import Index
@@ -53,14 +53,17 @@ def build(
         raise InputError(f"{out} holds something else; name a new or empty folder")
     if root is not None and not Path(root).is_dir():
         raise InputError(f"{root} is no folder; make it, or leave it out for the shipped content alone")
+    read: tuple[Content, list[str]] | None = None
     if root is not None:
+        warned: list[str] = []
         try:
             with locked(Path(root)):
-                content = load(Path(root), [])
-                repair(Path(root), content)
-                findings = score_findings(Path(root), content)
+                read = load(Path(root), warned), warned
+                repair(Path(root), read[0])
+                findings = score_findings(Path(root), read[0])
         except PermissionError:  # A folder that cannot be written to cannot be repaired, and nobody writes to it.
-            findings = score_findings(Path(root), load(Path(root), []))
+            read = read or (load(Path(root), warned), warned)
+            findings = score_findings(Path(root), read[0])
         if findings:
             raise InputError(f"{root}: {findings[0]} ({len(findings)} in all; longtail board verify lists them)")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def build(
             import_archive(Path(archive), root=source, noted=False)
         site = temporary / "site"
         size = count = 0
-        with build_index(source, numerics=numerics) as index:
+        with build_index(source, numerics=numerics, content=read) as index:
             index.url = url
             for path, data in _files(index):
                 file = site / path

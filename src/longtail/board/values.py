@@ -7,9 +7,8 @@ import json
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from longtail.errors import InputError
@@ -26,8 +25,7 @@ _CONTROL = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A number as someone printed it: the raw string, what it means, its spread if one was printed, and its defects."""
 
     raw: str

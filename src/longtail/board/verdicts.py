@@ -194,8 +194,9 @@ def best_of_inflation(num_seeds: int) -> float:
         [0.85, 1.16, 1.54]
     """
     # E max = integral of 1 - F^n - (1 - F)^n over the positive half line, by the trapezoid rule.
-    step, total = 1e-3, 0.0
-    for i in range(10_000):
+    # Its slope is 0 at both ends, so that the error is of the fourth order in the step.
+    step, total = 1e-2, 0.0
+    for i in range(1000):
         below = 0.5 * math.erfc(-(i * step) / math.sqrt(2))
         term = 1 - below**num_seeds - (1 - below) ** num_seeds
         total += term * (0.5 if i == 0 else 1.0)

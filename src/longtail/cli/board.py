@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import pathlib
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -61,6 +62,9 @@ def board_serve(
     from longtail.recipes import NUMERICS
 
     serve(root=board, host=host, port=port, numerics=NUMERICS)
+    # Ctrl-C ended it and all is put away; the interpreter's own end would take seconds more, with so much loaded.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
 
 
 @app.command("submit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 from longtail.board import charts
 from longtail.board.content import Paper
-from longtail.board.model import TRACK_ORDER, Board, Entry
+from longtail.board.model import TRACK_ORDER, Board, Entry, parse
 from longtail.board.pages.template import fill, near
 from longtail.board.ranking import published_against_measured
 from longtail.board.reader import FILTERS, PAGE, Index, board_path
@@ -56,7 +57,10 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         return None
     chosen = {key: value[:200] for key, value in (query or {}).items() if key in (*FILTERS, "extra") and value}
     spelled = index.spellings(name)
-    shown, count = index.filtered(name, chosen, spelled, limit=PAGE, offset=(page - 1) * PAGE)
+    if live or chosen:
+        shown, count = index.filtered(name, chosen, spelled, limit=PAGE, offset=(page - 1) * PAGE)
+    else:  # Every page is wanted, and the files with all lines after them.
+        shown, count = index.entries(name)[(page - 1) * PAGE : page * PAGE], found.entries
     pages = max(1, math.ceil(count / PAGE))
     if page > pages:
         return None
@@ -93,7 +97,7 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
         board_tasks=[(slug(each), each) for each in found.tasks[:12]],
         groups=_tracks(shown),
         options={each: sorted(set(known.values())) for each, known in spelled.items()},
-        spelled={each: standing for known in spelled.values() for each, standing in known.items()},
+        spelled=defaultdict(str, {each: standing for known in spelled.values() for each, standing in known.items()}),
         bests={each.track: each for each in found.best},
         shows={
             "groups": any(value is not None for entry in shown for value in (entry.many, entry.medium, entry.few)),
@@ -121,15 +125,16 @@ def board(index: Index, live: bool, name: str, page: int = 1, query: Mapping[str
     )
 
 
-def _papers(index: Index, shown: Sequence[Entry]) -> dict[str, Paper]:
-    """For each line that has one, its paper: the one that prints it for its own method, else its method's."""
+def _papers(index: Index, shown: Sequence[Entry]) -> dict[str, Paper | None]:
+    """For each line its paper, if it has one: the one that prints it for its own method, else its method's."""
     owner: dict[str, str | None] = {}
     for name in {entry.method_id for entry in shown if entry.method_id}:
         method = index.method(name)
         owner[name] = method.paper if method else None
     known: dict[str, Paper | None] = {}
-    out = {}
+    out: dict[str, Paper | None] = {}
     for entry in shown:
+        out[entry.id] = None
         for at in (owner.get(entry.method_id or ""), entry.paper):
             if at is not None and at not in known:
                 known[at] = index.paper(at)
@@ -159,9 +164,8 @@ def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[
 def against_board(index: Index, board: Board) -> list[Any]:
     """Published against measured on one board; only its scored methods' lines are read."""
     found = index.connection.execute(
-        "SELECT id FROM entries WHERE board = ? AND method_id IN (SELECT method_id FROM entries WHERE board = ?"
-        " AND json_extract(payload, '$.kind') = 'scored') ORDER BY place LIMIT 400",
-        (board.slug, board.slug),
-    ).fetchall()
-    entries = [entry for (name,) in found if (entry := index.entry(name)) is not None]
-    return published_against_measured(entries)
+        "SELECT payload FROM entries WHERE board = ?1 AND method_id IN"
+        " (SELECT method_id FROM entries WHERE board = ?1 AND scored = 1) ORDER BY place LIMIT 400",
+        (board.slug,),
+    )
+    return published_against_measured([parse(Entry, payload) for (payload,) in found])

@@ -18,12 +18,7 @@ PAIRED_SUBMISSIONS = 8
 def pairs(index: Index) -> list[tuple[str, tuple[str, str], tuple[str, str], bool]]:
     """Methods that share a board: address, names, identifiers, and whether both were re-scored there."""
     found = index.connection.execute(
-        "SELECT a.method_id, b.method_id, max(a.scored AND b.scored) FROM"
-        " (SELECT DISTINCT board, method_id, json_extract(payload, '$.kind') = 'scored' AS scored FROM entries"
-        "  WHERE method_id IS NOT NULL) a JOIN"
-        " (SELECT DISTINCT board, method_id, json_extract(payload, '$.kind') = 'scored' AS scored FROM entries"
-        "  WHERE method_id IS NOT NULL) b ON a.board = b.board AND a.method_id < b.method_id"
-        " GROUP BY a.method_id, b.method_id ORDER BY 3 DESC, 1, 2"
+        "SELECT first, second, scored FROM pairs ORDER BY scored DESC, first, second"
     ).fetchall()
     names = {each.id: each.name for each in index.methods()}
     return [

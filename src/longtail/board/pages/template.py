@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from longtail.board.archive.claims import FLAGS
 from longtail.board.content import TRACKS, Settings
 from longtail.board.evidence import BADGES
-from longtail.board.model import PROTOCOL, PROTOCOL_WORDS, TRACK_ORDER
+from longtail.board.model import PROTOCOL, PROTOCOL_WORDS, TRACK_ORDER, Entry, stated_share
 from longtail.board.reader import Index
 from longtail.board.values import clean, safe_url, slug
 
@@ -40,6 +40,50 @@ def _code(text: str) -> Markup:
     return Markup("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
 
 
+def _number(value: float | None, digits: int = 1) -> Markup:
+    return Markup('<span class="dash" title="no value">–</span>') if value is None else Markup(_fixed(value, digits))
+
+
+def _interval(entry: Entry) -> Markup:
+    if entry.low is None or entry.high is None:
+        return Markup('<span class="dash" title="no interval">–</span>')
+    return Markup(f'<span class="interval">[{_fixed(entry.low, 2)}, {_fixed(entry.high, 2)}]</span>')
+
+
+def _rank(entry: Entry) -> Markup:
+    if entry.rank is None:
+        return Markup('<span class="dash" title="not ranked">–</span>')
+    if entry.rank_high in (None, entry.rank):
+        return Markup(str(entry.rank))
+    span = f"{entry.rank}–{entry.rank_high}"
+    return Markup(f'{entry.rank}<small title="the ranks that the evidence leaves possible">{span}</small>')
+
+
+def _spread(entry: Entry) -> Markup:
+    if entry.kind == "scored" and entry.sd is not None:
+        return Markup(f'<span class="sd">± {_fixed(entry.sd, 2)}</span> <span class="n">({entry.n})</span>')
+    return Markup(f'<span class="n">({entry.n or 1})</span>' if entry.kind == "scored" or entry.n else "")
+
+
+@cache
+def _badge(name: str | None, root: str) -> Markup:
+    """A badge, which says what it proves when one points at it."""
+    if name is None:
+        return Markup(
+            f'<a class="badge none" href="{root}about.html#badges" title="The test set\'s labels are not known here:'
+            ' shown as submitted, not ranked">As submitted</a>'
+        )
+    badge = next(each for each in BADGES if each.id == name)
+    head = f'<a class="badge b{badge.level}" href="{root}about.html#badge-{badge.id}"'
+    return Markup(f'{head} title="{escape(badge.proves)}">{escape(badge.name)}</a>')
+
+
+def _link(text: str, url: object) -> Markup:
+    """Text that leads to an address, if a page may link to it."""
+    safe, shown = safe_url(url), escape(clean(text))
+    return Markup(f'<a href="{escape(safe)}" rel="noopener nofollow">{shown}</a>') if safe else shown
+
+
 @cache
 def environment() -> Environment:
     """The templates; every value is escaped, and a name that is missing is an error."""
@@ -57,6 +101,13 @@ def environment() -> Environment:
         "href": safe_url,
         "slug": slug,
         "code": _code,
+        "stated_share": stated_share,
+        "number": _number,
+        "interval": _interval,
+        "rank": _rank,
+        "spread": _spread,
+        "badge": _badge,
+        "link": _link,
         "tojson_pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)[:60_000],
     }
     made.globals |= {
@@ -73,6 +124,13 @@ def environment() -> Environment:
         "failed": False,
     }
     return made
+
+
+def prepare() -> None:
+    """Compile every template, so that no visitor waits for it."""
+    made = environment()
+    for name in made.list_templates(extensions=["html"]):
+        made.get_template(name)
 
 
 def fill(index: Index | None, template: str, path: str, live: bool, **values: Any) -> str:

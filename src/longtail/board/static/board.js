@@ -159,17 +159,26 @@
     };
     const terms = plain(words).split(/\s+/).map((term) => [term, bare(term)]).filter(([, short]) => short);
     if (!terms.length) return;
+    const split = (text) => text.split(/[^\p{L}\p{N}]+/u);
     const documents = (window.LONGTAIL_SEARCH || []).map(([title, kind, path, names]) => {
-      const text = plain(`${title} ${names}`);
-      return {title, kind, path, text, head: plain(title), short: bare(text), parts: text.split(/[^\p{L}\p{N}]+/u)};
+      const text = plain(`${title} ${names}`), parts = split(text);
+      return {title, kind, path, text, head: plain(title), short: bare(text), parts, spaced: ` ${parts.join(" ")} `};
     });
+    const asked = plain(words).trim();
+    // As the server orders them: no submission, a title typed whole, whole words, a paper, and then the title's words.
+    const order = (each) => [each.kind !== "submission", each.head === asked, each.kind === "paper"].map(Number);
     const score = (each, fuzzy) => terms.reduce((sum, [term, short]) => {
-      const hit = each.head.includes(term) ? 3 : each.text.includes(term) || each.short.includes(short) ? 2
+      const hit = each.spaced.includes(` ${split(term).filter(Boolean).join(" ")} `) ? 3
+        : each.text.includes(term) || each.short.includes(short) ? 2
         : fuzzy && short.length > 3 && each.parts.some((part) => part.length > 3 && alike(part, short) >= 0.45) ? 1 : 0;
       return sum && hit ? sum + hit : 0;
     }, 1);
     const ranked = (fuzzy) => documents.map((each) => [score(each, fuzzy), each]).filter(([points]) => points)
-      .sort((a, b) => b[0] - a[0]).map(([, each]) => each);
+      .map(([points, each]) => {
+        const [own, exact, paper] = order(each), held = terms.filter(([term]) => each.head.includes(term)).length;
+        return [[own, exact, points, paper, held], each];
+      })
+      .sort(([a], [b]) => b.map((value, i) => value - a[i]).find((gap) => gap) || 0).map(([, each]) => each);
     let all = ranked(false);
     if (!all.length) all = ranked(true);
     const found = all.slice(0, 60);
