@@ -7,6 +7,7 @@ import random
 import re
 import time
 import types
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -46,29 +47,42 @@ def one_line(error: pytest.ExceptionInfo) -> str:
 # --- losses -----------------------------------------------------------------------------------------------------------
 
 CENTROIDS = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+
+
+def public_losses() -> dict[str, tuple[str, ...]]:
+    """The parameters of each public loss of a batch."""
+    functions = {name: getattr(losses, name) for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
+    named = {name: tuple(inspect.signature(function).parameters) for name, function in functions.items()}
+    first = {"logits", "features", "queries"}
+    return {name: names for name, names in named.items() if names[0] in first and "target" in names}
+
+
+def asks_only_for(function: Callable[..., object], given: set[str]) -> bool:
+    """Whether all that a function needs is among these."""
+    needed = [one for one in inspect.signature(function).parameters.values() if one.default is inspect.Parameter.empty]
+    return {one.name for one in needed} <= given
+
+
+# A loss that asks for logits, target and counts alone is checked without being named here.
+ORDINARY_LOSSES = {
+    name: functools.partial(getattr(losses, name), **({"counts": COUNTS} if "counts" in names else {}))
+    for name, names in public_losses().items()
+    if names[0] == "logits" and asks_only_for(getattr(losses, name), {"logits", "target", "counts"})
+}
+TOGETHER = {"class_weighted_cross_entropy"}  # divides by the weights of the batch
 OWN_LOSSES = {
-    "cross_entropy": (losses.cross_entropy, {}),
+    **{name: (loss, {"per_sample": False} if name in TOGETHER else {}) for name, loss in ORDINARY_LOSSES.items()},
     "cross_entropy with weights": (
         functools.partial(losses.cross_entropy, class_weights=losses.inverse_frequency_weights(COUNTS)),
         {},
     ),
-    "balanced_softmax": (functools.partial(losses.balanced_softmax, counts=COUNTS), {}),
-    "logit_adjusted_cross_entropy": (
+    "logit_adjusted_cross_entropy with tau": (
         functools.partial(losses.logit_adjusted_cross_entropy, counts=COUNTS, tau=1.5),
         {},
     ),
     "class_balanced": (functools.partial(losses.class_balanced, counts=COUNTS, beta=0.999), {}),
-    "focal": (losses.focal, {}),
-    "class_weighted_cross_entropy": (
-        functools.partial(losses.class_weighted_cross_entropy, counts=COUNTS),
-        {"per_sample": False},
-    ),
-    "ldam": (functools.partial(losses.ldam, counts=COUNTS), {}),
     "class_balanced_focal": (functools.partial(losses.class_balanced_focal, counts=COUNTS, beta=0.9), {}),
     "ldam with weights": (functools.partial(losses.ldam, counts=COUNTS, beta=0.99), {}),
-    "label_aware_smoothing": (functools.partial(losses.label_aware_smoothing, counts=COUNTS), {}),
-    "inverse_softmax": (functools.partial(losses.inverse_softmax, counts=COUNTS), {}),
-    "vector_scaling": (functools.partial(losses.vector_scaling, counts=COUNTS), {}),
     "robustness_loss": (
         functools.partial(losses.robustness_loss, centroids=CENTROIDS, radii=torch.full((5,), 0.5)),
         {"width": 7, "per_sample": False},
@@ -113,11 +127,8 @@ def test_own_losses_of_two_views_keep_the_contract(name):
 
 
 def test_no_loss_is_forgotten():
-    functions = {name: getattr(losses, name) for name in losses.__all__ if inspect.isfunction(getattr(losses, name))}
-    signatures = {name: tuple(inspect.signature(function).parameters) for name, function in functions.items()}
-    first = {"logits", "features", "queries"}
-    public = {name for name, names in signatures.items() if names[0] in first and "target" in names}
-    assert public == {re.split(",| with", name)[0] for name in (*OWN_LOSSES, *TWO_VIEWS)}
+    assert set(public_losses()) == {re.split(",| with", name)[0] for name in (*OWN_LOSSES, *TWO_VIEWS)}
+    assert {"balanced_softmax", "focal", "ldam"} <= set(ORDINARY_LOSSES)
 
 
 class Drifting:
@@ -252,14 +263,22 @@ def test_modules_are_losses_too():
 
 # --- samplers ---------------------------------------------------------------------------------------------------------
 
+
+def public_samplers() -> set[str]:
+    classes = [name for name in samplers.__all__ if inspect.isclass(getattr(samplers, name))]
+    return {name for name in classes if "target" in inspect.signature(getattr(samplers, name)).parameters}
+
+
+# A sampler that asks for the targets alone is checked without being named here.
+ORDINARY_SAMPLERS = {
+    name: getattr(samplers, name)
+    for name in sorted(public_samplers())
+    if asks_only_for(getattr(samplers, name), {"target"})
+}
 OWN_SAMPLERS = {
-    "InstanceBalanced": samplers.InstanceBalanced,
-    "SquareRoot": samplers.SquareRoot,
-    "ClassBalanced": samplers.ClassBalanced,
+    **ORDINARY_SAMPLERS,
     "EffectiveNumber": functools.partial(samplers.EffectiveNumber, beta=0.9),
-    "Reversed": samplers.Reversed,
     "RepeatFactor": functools.partial(samplers.RepeatFactor, threshold=0.2),
-    "ProgressivelyBalanced": samplers.ProgressivelyBalanced,
     "ClassQuota": functools.partial(samplers.ClassQuota, classes=4, images=3),
     "MinimumPerClass": functools.partial(samplers.MinimumPerClass, minimum=2),
     "Paired": functools.partial(samplers.Paired, batch_size=4),
@@ -278,14 +297,9 @@ def test_own_samplers_keep_the_contract(check):
 
 
 def test_no_sampler_is_forgotten():
-    public = {
-        name
-        for name in samplers.__all__
-        if inspect.isclass(getattr(samplers, name))
-        and "target" in inspect.signature(getattr(samplers, name)).parameters
-    }
     # A subset scores the training set before it has an epoch: tests/samplers/test_subset.py.
-    assert public - {"InformativeSubset"} <= set(OWN_SAMPLERS)
+    assert public_samplers() - {"InformativeSubset"} == set(OWN_SAMPLERS)
+    assert {"InstanceBalanced", "ClassBalanced"} <= set(ORDINARY_SAMPLERS)
 
 
 class Good:

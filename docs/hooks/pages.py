@@ -37,6 +37,8 @@ MODULES = {
     "longtail.use": "predict, export, model cards",
     "longtail.testing": "public checks of your own parts",
 }
+NAMES = {"pytorch": "PyTorch", "hugging face": "Hugging Face", "dpp": "DPP", "scikit learn": "scikit-learn"}
+"""Names as their owners write them."""
 LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -126,19 +128,25 @@ def _methods() -> str:
 
 
 def _prose(text: str) -> str:
-    """A docstring as Markdown: double backquotes become single, each stated fact a line of its own."""
+    """A docstring as Markdown: double backquotes become single, pages links, each stated fact a line of its own."""
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
+    text = re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", text)
     return re.sub(r"(?m)^(Paper|Command|Cost|Expect|Equation|Use): ", r"\n**\1:** ", text)
 
 
 def _gallery() -> str:
-    """The examples: what each shows, its picture and its code."""
+    """The examples: what each shows, its picture, what it prints (kept by ``tests/test_examples.py``) and its code."""
     parts = ["# Gallery\n", "Each is one file below 60 lines that runs as it stands; the tests run all of them.\n"]
     for path in sorted((ROOT / "examples").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         said = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
-        picture = ROOT / "docs" / "figures" / f"{path.stem}.svg"
-        shown = f"\n![{html.escape(said, quote=True)}](figures/{picture.name})\n" if picture.exists() else ""
         title = path.stem.replace("_", " ").capitalize()
-        parts.append(f"## {title}\n\n{_prose(said)}\n{shown}\n```python\n{text.rstrip()}\n```\n")
+        for plain, name in NAMES.items():
+            title = re.sub(plain, name, title, flags=re.IGNORECASE)
+        parts.append(f"## {title}\n\n{_prose(said)}\n")
+        if (ROOT / "docs" / "figures" / "examples" / f"{path.stem}.svg").exists():
+            parts.append(f"![{html.escape(said, quote=True)}](figures/examples/{path.stem}.svg)\n")
+        printed = (ROOT / "docs" / "figures" / "examples" / f"{path.stem}.txt").read_text(encoding="utf-8")
+        parts.append(f"It prints\n\n```text\n{printed.rstrip()}\n```\n")
+        parts.append(f"and is `examples/{path.name}`:\n\n```python\n{text.rstrip()}\n```\n")
     return "\n".join(parts)

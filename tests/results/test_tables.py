@@ -93,6 +93,8 @@ def test_intervals_and_verdicts_of_every_group_are_whole(tmp_path: pathlib.Path,
     assert text.count("better") >= 2
     for note in comparison.notes:
         assert note in " ".join(text.split())
+    plain = [line.rstrip() for line in str(table(comparison, width=width)).splitlines()]  # as print() shows it
+    assert plain == [line.rstrip() for line in text.splitlines()]
 
 
 def test_marks_stand_beside_the_name_and_controls_have_a_block(tmp_path: pathlib.Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -188,18 +187,18 @@ def test_the_version_enters_every_address(digits: Data, monkeypatch: pytest.Monk
 
 
 def write() -> None:
-    """Write the table; refused where numbers moved and the version did not."""
+    """Write the table: all of it where NUMERICS was raised, else the rows that are new; what stands there stays."""
     torch.set_num_threads(1)
     data = load("digits-lt", imbalance=20)
+    before = table() if TABLE.exists() else {"numerics": None, "losses": {}}
+    stands = before["losses"] if before["numerics"] == recipes.NUMERICS else {}
     found = {}
     for name, recipe in everything(data).items():
+        if name in stands:
+            found[name] = stands[name]
+            continue
         with tempfile.TemporaryDirectory() as folder:
             found[name] = losses(recipe, data, pathlib.Path(folder))
-    before = table() if TABLE.exists() else {"numerics": None, "losses": {}}
-    if before["numerics"] == recipes.NUMERICS:
-        far = [name for name, row in found.items() if moved(row, before["losses"].get(name, row)) >= TOLERANCE]
-        if far:
-            sys.exit(f"the losses of {', '.join(far)} moved: raise NUMERICS in longtail/recipes/stages.py first")
     lines = [f" {json.dumps(name)}: {json.dumps(row)}" for name, row in found.items()]
     body = ",\n".join(lines)
     TABLE.write_text(f'{{"numerics": {recipes.NUMERICS}, "losses": {{\n{body}\n}}}}\n')

@@ -87,6 +87,14 @@ def test_a_dry_run_removes_nothing(runs: pathlib.Path) -> None:
     assert sorted(runs.rglob("*")) == before
 
 
+@pytest.mark.parametrize("budget", [0, 310, 1000])
+def test_a_dry_run_says_what_the_real_one_does(runs: pathlib.Path, budget: int) -> None:
+    with FileLock(runs / "digits" / "stages" / "b" / ".lock"):
+        said, done = (prune(runs, budget=budget, dry=dry) for dry in (True, False))
+    assert said == done
+    assert [item.path.name for item in done.in_use] == ([] if budget == 1000 else ["b"])
+
+
 @pytest.mark.parametrize("text", ["2 apples", "-1GB", "", "GB", "nan"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is no size; write one such as 500MB or 2GB"):

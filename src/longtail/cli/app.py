@@ -10,6 +10,7 @@ import typer
 
 from longtail.cli import board, data, embed, fit, look, plans, rebalance, runs, stored, use
 from longtail.cli.options import with_configuration
+from longtail.cli.words import Whole
 from longtail.errors import InputError
 
 INTERRUPTED = 130
@@ -17,12 +18,12 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="longtail",
+    cls=Whole,
     help="Learning from long-tailed data. Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for module in (fit, runs, use, embed, rebalance, look, plans):
     for command in module.COMMANDS:
@@ -52,7 +53,7 @@ def main() -> None:
     # several times slower (docs/speed.md). It must be set before torch starts its threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        status = app(with_configuration(sys.argv[1:]), standalone_mode=False)
+        status = app(with_configuration(sys.argv[1:]), prog_name="longtail", standalone_mode=False)
     except InputError as error:
         sys.exit(_complain(str(error), aloud=_aloud(error)))
     except OSError as error:  # a path that no system call takes, a full disk
@@ -65,6 +66,9 @@ def main() -> None:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # nothing was asked for: the help, as it is laid out
+            typer.echo(message(), err=True)
+            sys.exit(2)
         sys.exit(_complain(message(), aloud=_aloud(error)))
     if status == INTERRUPTED:  # the command line library itself may have caught the signal
         typer.echo("interrupted; the same command continues from the last checkpoint", err=True)

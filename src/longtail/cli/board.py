@@ -11,10 +11,14 @@ import typer
 
 from longtail.cli.options import Json
 from longtail.cli.progress import print_json
+from longtail.cli.words import Whole
 from longtail.errors import InputError
 
 app = typer.Typer(
-    help="The results board. Example: longtail board build site", no_args_is_help=True, rich_markup_mode=None
+    cls=Whole,
+    help="The results board. Example: longtail board build site",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 Board = Annotated[pathlib.Path, typer.Option("--root", help="The board's own folder: submissions, scores, imports")]
 BOARD = pathlib.Path("board")

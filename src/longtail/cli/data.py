@@ -10,11 +10,15 @@ import typer
 
 from longtail.cli.options import Drawing, ImageSize, Json, LabelsFrom, Lists, OwnModel, Root, grouped
 from longtail.cli.progress import counting, print_json
+from longtail.cli.words import Whole, data_names
 
 app = typer.Typer(
-    help="Look at data sets. Example: longtail data describe digits-lt", no_args_is_help=True, rich_markup_mode=None
+    cls=Whole,
+    help="Look at data sets. Example: longtail data describe digits-lt",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
-Name = Annotated[str, typer.Argument(help="A data set's name")]
+Name = Annotated[str, typer.Argument(help="A data set's name", autocompletion=data_names)]
 
 
 @app.command("list")

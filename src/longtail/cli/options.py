@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from longtail.cli.words import data_names
 from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ ImageSize = Annotated[
 Lists = Annotated[pathlib.Path | None, typer.Option("--lists", help="Folder with a published set's official lists")]
 LabelsFrom = Annotated[int, typer.Option(min=0, max=1, help="Number of the first class in list:PATH")]
 DataName = Annotated[
-    str, typer.Option("--data", help="digits-lt, cifar100-lt, folder:PATH, file.py:function, ... (longtail data list)")
+    str,
+    typer.Option(
+        "--data",
+        help="digits-lt, cifar100-lt, folder:PATH, file.py:function, ... (longtail data list)",
+        autocompletion=data_names,
+    ),
 ]
 OwnModel = Annotated[
     str | None, typer.Option("--model", help="The run's network, where it is in a file of your own: net.py:Net")

@@ -73,8 +73,9 @@ def plan(
     typer.echo(f"{held.name}: {len(found.done)} of {len(held.arms) * len(held.seeds)} planned runs are done")
     for note in found.copies:
         typer.echo(note)
-    for arm, seed in found.missing:
-        typer.echo(f"missing: {arm}, seed {seed}")
+    for arm in dict.fromkeys(arm for arm, _ in found.missing):
+        seeds = [str(seed) for name, seed in found.missing if name == arm]
+        typer.echo(f"missing: {arm}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
     for folder, why in found.unplanned.items():
         typer.echo(f"unplanned: {folder}: {'; '.join(why)}")
     if found.committed is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import typer
 from longtail.cli import options
 from longtail.cli.options import DataName, Drawing, ImageSize, Json, Machine, Quiet, Root, Setting, grouped
 from longtail.cli.progress import announce, counting, print_json, training
+from longtail.cli.words import recipe_names
 from longtail.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from longtail.training.processes import Ranks
 
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
+ROWS = "ce, dro-lt@radius=shared, file.py:loss, SHORT=NAME, a run"
+ONE = "ce, dro-lt@radius=shared, file.py:loss, a finished run's folder, ..."
 Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
 Log = Annotated[
     str | None, typer.Option("--log", help="Write a row for each epoch as it comes: csv, tensorboard or wandb")
@@ -71,7 +75,7 @@ def _augmented(recipes: Sequence[Recipe], data: Data) -> str:
 
 @grouped
 def compare(
-    recipes: Annotated[list[str], typer.Argument(help="ce, dro-lt@radius=shared, file.py:loss, SHORT=NAME, a run")],
+    recipes: Annotated[list[str], typer.Argument(help=ROWS, autocompletion=recipe_names)],
     drawing: Drawing,
     setting: Setting,
     machine: Machine,
@@ -192,7 +196,7 @@ def _show(
 
 @grouped
 def train(
-    recipe: Annotated[str, typer.Argument(help="ce, dro-lt@radius=shared, file.py:loss, a finished run's folder, ...")],
+    recipe: Annotated[str, typer.Argument(help=ONE, autocompletion=recipe_names)],
     drawing: Drawing,
     setting: Setting,
     machine: Machine,
@@ -412,7 +416,7 @@ def report(
 
 @grouped
 def recipe(
-    name: Annotated[str, typer.Argument(help="As for train")],
+    name: Annotated[str, typer.Argument(help="As for train", autocompletion=recipe_names)],
     drawing: Drawing,
     setting: Setting,
     data: DataName = "digits-lt",
@@ -479,13 +483,19 @@ def recipes(as_json: Json = False) -> None:
 
         print_json(plain(rows))
         return
+    width = min(shutil.get_terminal_size().columns, 110)
     for row in rows:
         typer.echo(f"{row['name']}{' (experimental)' if row['experimental'] else ''}")
         shown = {"paper": row["paper"] or row["papers"], "cost": row["cost"], "expect": row["expect"]}
         for key, text in {**shown, "options": ", ".join(row["options"])}.items():
             plainly = re.sub(r"[*`]", "", text or "") or "none"
-            typer.echo(textwrap.fill(f"{key}: {plainly}", 110, initial_indent="  ", subsequent_indent="    "))
-    typer.echo("experimental: no run of ours stands beside its published order yet (docs/methods.md)")
+            line = textwrap.fill(
+                f"{key}: {plainly}", width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+            )
+            typer.echo(line)
+    typer.echo(
+        textwrap.fill("experimental: no run of ours stands beside its published order yet (docs/methods.md)", width)
+    )
 
 
 _LINES = ("Paper", "Papers", "Cost", "Expect")
@@ -499,7 +509,7 @@ def _line_of(page: str, key: str) -> str | None:
 
 @grouped
 def bench(
-    recipe: Annotated[str, typer.Argument(help="As for train")],
+    recipe: Annotated[str, typer.Argument(help="As for train", autocompletion=recipe_names)],
     drawing: Drawing,
     setting: Setting,
     machine: Machine,

@@ -10,9 +10,11 @@ import typer
 
 from longtail.cli.options import Json
 from longtail.cli.progress import print_json
+from longtail.cli.words import Whole
 from longtail.errors import InputError
 
 app = typer.Typer(
+    cls=Whole,
     help="Look after the folder of runs. Example: longtail runs prune --budget 2GB",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -10,8 +10,9 @@ from longtail.results.comparison import GROUPS, Comparison, Difference, Method
 from longtail.results.statistics import INDISTINGUISHABLE, NO_VERDICT, Estimate
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table
+    from rich.text import Text
 
 DASH = "–"
 """Shown where there is no value."""
@@ -22,7 +23,35 @@ WIDE = 120
 """Columns of the terminal from which on a value and its interval are one line."""
 
 
-def table(comparison: Comparison, *, width: int | None = None) -> Group:
+class Printed:
+    """Tables and lines for a terminal, which the plain ``print`` shows as a ``rich`` console does.
+
+    Args:
+        parts: what is shown, in its order.
+        columns: width of the text that ``str`` gives.
+
+    Example:
+        >>> print(Printed("one", "two", columns=20))
+        one
+        two
+    """
+
+    def __init__(self, *parts: Table | Text | str, columns: int) -> None:
+        self.parts, self.columns = parts, columns
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text | str]:
+        yield from self.parts
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=self.columns, color_system=None)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get().rstrip("\n")
+
+
+def table(comparison: Comparison, *, width: int | None = None) -> Printed:
     """Lay out a comparison for the terminal, in per cent.
 
     Args:
@@ -31,7 +60,7 @@ def table(comparison: Comparison, *, width: int | None = None) -> Group:
 
     Returns:
         The rates of each method; the differences from the method they are compared with; those from their own
-        controls, if there are any; and the notes. To be printed by a ``rich`` console.
+        controls, if there are any; and the notes. For ``print``, and for a ``rich`` console, which sets it in type.
 
     Example:
         >>> import tempfile
@@ -51,10 +80,11 @@ def table(comparison: Comparison, *, width: int | None = None) -> Group:
         Many: more than 30 training images; few: fewer than 5.
         ...
     """
-    from rich.console import Console, Group
+    from rich.console import Console
     from rich.text import Text
 
-    wide = (Console().width if width is None else width) >= WIDE
+    columns = Console().width if width is None else width
+    wide = columns >= WIDE
     tables = [_rates(comparison, wide=wide)]
     main = [(method, method.difference) for method in comparison.methods if method.difference is not None]
     own = [(method, method.control) for method in comparison.methods if method.control is not None]
@@ -62,7 +92,8 @@ def table(comparison: Comparison, *, width: int | None = None) -> Group:
         tables.append(_differences(f"Minus {comparison.against}, in points", main, comparison, wide=wide))
     if own:
         tables.append(_differences("Minus the own control, in points", own, comparison, wide=wide, named=True))
-    return Group(*(part for made in tables for part in (made, Text())), Text("\n".join(comparison.notes)))
+    parts = [part for made in tables for part in (made, Text())]
+    return Printed(*parts, Text("\n".join(comparison.notes)), columns=columns)
 
 
 def _rates(comparison: Comparison, *, wide: bool) -> Table:

@@ -102,7 +102,7 @@ def prune(folder: pathlib.Path, *, budget: int, dry: bool = False) -> Pruned:
     Args:
         folder: folder of runs, such as ``runs``.
         budget: bytes that may stay; 0 removes everything that can be computed again.
-        dry: only say what would go.
+        dry: only say what would go, and what stays because a run is using it.
 
     Raises:
         InputError: no such folder, a negative budget, or a file that may not be removed.
@@ -118,7 +118,7 @@ def prune(folder: pathlib.Path, *, budget: int, dry: bool = False) -> Pruned:
             break
         if not item.size:
             continue
-        if not dry and not _remove(item):
+        if not (_is_free(item) if dry else _remove(item)):
             in_use.append(item)
             continue
         removed.append(item)
@@ -126,11 +126,28 @@ def prune(folder: pathlib.Path, *, budget: int, dry: bool = False) -> Pruned:
     return Pruned(tuple(removed), tuple(in_use), before, after)
 
 
+def _lock(item: Kept) -> pathlib.Path:
+    """The lock that runs take for it."""
+    return item.path / ".lock" if item.path.is_dir() else lock_of(item.path)
+
+
+def _is_free(item: Kept) -> bool:
+    """Whether no run holds it; nothing is written where nobody ever held it."""
+    if not _lock(item).exists():
+        return True
+    try:
+        with FileLock(_lock(item), timeout=0):
+            return True
+    except Timeout:
+        return False
+    except OSError as error:
+        raise InputError(f"cannot look at {item.path}: {error.strerror}") from None
+
+
 def _remove(item: Kept) -> bool:
     """Remove files under the lock that runs take for them; False where a run holds it."""
-    path = item.path / ".lock" if item.path.is_dir() else lock_of(item.path)
     try:
-        with FileLock(path, timeout=0):
+        with FileLock(_lock(item), timeout=0):
             for file in item.files:
                 file.unlink(missing_ok=True)
     except Timeout:
