@@ -490,6 +490,33 @@ def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: pathlib.Path, k
     assert all(each.endswith("is no file") for each in warnings)
 
 
+def test_a_long_line_of_corrections_costs_no_more_than_its_length(tmp_path: pathlib.Path) -> None:
+    claim = {"method": "M", "dataset": "own", "metric": "Accuracy", "value": "12.5", "quote": "12.5", "source": "S"}
+    made = [{**claim, "id": f"c{i}", "locator": "L", **({"supersedes": f"c{i - 1}"} if i else {})} for i in range(9000)]
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "x.json").write_text(json.dumps({"claim": made}))
+    start = time.process_time()
+    assert len(load(tmp_path).claims) > 9000
+    # Half a minute, were each of them followed to its beginning.
+    assert time.process_time() - start < 5
+    made[0]["supersedes"] = "c8999"
+    (tmp_path / "claims" / "x.json").write_text(json.dumps({"claim": made}))
+    with pytest.raises(InputError, match="supersedes itself"):
+        load(tmp_path)
+
+
+def test_an_import_that_is_no_file_is_named_and_never_waited_for(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    os.mkfifo(folder / "t-0123456789ab.jsonl")
+    os.mkfifo(folder / "t-0123456789ab.imported.json")
+    os.mkfifo(folder / "t.refused.jsonl")
+    assert verify(tmp_path) == ["archive/t-0123456789ab.jsonl: skipped, it is no file"]
+    with build_index(tmp_path) as index:
+        assert index.warnings == ["archive/t-0123456789ab.jsonl: skipped, it is no file"]
+        assert render(index, "about.html") is not None
+
+
 def test_every_dataclass_of_a_file_is_attacked() -> None:
     stated = {"Claim", "Dataset", "Facet", "Link", "Method", "Note", "Paper", "Relation", "Settings", "Task", "Variant"}
     from longtail.board import content

@@ -708,9 +708,10 @@ def _content(
         return out
 
     by_id = unique(claims, "claim")
+    sound: set[str] = set()
     for claim in claims:
         seen, at = {claim.id}, claim
-        while at.supersedes is not None:
+        while at.supersedes is not None and at.id not in sound:
             if at.supersedes.startswith("archive-"):
                 break
             if at.supersedes not in by_id:
@@ -719,6 +720,7 @@ def _content(
                 raise InputError(f"claim {claim.id!r} supersedes itself by way of {at.id!r}")
             seen.add(at.supersedes)
             at = by_id[at.supersedes]
+        sound |= seen
     return Content(
         papers=unique(papers, "paper"),
         methods=unique(methods, "method"),

@@ -35,6 +35,8 @@ def imported_on(path: Path) -> str | None:
     Args:
         path: of :func:`stored`.
     """
+    if not day_file(path).is_file():
+        return None
     try:
         day = json.loads(day_file(path).read_text("utf-8"))["day"]
         return datetime.date.fromisoformat(day).isoformat()
@@ -54,6 +56,9 @@ def lines(path: Path, warnings: list[str] | None = None) -> Iterator[dict[str, A
     """
     told = warnings if warnings is not None else []
     tables = _kind(path) == "tables"
+    if path.exists() and not path.is_file():  # A pipe or a device may never end.
+        told.append(f"archive/{path.name}: skipped, it is no file")
+        return
     try:
         file = open(path, "rb")  # noqa: SIM115
     except OSError as error:
