@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import pathlib
 import re
 import tomllib
@@ -22,6 +23,15 @@ def loaded(path: str) -> types.ModuleType:
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+def test_the_files_that_an_addition_touches_are_those_of_the_record() -> None:
+    kept = json.loads((ROOT / "records/benchmarks/additions.json").read_text())["additions"]
+    page = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    said = {kind: int(number) for kind, number in re.findall(r"(loss|sampler|method|data set) (\d+)[,. ]", page)}
+    assert said == {kind: len(found["files"]) for kind, found in kept.items()}
+    assert said["loss"] <= 4
+    assert all(found["tests_passed"] > 0 for found in kept.values())
 
 
 def test_what_an_index_shows_has_absolute_links() -> None:
