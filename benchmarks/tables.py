@@ -29,16 +29,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from longtail import results
-from longtail.board.verdicts import TOLERANCE, reproduction
-from longtail.results.claims import judge, moved
+from longtail.board.verdicts import TOLERANCE as POINTS
+from longtail.board.verdicts import reproduction
+from longtail.results import tables
+from longtail.results.claims import elsewhere, judge, moved
+from longtail.results.statistics import FEWEST
 from longtail.training.many import compare_rows, loaded_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
 MARK = re.compile(r"(<!-- (?P<kind>table|claims): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 GROUPS = ("many", "medium", "few")
-FEWEST = 3
-"""Seeds below which no verdict on a method is given, whatever one run says."""
 
 
 def pages() -> list[pathlib.Path]:
@@ -85,9 +86,10 @@ def table(what: str) -> str:
         + "".join("minus its control | " if name == "control" else f"minus `{name}` | " for name in against),
         "|---" * (2 + len(groups) + len(against)) + "|",
     ]
-    for name in sorted(names, key=lambda each: -_mean(first[each], "accuracy")):
-        method = first[name]
-        cells = [f"`{name}`", rate(method), *(per_cent(_mean(method, group)) for group in groups)]
+    for method in sorted((first[name] for name in names), key=lambda each: -each.estimates["accuracy"].value):
+        name, accuracy = method.name, tables.interval(method.estimates["accuracy"])
+        cells = [f"`{name}`", f"{tables.over_seeds(method)} {accuracy}".rstrip()]
+        cells += [tables.percent(method.estimates[group]) for group in groups]
         for other in against:
             found = method.control if other == "control" else columns[other][name].difference
             cells.append("" if found is None else gap(found))
@@ -115,61 +117,35 @@ def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
     """What was measured, the verdict on a claim, and how it moves with the tolerance."""
     folder = f"records/{test.get('folder')}"
     rows = _rows(folder) if (ROOT / folder).is_dir() else {}
-    needed = {test.get("method"), test.get("against", test.get("method"))}
-    if "folder" not in test or not needed <= rows.keys():
+    against = test.get("against", test.get("method"))
+    if "folder" not in test or not {test["method"], against} <= rows.keys():
         return "", "not tested", ""
     measure = test.get("measure", "accuracy")
+    (method,) = (each for each in comparison(folder, against).methods if each.name == test["method"])
     if "value" in test:
-        held = next(m for m in comparison(folder, test["method"]).methods if m.name == test["method"]).summaries[
-            measure
-        ]
+        held = method.summaries[measure]
         spread = None if held.sd is None else 100 * held.sd
-        found = [
-            reproduction(test["value"], 100 * held.mean, len(held.values), spread, tolerance=factor * TOLERANCE)
-            for factor in (1.0, 0.5, 2.0)
-        ]
-        shown = f"{per_cent(held.mean)} ({len(held.values)}) against {test['value']}"
-        others = zip(("halved", "doubled"), found[1:], strict=True)
-        return shown, found[0].word, ", ".join(f"{k}: {v.word}" for k, v in others if v.word != found[0].word)
-    (method,) = (m for m in comparison(folder, test["against"]).methods if m.name == test["method"])
+
+        def at(tolerance: float) -> str:
+            return reproduction(test["value"], 100 * held.mean, held.n, spread, tolerance=tolerance).word
+
+        return f"{tables.over_seeds(method, measure)} against {test['value']}", at(POINTS), elsewhere(at, POINTS)
     estimate = method.difference.rates[measure]
-    fewest = min(len(method.seeds), len(rows[test["against"]]))
-    ends = (estimate.low, estimate.high) if fewest >= FEWEST else (None, None)
+    seeds = min(len(method.seeds), len(rows[against]))
+    ends = (estimate.low, estimate.high) if seeds >= FEWEST else (None, None)
     claimed = None if "claimed" not in test else test["claimed"] / 100
-    shown = f"{gap(method.difference, measure)} ({fewest} seed{'s' * (fewest != 1)}{_in(measure)})"
+    told = "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
+    shown = f"{gap(method.difference, measure)} ({seeds} seed{'s' * (seeds != 1)}{told})"
     return shown, judge(*ends, claimed=claimed), moved(*ends, claimed=claimed)
-
-
-def _in(measure: str) -> str:
-    return "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
-
-
-def _mean(method: results.Method, rate: str) -> float:
-    held = method.summaries[rate]
-    return float("nan") if held is None else held.mean
-
-
-def per_cent(value: float) -> str:
-    """A share in per cent."""
-    return f"{100 * value:.1f}"
-
-
-def rate(method: results.Method) -> str:
-    """Accuracy with spread, seeds and interval."""
-    held, estimate = method.summaries["accuracy"], method.estimates["accuracy"]
-    spread = f" ± {100 * held.sd:.1f}" if len(method.seeds) > 1 and held.sd is not None else ""
-    ends = "" if estimate.low is None else f" [{per_cent(estimate.low)}, {per_cent(estimate.high)}]"
-    return f"{per_cent(held.mean)}{spread} ({len(method.seeds)}){ends}"
 
 
 def gap(found: results.Difference, rate: str = "accuracy") -> str:
     """A difference in points with interval and verdict."""
-    estimate = found.rates[rate]
-    if estimate is None:
-        return "no such class"
-    ends = "" if estimate.low is None else f" [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
-    word = (found.verdicts[rate] or "").replace("indistinguishable at 95 %", "(=)")
-    return f"{100 * estimate.value:+.1f}{ends} {word}".rstrip()
+    estimate, verdict = found.rates[rate], found.verdicts[rate]
+    if estimate is None or verdict is None:
+        return tables.DASH
+    ends = tables.interval(estimate, difference=True)
+    return f"{tables.signed(estimate.value)} {ends} {tables.SHORT.get(verdict, verdict)}".replace("  ", " ")
 
 
 def main() -> int:

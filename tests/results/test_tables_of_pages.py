@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import re
 import types
 
 import pytest
@@ -30,6 +31,14 @@ def test_every_table_of_a_page_is_as_its_records() -> None:
         assert tables.filled(text) == text, path
 
 
+def test_the_table_of_the_readme_comes_from_its_records() -> None:
+    tables, text = program(), (ROOT / "README.md").read_text()
+    assert tables.filled(text) == text
+    (place,) = re.findall(r"longtail report (records/\S+) --against ce", text)
+    assert f"<!-- table: {place} against=ce -->" in text
+    assert len(re.findall(r"(?m)^\| `[\w-]+` \| \d", text)) == 5
+
+
 def test_a_number_that_is_not_of_the_records_is_found() -> None:
     tables = program()
     what = "records/cifar100-lt-if100-frozen/cosine against=ce"
@@ -42,3 +51,19 @@ def test_a_number_that_is_not_of_the_records_is_found() -> None:
     )
     forged = page.replace("37.6", "39.6")
     assert tables.filled(forged) == page != forged
+
+
+def test_a_claim_has_the_verdict_of_its_records() -> None:
+    tables = program()
+    test = {"folder": "cifar100-lt-if100-frozen/cosine", "method": "crt", "against": "ce"}
+    assert tables.tested(test) == ("+7.3 [+6.5, +8.2] better (5 seeds)", "agrees", "")
+    turned = {**test, "method": "ce", "against": "crt", "measure": "few"}
+    assert tables.tested(turned)[1:] == ("below", "")
+    assert tables.tested({**test, "claimed": 7.3})[1:] == ("agrees", "halved: undecided")
+    assert tables.tested({**test, "claimed": 12.0})[1] == "below"
+    number = {"folder": test["folder"], "method": "crt", "value": 40.3}
+    assert tables.tested(number) == ("45.0 ± 0.1 (5) against 40.3", "above", "")
+    single = {"folder": "cifar100-lt-if100", "method": "dro-lt@steps=30", "against": "ce"}
+    assert tables.tested(single)[1:] == ("undecided", "")
+    assert tables.tested({**test, "method": "not there"}) == ("", "not tested", "")
+    assert tables.tested({**test, "folder": "not/there"}) == ("", "not tested", "")

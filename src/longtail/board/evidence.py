@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from longtail.results.statistics import FEWEST
+
 
 @dataclass(frozen=True)
 class Badge:
@@ -60,4 +62,4 @@ def submission_badge(*, trusted: bool, num_seeds: int, selection: str) -> Badge 
     """The badge that a scored submission earns by itself; none where the test set's labels are not known here."""
     if not trusted:
         return None
-    return BADGES[3] if num_seeds >= 3 and selection == "last epoch" else BADGES[2]
+    return BADGES[3] if num_seeds >= FEWEST and selection == "last epoch" else BADGES[2]

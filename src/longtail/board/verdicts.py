@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from longtail.board.model import Answers
+from longtail.results import claims
 from longtail.results.statistics import (
     BETTER,
+    FEWEST,
     WORSE,
     Estimate,
     difference,
@@ -30,7 +32,7 @@ from longtail.results.statistics import (
 Z = 1.959963984540054
 TYPICAL_DISAGREEMENT = 0.2
 """Share of the test items on which two methods of a board typically differ in being right."""
-TOLERANCE = 1.0
+TOLERANCE = 100 * claims.TOLERANCE
 """Points by which a published number may miss without counting as missed."""
 
 
@@ -261,7 +263,7 @@ def reproduction(
         ('below', 0.002)
     """
     gap = published - mean
-    if num_seeds < 3 or sd is None:
+    if num_seeds < FEWEST or sd is None:
         return Verdict("undecided", f"{num_seeds} seed{'s' * (num_seeds != 1)}; at least 3 are needed", gap)
     freedom = num_seeds - 1 if degrees is None else degrees
     scale = sd * math.sqrt(1 + 1 / num_seeds)

@@ -68,12 +68,12 @@ METHODS = {
 """The methods of this library by name: module and function."""
 
 SUPPORTED = {
-    "ce": "records/cifar100-lt-if100-frozen/heads/ce",
-    "balanced-softmax": "records/cifar100-lt-if100-frozen/heads/balanced-softmax",
     "tuned": "records/cifar100-lt-if100-frozen/heads/tuned@of=logit-adjustment",
     **{
         name: f"records/cifar100-lt-if100-frozen/heads/{name}"
         for name in (
+            "ce",
+            "balanced-softmax",
             "crt",
             "ldam-drw",
             "logit-adjustment",

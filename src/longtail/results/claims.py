@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+TOLERANCE = 0.01
+"""The distance from a claim that does not matter, as a share, where nobody names another."""
 VERDICTS = ("agrees", "above", "below", "undecided", "not tested")
 """Of a measurement, seen from the claim."""
 
 
-def judge(low: float | None, high: float | None, *, claimed: float | None = None, tolerance: float = 0.01) -> str:
+def judge(low: float | None, high: float | None, *, claimed: float | None = None, tolerance: float = TOLERANCE) -> str:
     """Hold the interval of a measured difference against a claimed one.
 
     Use it where a paper says that one method is better than another, or by how much, and both were run here under one
@@ -47,7 +51,7 @@ def judge(low: float | None, high: float | None, *, claimed: float | None = None
     return "agrees" if claimed - tolerance <= low and high <= claimed + tolerance else "undecided"
 
 
-def moved(low: float | None, high: float | None, *, claimed: float | None = None, tolerance: float = 0.01) -> str:
+def moved(low: float | None, high: float | None, *, claimed: float | None = None, tolerance: float = TOLERANCE) -> str:
     """Say how a verdict moves when its tolerance is halved and doubled; empty where it does not.
 
     Use it beside every verdict of ``judge``, so that nobody has to trust one number that we chose.
@@ -65,10 +69,22 @@ def moved(low: float | None, high: float | None, *, claimed: float | None = None
         >>> moved(0.001, 0.006), moved(0.012, 0.031)
         ('halved: agrees', '')
     """
-    middle = judge(low, high, claimed=claimed, tolerance=tolerance)
-    told = []
-    for name, factor in (("halved", 0.5), ("doubled", 2.0)):
-        other = judge(low, high, claimed=claimed, tolerance=factor * tolerance)
-        if other != middle:
-            told.append(f"{name}: {other}")
-    return ", ".join(told)
+    return elsewhere(lambda other: judge(low, high, claimed=claimed, tolerance=other), tolerance)
+
+
+def elsewhere(verdict: Callable[[float], str], tolerance: float) -> str:
+    """Say how any verdict moves when its tolerance is halved and doubled; use it for one that is not of ``judge``.
+
+    Args:
+        verdict: gives the verdict at a tolerance.
+        tolerance: the one in the middle, in the units of ``verdict``.
+
+    Returns:
+        As ``moved``.
+
+    Example:
+        >>> elsewhere(lambda tolerance: "agrees" if tolerance > 1 else "below", 1.0)
+        'doubled: agrees'
+    """
+    found = {"halved": verdict(tolerance / 2), "doubled": verdict(2 * tolerance)}
+    return ", ".join(f"{name}: {other}" for name, other in found.items() if other != verdict(tolerance))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from longtail.errors import InputError, unknown
+from longtail.results.claims import TOLERANCE
 from longtail.results.comparison import RATES
 from longtail.results.record import Record
 
@@ -109,7 +110,7 @@ def read_plan(path: pathlib.Path | str) -> Plan:
         options=dict(table.get("options", {})),
         primary=primary,
         smallest=_share(table.get("smallest", 0.01), "smallest", path),
-        tolerance=_share(table.get("tolerance", 0.01), "tolerance", path),
+        tolerance=_share(table.get("tolerance", TOLERANCE), "tolerance", path),
     )
 
 

@@ -12,7 +12,7 @@ from longtail.errors import InputError
 from longtail.results.comparison import correct_items, rate_weights
 from longtail.results.copies import distinct
 from longtail.results.record import Loaded
-from longtail.results.statistics import smallest_difference
+from longtail.results.statistics import FEWEST, smallest_difference
 
 RUNS = (3, 5, 10, 20)
 MANY = 10_000
@@ -57,7 +57,7 @@ def needed(rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, 
     if baseline not in rows:
         raise InputError(f"--against {baseline!r} is no row here: {', '.join(rows)}")
     rows = {name: distinct(runs) for name, runs in rows.items()}
-    few = [name for name, runs in rows.items() if len(runs) < 3]
+    few = [name for name, runs in rows.items() if len(runs) < FEWEST]
     if few:
         raise InputError(
             f"power needs three seeds of each method to know their spread; {', '.join(few)} has "

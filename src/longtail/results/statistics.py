@@ -27,6 +27,8 @@ BETTER, WORSE, INDISTINGUISHABLE = "better", "worse", "indistinguishable at 95 %
 ONE_RUN = " in this run"
 """Added to ``BETTER`` and ``WORSE`` where a method has one seed: the verdict is on that network, not on the method."""
 NO_VERDICT = "no verdict from two seeds"
+FEWEST = 3
+"""Seeds from which on a verdict is one on a method."""
 ALIKE = 0.05
 """Spreads over seeds are pooled unless Bartlett's test finds them different at this level."""
 SMALL = 10.5
@@ -533,7 +535,7 @@ def _contrast(
         sign = np.broadcast_to(steps > 0, joint.shape).reshape(-1)[kept]
         apart, square = float(sizes @ times), float(sizes**2 @ times)
         b_m, c_m, f_m = float(between[m]), float(alone[m]), float(freedom[m])
-        if min(a, b) < 3:  # the verdict is on these networks
+        if min(a, b) < FEWEST:  # the verdict is on these networks
             b_m, c_m, f_m = 0.0, float(alone[m]), 1.0
         elif seeds is not None and seeds.pooled[m]:
             b_m, f_m = seeds.variance[m] * (1 / a + 1 / b), float(seeds.freedom)
