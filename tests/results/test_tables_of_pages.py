@@ -27,7 +27,8 @@ def test_every_table_of_a_page_is_as_its_records() -> None:
     assert len(tables.pages()) >= 1
     for path in tables.pages():
         text = path.read_text()
-        assert text.count("<!-- table: ") == len(list(tables.MARK.finditer(text))), f"{path}: a table without an end"
+        marks = re.findall(r"<!-- (?:table|claims): ", text)
+        assert len(marks) == len(list(tables.MARK.finditer(text))), f"{path}: a table without an end"
         assert tables.filled(text) == text, path
 
 

@@ -70,19 +70,24 @@ def _record_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[dict[str, Any], dict[str, bytes]]]:
-    """Gather run folders into submissions: one for each method, configuration and data set."""
+    """Gather run folders into submissions: one for each method, configuration and data set.
+
+    A run that lies in two folders, as a baseline of two tables does, is one run.
+    """
     from longtail.results.record import MAX_PREDICTIONS_BYTES, MAX_RECORD_BYTES, Record
 
-    groups: dict[str, list[tuple[dict[str, Any], bytes]]] = defaultdict(list)
+    groups: dict[str, dict[int, tuple[dict[str, Any], bytes]]] = defaultdict(dict)
     for file in _record_files(paths):
         record = parse_json(read_file(file, MAX_RECORD_BYTES), str(file))
         record = Record.from_json(record, str(file)).to_json()
         predictions = read_file(file.parent / "predictions.npz", MAX_PREDICTIONS_BYTES)
         same = json.dumps([record["recipe"], record["config"], record["data"]["fingerprint"]], sort_keys=True)
-        groups[same].append((record, predictions))
+        held = groups[same].setdefault(record["seed"], (record, predictions))
+        if held[1] != predictions:
+            raise InputError(f"two records of {record['recipe']!r} have the same seed")
     out = []
-    for members in groups.values():
-        members.sort(key=lambda member: member[0]["seed"])
+    for seeds in groups.values():
+        members = [seeds[seed] for seed in sorted(seeds)]
         created = max(
             datetime.datetime.fromisoformat(record["started"]).astimezone(datetime.UTC) for record, _ in members
         )
@@ -93,8 +98,6 @@ def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[d
             "created": created.isoformat(),
         }
         files = {f"predictions-seed-{record['seed']}.npz": content for record, content in members}
-        if len(files) != len(members):
-            raise InputError(f"two records of {members[0][0]['recipe']!r} have the same seed")
         out.append((body, files))
     return out
 
