@@ -98,6 +98,10 @@ def words_of(command: str) -> list[str]:
     return shlex.split(re.sub(r"--config[ =]\S+", "", shlex.join(words)))
 
 
+AT_ONCE = {"--install-completion", "--show-completion"}
+"""Options that act while they are read; the first writes into the reader's home folder."""
+
+
 def parsed(words: list[str]) -> dict[str, Any]:
     """Return what the real command line makes of words, as parameter and value; empty for ``--help``. Nothing is run.
 
@@ -106,6 +110,8 @@ def parsed(words: list[str]) -> dict[str, Any]:
     """
     heard: dict[str, Any] = {}
     whole: Any = typer.main.get_command(app)
+    if words[:1] and words[0] in AT_ONCE & {option for parameter in whole.params for option in parameter.opts}:
+        return heard
     _silence(whole, heard)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
