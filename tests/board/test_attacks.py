@@ -490,6 +490,19 @@ def test_what_is_no_file_is_named_and_never_waited_for(tmp_path: pathlib.Path, k
     assert all(each.endswith("is no file") for each in warnings)
 
 
+@pytest.mark.parametrize("sign", ["\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u200e"])
+def test_a_name_with_signs_that_nobody_sees_is_flagged(tmp_path: pathlib.Path, sign: str) -> None:
+    stated = {"id": "x", "dataset": "own", "metric": "Accuracy", "value": "1.5", "quote": "1.5", "source": "S"}
+    add_claims(tmp_path, "x", [{**stated, "locator": "L", "method": f"DRO{sign}-LT"}])
+    assert any("look-alike-letters" in claim.flags for claim in load(tmp_path).claims)
+
+
+@pytest.mark.parametrize("path", ["boards/imagenet-lt.page-0.html", "boards/imagenet-lt.page-01.html"])
+def test_a_page_has_one_address(path: str) -> None:
+    with build_index() as index:
+        assert render(index, path) is None
+
+
 def test_a_long_line_of_corrections_costs_no_more_than_its_length(tmp_path: pathlib.Path) -> None:
     claim = {"method": "M", "dataset": "own", "metric": "Accuracy", "value": "12.5", "quote": "12.5", "source": "S"}
     made = [{**claim, "id": f"c{i}", "locator": "L", **({"supersedes": f"c{i - 1}"} if i else {})} for i in range(9000)]

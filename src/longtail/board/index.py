@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -74,10 +77,23 @@ def build_index(
         The index, open.
     """
     root = Path(root) if root is not None else None
-    if content is None:
-        warnings: list[str] = []
-        content = load(root, warnings), warnings
-    return _built(root, database, numerics, *content)
+    with _no_search_for_cycles():
+        if content is None:
+            warnings: list[str] = []
+            content = load(root, warnings), warnings
+        return _built(root, database, numerics, *content)
+
+
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Let Python not look for garbage in cycles: a large board is a million objects that all stay, in no cycle."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _built(root: Path | None, database: str, numerics: int | None, content: Content, warnings: list[str]) -> Index:

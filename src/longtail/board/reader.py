@@ -21,7 +21,7 @@ Found = TypeVar("Found")
 
 SEARCHED = 5000
 """Documents that the static page searches."""
-ANSWERS = 32
+ANSWERS = 96
 """Submissions whose answers a connection keeps in memory."""
 PAGE = 100
 """Lines of a board on one page."""

@@ -152,7 +152,7 @@ _LATIN_TWINS = set("АВЕЅІЈКМНОРСТУХаеѕіјорсухӏԁԛԝΑ
 
 
 def look_alike(text: str) -> bool:
-    """Whether a word holds letters that pass for Latin ones: mixed with Latin letters, or all of them such.
+    """Whether a text holds letters that pass for Latin ones, mixed with Latin letters or alone, or signs unseen.
 
     Example:
         >>> look_alike("DRО-LT"), look_alike("DRO-LT"), look_alike("τ-norm")  # the first O is a Cyrillic letter
@@ -160,6 +160,8 @@ def look_alike(text: str) -> bool:
     """
     if text.isascii():
         return False
+    if any(unicodedata.category(sign) == "Cf" for sign in text):  # Joiners, marks of direction, soft hyphens.
+        return True
     for word in re.findall(r"[^\W\d_]+", text):
         twins = sum(letter in _LATIN_TWINS for letter in word)
         if twins and (twins == len(word) or any("a" <= letter.lower() <= "z" for letter in word)):

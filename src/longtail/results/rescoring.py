@@ -45,8 +45,9 @@ def rescore(loaded: Loaded, data: Data | None = None) -> Report:
         _same_data(loaded, data)
     stored = Report.from_json(record.report)
     report = score(loaded)
+    rescored = report.to_json()
     for name, claimed in stored.to_json().items():
-        found = report.to_json()[name]
+        found = rescored[name]
         if not _agree(claimed, found):
             raise InputError(f"{where}: the record claims {name} {claimed}, its own predictions give {found}")
     return report

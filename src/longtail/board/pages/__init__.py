@@ -71,7 +71,7 @@ def render(
     """
     if path in _FIXED:
         return _HTML, _FIXED[path](index, live)
-    if found := re.fullmatch(r"papers\.page-(\d{1,6})\.html", path):
+    if found := re.fullmatch(r"papers\.page-([1-9]\d{0,5})\.html", path):
         page = papers(index, live, int(found[1])) if int(found[1]) > 1 else None
         return (_HTML, page) if page else None
     if path == "feed.atom":
@@ -94,7 +94,7 @@ def render(
         name = path.removeprefix("static/")
         return _STATIC[name], files("longtail.board").joinpath("static", name).read_text("utf-8")
     if found := re.fullmatch(
-        r"boards/([a-z0-9-]{1,200})(?:\.page-(\d{1,6}))?\.(html|csv|json|atom|svg|rows\.js)", path
+        r"boards/([a-z0-9-]{1,200})(?:\.page-([1-9]\d{0,5}))?\.(html|csv|json|atom|svg|rows\.js)", path
     ):
         name, number, kind = found[1], int(found[2] or 1), found[3]
         if kind == "html":
