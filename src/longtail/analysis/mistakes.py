@@ -24,6 +24,7 @@ MISTAKES, RARE, IN_ROW, PAIRS, NEAR, DOUBTS = 36, 10, 5, 20, 18, 36
 """Pictures and rows at most: worst mistakes, rare classes, pictures of one, confusions, near duplicates, suspects."""
 OF_PAIR = 3
 """Worst mistakes that are shown of one class taken for one other, so that one confusion does not fill the page."""
+TOO_MANY = "there are too many images to compare each with each"
 MANY = 0.2
 """From this share of suspects on, the page says that the features and not the labels are the likely reason."""
 STEPS = 4
@@ -138,8 +139,10 @@ def _rates(loaded: Loaded) -> tuple[tuple[str, Estimate | None], ...]:
 
 
 def thumbnail(split: Split, position: int) -> str:
-    """Return one image of a split as a data address, in memory or in a file."""
+    """Return one image of a split as a data address, in memory or in a file; nothing for rows of features."""
     images: Any = split.images
+    if len(images.shape) != 4:
+        return ""
     return address_of(images.read(position) if hasattr(images, "read") else images[position])
 
 
@@ -254,7 +257,8 @@ def _near(data: Data) -> tuple[tuple[tuple[Picture, Picture], ...], str]:
     except ImportError:
         return (), "Not looked for: it needs the library imagehash, pip install 'longtail[hygiene]'."
     if alike is None:
-        return (), "Not looked for: there are too many images to compare each with each."
+        pictures = len(data.train.images.shape) == 4
+        return (), f"Not looked for: {TOO_MANY if pictures else 'these are rows of features, no pictures'}."
     equal = [
         (group[0], other) for group in hygiene.copies(splits) for other in group[1:] if other.split != group[0].split
     ]

@@ -87,6 +87,8 @@ def _drawn(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _small(images: Tensor) -> Tensor:
+    if images.dim() != 4:
+        return images.float()  # features already
     scaled = images.float() / 255
     return torch.nn.functional.adaptive_avg_pool2d(scaled, SIDE) if images.shape[-1] > SIDE else scaled
 

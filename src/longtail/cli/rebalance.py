@@ -137,25 +137,38 @@ def _file(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _show(rows: list[Any], best: str | None) -> None:
+    """One line for each method and measure, so that nothing is cut on 80 columns."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    names = list(rows[0].rates)
-    table = Table("method", "chosen", *(f"{name.replace('_', ' ')} %" for name in names), "ECE", "seconds")
+    table = Table("method", "measure", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("% [95 %]", no_wrap=True)
+    table.add_column("change, points", no_wrap=True)
     for row in rows:
-        cells = []
-        for name in names:
-            rate, change = row.rates[name], row.changes.get(name)
-            cell = f"{100 * rate.value:.1f}"
-            if change is None:
-                cell += "" if rate.low is None else f" [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            else:
-                cell += f" ({100 * change.value:+.1f}"
-                cell += ")" if change.low is None else f" [{100 * change.low:+.1f}, {100 * change.high:+.1f}])"
-            cells.append(cell)
-        mark = " (best on validation)" if row.method == best else ""
-        table.add_row(row.method + mark, row.chosen, *cells, f"{row.ece:.3f}", f"{row.seconds:.2f}")
+        first = _named(row, best)
+        told = [row.chosen] * bool(row.chosen) + [f"{row.seconds:.2f} s"]
+        names = list(row.rates)
+        for place, name in enumerate(names):
+            value, change = _cells(row, name)
+            beside = first if place == 0 else told[place - 1] if place <= len(told) else ""
+            table.add_row(beside, name.removesuffix("_accuracy"), value, change or "")
+        table.add_row("", "ECE (0 to 1)", f"{row.ece:.3f}", "", end_section=True)
     Console().print(table)
+
+
+def _named(row: Any, best: str | None) -> str:
+    return row.method + (" (best on validation)" if row.method == best else "")
+
+
+def _cells(row: Any, name: str) -> tuple[str, str | None]:
+    """A rate with its interval, and its change with that one's."""
+    rate, change = row.rates[name], row.changes.get(name)
+    value = f"{100 * rate.value:.1f}" + ("" if rate.low is None else f" [{100 * rate.low:.1f}, {100 * rate.high:.1f}]")
+    if change is None:
+        return value, None
+    bounds = "" if change.low is None else f" [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+    return value, f"{100 * change.value:+.1f}{bounds}"
 
 
 COMMANDS = (rebalance,)

@@ -33,7 +33,7 @@ class Description:
         num_train: training images, without those held out for validation.
         num_validation: images held out from training.
         num_test: test images.
-        image_shape: channels, height and width in pixels.
+        image_shape: channels, height and width in pixels; for rows of features how many numbers a row has.
         class_names: K names.
         counts: training images of each class.
         imbalance: largest over smallest class, of ``counts``.
@@ -79,15 +79,13 @@ class Description:
 
     def text(self) -> str:
         """The description in lines for a terminal, with the curve."""
-        channels, height, width = self.image_shape
-        kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
         drawn = "its own images" if self.profile is None else f"{self.profile} profile, split seed {self.split_seed}"
         held = f", {self.num_validation:,} for validation" if self.num_validation else ""
         sizes = " / ".join(str(self.groups[name]) for name in GROUPS)
         lines = [
             f"{self.name}: {self.num_train:,} images in {len(self.counts)} classes, {drawn}",
             f"  images       {self.num_train:,} to train on{held}, {self.num_test:,} to test on; "
-            f"{width} x {height} {kind}",
+            + _shape(self.image_shape),
             f"  per class    {max(self.counts)}..{min(self.counts)}, imbalance {self.imbalance:g}, "
             f"Gini {self.gini:.3f}, Pareto ratio {self.pareto_ratio:.2f}",
             f"  shot groups  many / medium / few: {sizes} classes (>{self.many}, {self.few}..{self.many}, <{self.few})",
@@ -238,6 +236,22 @@ def save_figure(description: Description, path: pathlib.Path) -> None:
             figure(description).savefig(path, dpi=150, metadata={"Date": None} if kind == ".svg" else None)
     except OSError as error:
         raise InputError(f"{path}: the figure cannot be written ({error.strerror or error})") from None
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """Size and kind of a picture, or that there are none."""
+    if len(shape) != 3:
+        return f"rows of {' x '.join(map(str, shape))} numbers, no pictures"
+    channels, height, width = shape
+    return f"{width} x {height} {({1: 'grey', 3: 'colour'}).get(channels, f'{channels} channels')}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """Size and kind of a picture, or that there are none."""
+    if len(shape) != 3:
+        return f"rows of {' x '.join(map(str, shape))} numbers, no pictures"
+    channels, height, width = shape
+    return f"{width} x {height} " + {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
 
 
 def _columns(sizes: list[int], columns: int) -> list[int]:

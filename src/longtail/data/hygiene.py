@@ -191,14 +191,17 @@ def near(splits: Mapping[str, Split]) -> list[tuple[Member, Member]] | None:
     See ``longtail.data.near``. Of a group of copies the first image stands for all.
 
     Returns:
-        The pairs, or None if there are too many images to look for them, or they are not in memory.
+        The pairs, or None if there are too many images to look for them, they are not in memory, or are no pictures but
+        vectors of features.
 
     Raises:
         ImportError: imagehash is not installed.
     """
     from longtail.data.near import LIMIT, pairs
 
-    if sum(len(split) for split in splits.values()) > LIMIT or any(split.streamed for split in splits.values()):
+    if sum(len(split) for split in splits.values()) > LIMIT or any(
+        split.streamed or split.pixels.dim() != 4 for split in splits.values()
+    ):
         return None
     firsts = [_member(splits, *places[0]) for places in _places(splits)]
     images = torch.cat([splits[member.split].pixels[member.position][None] for member in firsts])
@@ -216,8 +219,10 @@ def near_counted(splits: Mapping[str, Split]) -> tuple[str, list[tuple[Member, M
     except ImportError:
         return "not looked for: they need pip install 'longtail[hygiene]'", []
     if found is None:
-        streamed = any(split.streamed for split in splits.values())
-        return f"not looked for: {'the images are not in memory' if streamed else 'there are too many images'}", []
+        if any(split.streamed for split in splits.values()):
+            return "not looked for: the images are not in memory", []
+        pictures = all(split.pixels.dim() == 4 for split in splits.values())
+        return f"not looked for: {'there are too many images' if pictures else 'these are features, no pictures'}", []
     apart = [(a, b) for a, b in found if a.split != b.split or a.target != b.target]
     told = f"{len(apart):,} pairs across splits or classes, {len(found) - len(apart):,} within"
     return told if found else "none", apart

@@ -155,6 +155,7 @@ PROTOCOLS = {
         contrastive_epochs=2.0,
         # Two views of a vector that is all there is: noise and dropout on it (SimCSE has dropout alone).
         views=(part(Views, operations=(part(FeatureNoise, scale=0.2), part(FeatureDropout, probability=0.1))),),
+        stronger=(part(FeatureNoise, scale=0.2),),
         fine_tune_lr=1e-3,
         fine_tune_batch_size=512,
     ),

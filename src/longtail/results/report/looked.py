@@ -31,7 +31,7 @@ class Picture:
     """A thumbnail with what stands below it.
 
     Args:
-        src: the picture as a data address.
+        src: the picture as a data address; empty where there is none to show, as for rows of features.
         name: its path or number.
         lines: what is said of it; the first is strong.
         right: whether it was recognised; None where that is not the question.
@@ -192,7 +192,7 @@ def address_of(image: UInt8[Tensor, "C H W"]) -> str:
     """Return a picture as a data address, scaled down to a thumbnail.
 
     Args:
-        image: (C, H, W) uint8, C = 1 or 3.
+        image: (C, H, W) uint8; with other than 1 or 3 channels their mean is shown, in grey.
 
     Returns:
         ``data:image/...;base64,...``.
@@ -205,6 +205,8 @@ def address_of(image: UInt8[Tensor, "C H W"]) -> str:
     from PIL import Image
 
     values = image.cpu().numpy()
+    if len(values) not in (1, 3):
+        values = values.mean(axis=0, keepdims=True).astype(np.uint8)
     picture = Image.fromarray(np.ascontiguousarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0)))
     picture.thumbnail((SIDE, SIDE))
     kind = "png" if max(picture.size) <= LOSSLESS else "jpeg"
