@@ -158,7 +158,7 @@ def _show(rows: list[Any], best: str | None) -> None:
 
 
 def _named(row: Any, best: str | None) -> str:
-    return row.method + (" (best on validation)" if row.method == best else "")
+    return f"{row.method}{' (best on validation)' if row.method == best else ''}"
 
 
 def _cells(row: Any, name: str) -> tuple[str, str | None]:
