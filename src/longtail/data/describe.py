@@ -243,14 +243,6 @@ def _shape(shape: tuple[int, ...]) -> str:
     if len(shape) != 3:
         return f"rows of {' x '.join(map(str, shape))} numbers, no pictures"
     channels, height, width = shape
-    return f"{width} x {height} {({1: 'grey', 3: 'colour'}).get(channels, f'{channels} channels')}"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    """Size and kind of a picture, or that there are none."""
-    if len(shape) != 3:
-        return f"rows of {' x '.join(map(str, shape))} numbers, no pictures"
-    channels, height, width = shape
     return f"{width} x {height} " + {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
 
 
