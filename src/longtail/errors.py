@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and the suggestion that goes with a wrong name."""
+"""The one error that a user can cause, its kind for a loss without bounds, and the suggestion that goes with a wrong name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class InputError(ValueError):
 
     The command line prints the message alone and exits with status 2; from Python it is an ordinary ``ValueError``.
     """
+
+
+class Diverged(InputError):
+    """The loss became infinite or no number; a search over settings counts such a trial as its worst."""
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:

@@ -13,7 +13,7 @@ import longtail
 from longtail import results
 from longtail.data import Data, Split, load
 from longtail.data.dataset import without_test
-from longtail.errors import InputError
+from longtail.errors import Diverged, InputError
 from longtail.methods import PROTOCOLS, tuned
 from longtail.recipes.part import plain
 from longtail.recipes.stages import stored_recipe
@@ -105,6 +105,37 @@ def test_what_is_done_is_not_done_again(run: pathlib.Path, digits: Data, monkeyp
         assert loop.CHECKPOINT_SECONDS > 0
     finally:
         (run / "kept.json").unlink()
+
+
+def _at_rates(recipe: Any, *rates: float) -> Any:
+    """A tuned recipe whose trials have these learning rates."""
+    stage = recipe.trials[0].stages[0]
+    trials = tuple(
+        dataclasses.replace(
+            recipe.trials[0],
+            stages=(dataclasses.replace(stage, optimizer=stage.optimizer.with_arguments(lr=rate)),),
+        )
+        for rate in rates
+    )
+    return dataclasses.replace(recipe, trials=trials)
+
+
+def test_a_trial_without_bounds_is_never_chosen_and_is_said(digits: Data, tmp_path: pathlib.Path) -> None:
+    recipe = longtail.recipe("tuned@trials=3", digits, epochs=1)
+    record = train(_at_rates(recipe, 1e20, 0.01, 1e25), digits, seed=0, out=tmp_path / "run", compute=CPU)
+    assert record.budget["trials"] == 3
+    assert record.budget["chosen"] == 1
+    (note,) = [note for note in record.notes if note.startswith("Tuned")]
+    assert "(diverged, " in note
+    assert ", diverged %)" in note
+    assert rescore(tmp_path / "run").accuracy == record.report["accuracy"]
+
+
+def test_a_search_of_which_no_trial_has_bounds_stops(digits: Data, tmp_path: pathlib.Path) -> None:
+    recipe = longtail.recipe("tuned@trials=2", digits, epochs=1)
+    with pytest.raises(Diverged, match="the loss became"):
+        train(_at_rates(recipe, 1e20, 1e25), digits, seed=0, out=tmp_path / "run", compute=CPU)
+    assert not (tmp_path / "run" / "record.json").exists()
 
 
 def test_rows_do_not_include_trials(run: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ quarter to sixteen times, batch size half, as it is or double, label smoothing 0
 its stronger one. The trials are the protocol as it is and the first points of a Kronecker sequence in these five, the
 same for every recipe, data set and seed. Each is trained on the training split less a fifth (or on the training split,
 where the data has a validation split) and judged by balanced accuracy on the rest; the test split is never seen. The
-best is trained on the whole training split. Its record says what was chosen.
+best is trained on the whole training split. Its record says what was chosen, and which trials diverged.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 
 from longtail.data import Data
 from longtail.data.dataset import without_test
+from longtail.errors import Diverged
 from longtail.recipes.part import plain
 from longtail.recipes.stages import Recipe
 from longtail.results import Record
@@ -32,22 +33,30 @@ def choose(
 
     Returns:
         The recipe to train on the whole training set, numbers for the record's budget, and a note that says what was
-        chosen from what. Of equal trials the first is taken.
+        chosen from what. Of equal trials the first is taken. A trial whose loss became infinite or no number is never
+        chosen, and the note says that there was one.
 
     Raises:
         InputError: a class layout that leaves nothing to hold out.
+        Diverged: every trial's loss became infinite or no number.
     """
     smaller = without_test(data)
-    scores = []
+    scores: list[float | None] = []
     for number, trial in enumerate(recipe.trials):
         one = dataclasses.replace(trial, name=f"{recipe.name} trial {number}", selection="last epoch")
-        record = train(one, smaller, out / TRIALS / f"{number:02d}")
-        scores.append(float(record.report["balanced_accuracy"]))
-    best = max(range(len(scores)), key=lambda number: (scores[number], -number))
+        try:
+            record = train(one, smaller, out / TRIALS / f"{number:02d}")
+        except Diverged:
+            scores.append(None)
+            if number + 1 == len(recipe.trials) and all(score is None for score in scores):
+                raise
+        else:
+            scores.append(float(record.report["balanced_accuracy"]))
+    best = max(range(len(scores)), key=lambda number: (-1.0 if (got := scores[number]) is None else got, -number))
     chosen = dataclasses.replace(
         recipe.trials[best], name=recipe.name, selection=recipe.selection, stated=recipe.stated, trials=()
     )
-    others = ", ".join(f"{100 * score:.1f}" for score in scores)
+    others = ", ".join("diverged" if score is None else f"{100 * score:.1f}" for score in scores)
     note = (
         f"Tuned: trial {best} of {len(scores)} (0 is the protocol as it is) was chosen by balanced accuracy on "
         f"{len(smaller.test)} held-out training images ({others} %), then trained on the whole training split; it "
