@@ -1,4 +1,4 @@
-"""The one error that a user can cause, its kind for a loss without bounds, and the suggestion that goes with a wrong name."""
+"""The error that a user can cause, its kind for a loss without bounds, and the hint that goes with a wrong name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class InputError(ValueError):
     """
 
 
-class Diverged(InputError):
+class DivergedError(InputError):
     """The loss became infinite or no number; a search over settings counts such a trial as its worst."""
 
 

@@ -13,7 +13,7 @@ import longtail
 from longtail import results
 from longtail.data import Data, Split, load
 from longtail.data.dataset import without_test
-from longtail.errors import Diverged, InputError
+from longtail.errors import DivergedError, InputError
 from longtail.methods import PROTOCOLS, tuned
 from longtail.recipes.part import plain
 from longtail.recipes.stages import stored_recipe
@@ -133,7 +133,7 @@ def test_a_trial_without_bounds_is_never_chosen_and_is_said(digits: Data, tmp_pa
 
 def test_a_search_of_which_no_trial_has_bounds_stops(digits: Data, tmp_path: pathlib.Path) -> None:
     recipe = longtail.recipe("tuned@trials=2", digits, epochs=1)
-    with pytest.raises(Diverged, match="the loss became"):
+    with pytest.raises(DivergedError, match="the loss became"):
         train(_at_rates(recipe, 1e20, 1e25), digits, seed=0, out=tmp_path / "run", compute=CPU)
     assert not (tmp_path / "run" / "record.json").exists()
 

@@ -20,7 +20,7 @@ from longtail import metrics
 from longtail.data import Data, Split
 from longtail.data.splits import NAMED
 from longtail.data.streams import Pictures
-from longtail.errors import Diverged, InputError, failure
+from longtail.errors import DivergedError, InputError, failure
 from longtail.models import Network
 from longtail.recipes.objectives import looks_at_training_set
 from longtail.recipes.stages import Recipe, Stage
@@ -404,7 +404,7 @@ def train_epoch(
     if int(step.sums.first_bad) < int(step.sums.steps):
         kept = job.store.progress(prepared.position)
         last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint was written yet"
-        raise Diverged(
+        raise DivergedError(
             f"the loss became {float(step.sums.loss)} in stage {stage.name!r}, epoch {epoch + 1}, step "
             f"{int(step.sums.first_bad) + 1} of {len(batches)}; {last}. A smaller learning rate, or --precision "
             "float32, usually helps"

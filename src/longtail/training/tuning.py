@@ -9,7 +9,7 @@ from typing import Any
 
 from longtail.data import Data
 from longtail.data.dataset import without_test
-from longtail.errors import Diverged
+from longtail.errors import DivergedError
 from longtail.recipes.part import plain
 from longtail.recipes.stages import Recipe
 from longtail.results import Record
@@ -38,7 +38,7 @@ def choose(
 
     Raises:
         InputError: a class layout that leaves nothing to hold out.
-        Diverged: every trial's loss became infinite or no number.
+        DivergedError: every trial's loss became infinite or no number.
     """
     smaller = without_test(data)
     scores: list[float | None] = []
@@ -46,7 +46,7 @@ def choose(
         one = dataclasses.replace(trial, name=f"{recipe.name} trial {number}", selection="last epoch")
         try:
             record = train(one, smaller, out / TRIALS / f"{number:02d}")
-        except Diverged:
+        except DivergedError:
             scores.append(None)
             if number + 1 == len(recipe.trials) and all(score is None for score in scores):
                 raise
