@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT = 760, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 38
+_WIDTH, _HEIGHT = 760, 312
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 14, 50
 _FLOOR = 0.5
 """Where a logarithmic axis of images begins, so that a class of one image has a bar that can be seen."""
 
@@ -76,6 +77,16 @@ def _number(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
+def _dates(start: float, end: float) -> list[tuple[int, str]]:
+    """Days to mark, with labels: beginnings of years between two days, of months where fewer than two years begin."""
+    first, last = (datetime.date.fromordinal(round(day)) for day in (start, end - 0.016 * (end - start)))
+    held = itertools.product(range(first.year, last.year + 1), range(1, 13))
+    months = [day for day in (datetime.date(year, month, 1) for year, month in held) if first <= day <= last]
+    years = [day for day in months if day.month == 1]
+    marked, label = (years, "%Y") if len(years) > 1 else (months, "%Y-%m")
+    return [(day.toordinal(), day.strftime(label)) for day in marked[:: max(1, math.ceil(len(marked) / 8))]]
+
+
 def progress(
     points: Sequence[Point], *, resolution: float | None, higher_is_better: bool, name: str, axis: str
 ) -> Markup:
@@ -115,16 +126,11 @@ def progress(
     for value in _ticks(low, high):
         out.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         out.append(f'<text class="tick end" x="{_LEFT - 6}" y="{y(value) + 4:.1f}">{_number(value)}</text>')
-    years = range(datetime.date.fromordinal(int(start)).year, datetime.date.fromordinal(int(end)).year + 1)
-    every = max(1, math.ceil(len(years) / 8))
-    if first == last:  # One day has no scale of years.
-        out.append(f'<text class="tick middle" x="{x(first):.1f}" y="{_HEIGHT - 22}">{escape(points[0].date)}</text>')
-        years = range(0)
-    for year in years:
-        at = x(datetime.date(year, 1, 1).toordinal())
-        if _LEFT <= at <= _WIDTH - _RIGHT - 12 and (year - years[0]) % every == 0:
+    for day, label in [(first, points[0].date)] if first == last else _dates(start, end):  # one day has no scale
+        at = x(day)
+        if first != last:
             out.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
-            out.append(f'<text class="tick middle" x="{at:.1f}" y="{_HEIGHT - 22}">{year}</text>')
+        out.append(f'<text class="tick middle" x="{at:.1f}" y="{_HEIGHT - 30}">{escape(label)}</text>')
     found = steps(points, resolution, higher_is_better)
     for track in dict.fromkeys(step.track for step in found):
         line = [step for step in found if step.track == track]

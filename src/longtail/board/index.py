@@ -131,7 +131,7 @@ def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], docu
         tasks = sorted({task for entry in entries for task in entry.tasks})
         name = clean(at.variant.name, 300)
         if at.measure.id != "accuracy":
-            name = f"{name}, {clean(at.measure.name, 200).lower()}"
+            name = f"{name}, {_within_a_line(clean(at.measure.name, 200))}"
         values = [entry.value for entry in entries if entry.ranked and entry.value is not None]
         best = (max if at.measure.higher_is_better else min)(values) if values else None
         scored = sum(entry.kind == "scored" for entry in entries)
@@ -259,6 +259,12 @@ def _write_tasks(
     )
 
 
+def _within_a_line(name: str) -> str:
+    """A measure's name after a comma: in small letters but for its acronyms."""
+    words = name.split(" ")
+    return " ".join(word if any(map(str.isupper, word[1:])) or word.isupper() else word.lower() for word in words)
+
+
 def _write_things(
     connection: sqlite3.Connection,
     content: Content,
@@ -282,7 +288,9 @@ def _write_things(
         things.append(
             ("submission", submission["id"], submission["name"], submission["created"], json.dumps(submission))
         )
-        title = f"{submission['name']}, {submission['data']['name']}"
-        names = " ".join([*submission["options"], submission["submitter"] or ""])
+        variant = content.variants.get(submission["data"].get("variant") or "")
+        data = submission["data"]["name"] if variant is None else variant.name
+        title = f"{', '.join((submission['name'], *submission['options']))}: {data}"
+        names = " ".join([submission["data"]["name"], submission["submitter"] or ""])
         documents.append(Document(clean(title, 300), names, "", "submission", f"submissions/{submission['id']}.html"))
     connection.executemany("INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?, ?)", things)
