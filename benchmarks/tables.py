@@ -14,6 +14,9 @@ other rows are left out, and with ``groups=no`` the groups.
 with the difference that was measured, the verdict of ``longtail.results.claims``, and how it moves when the tolerance
 of one point is halved or doubled.
 
+``<!-- cost: FOLDER FOLDER ... -->`` asks for what each of these sets took: its runs, the sum of the seconds in their
+records, the range of one run, threads and processor.
+
     python benchmarks/tables.py            # write the pages that have such marks
     python benchmarks/tables.py --check    # say which page is not as its records are; status 1 if there is one
 """
@@ -38,7 +41,7 @@ from longtail.training.many import compare_rows, loaded_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
-MARK = re.compile(r"(<!-- (?P<kind>table|claims): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- (?P<kind>table|claims|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 GROUPS = ("many", "medium", "few")
 
 
@@ -50,7 +53,7 @@ def pages() -> list[pathlib.Path]:
 
 def filled(text: str) -> str:
     """A page with every marked table made anew from its records."""
-    makers = {"table": table, "claims": claims}
+    makers = {"table": table, "claims": claims, "cost": cost}
     return MARK.sub(lambda mark: mark[1] + makers[mark["kind"]](mark["what"]) + mark[4], text)
 
 
@@ -111,6 +114,26 @@ def claims(paper: str) -> str:
         for number, test in enumerate(tests):
             rows.append(f"| {'' if number else said} | {test['on']} | {' | '.join(tested(test))} |")
     return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
+
+
+def cost(folders: str) -> str:
+    """What sets of runs took, in Markdown."""
+    rows = ["| set | runs | hours in all | seconds of one run | threads | processor |", "|---|---|---|---|---|---|"]
+    for folder in folders.split(" "):
+        records = [run.record for runs in _rows(folder).values() for run in runs]
+        seconds = sorted(record.seconds for record in records)
+        threads = sorted({record.numerics["threads"] for record in records})
+        processors = sorted({record.hardware["processor"] for record in records})
+        cells = [
+            f"`{folder}`",
+            f"{len(records)}",
+            f"{sum(seconds) / 3600:.2f}",
+            f"{seconds[0]:.1f} to {seconds[-1]:.0f}",
+            ", ".join(map(str, threads)),
+            ", ".join(processors),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
 
 
 def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:

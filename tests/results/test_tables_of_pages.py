@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pathlib
 import re
 import types
@@ -27,7 +28,7 @@ def test_every_table_of_a_page_is_as_its_records() -> None:
     assert len(tables.pages()) >= 1
     for path in tables.pages():
         text = path.read_text()
-        marks = re.findall(r"<!-- (?:table|claims): ", text)
+        marks = re.findall(r"<!-- (?:table|claims|cost): ", text)
         assert len(marks) == len(list(tables.MARK.finditer(text))), f"{path}: a table without an end"
         assert tables.filled(text) == text, path
 
@@ -52,6 +53,13 @@ def test_a_number_that_is_not_of_the_records_is_found() -> None:
     )
     forged = page.replace("37.6", "39.6")
     assert tables.filled(forged) == page != forged
+
+
+def test_what_a_set_took_is_the_sum_of_its_records() -> None:
+    folder = "records/cifar100-lt-if100-frozen/cosine"
+    held = [json.loads(path.read_text())["seconds"] for path in (ROOT / folder).rglob("record.json")]
+    (row,) = [line for line in program().cost(folder).splitlines() if folder in line]
+    assert f"| {len(held)} | {sum(held) / 3600:.2f} | {min(held):.1f} to {max(held):.0f} |" in row
 
 
 def test_a_claim_has_the_verdict_of_its_records() -> None:
