@@ -153,13 +153,25 @@ def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
             return reproduction(test["value"], 100 * held.mean, held.n, spread, tolerance=tolerance).word
 
         return f"{tables.over_seeds(method, measure)} against {test['value']}", at(POINTS), elsewhere(at, POINTS)
-    estimate = method.difference.rates[measure]
-    seeds = min(len(method.seeds), len(rows[against]))
-    ends = (estimate.low, estimate.high) if seeds >= FEWEST else (None, None)
+    difference = measured(test)
+    assert difference is not None
+    _, ends, seeds = difference
     claimed = None if "claimed" not in test else test["claimed"] / 100
     told = "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
     shown = f"{gap(method.difference, measure)} ({seeds} seed{'s' * (seeds != 1)}{told})"
     return shown, judge(*ends, claimed=claimed), moved(*ends, claimed=claimed)
+
+
+def measured(test: Mapping[str, Any]) -> tuple[float, tuple[float | None, float | None], int] | None:
+    """The difference of a test of a claim, its interval where there are seeds enough, and their number."""
+    folder = f"records/{test.get('folder')}"
+    rows = _rows(folder) if (ROOT / folder).is_dir() else {}
+    if "against" not in test or not {test["method"], test["against"]} <= rows.keys():
+        return None
+    (method,) = (each for each in comparison(folder, test["against"]).methods if each.name == test["method"])
+    estimate = method.difference.rates[test.get("measure", "accuracy")]
+    seeds = min(len(method.seeds), len(rows[test["against"]]))
+    return estimate.value, (estimate.low, estimate.high) if seeds >= FEWEST else (None, None), seeds
 
 
 def gap(found: results.Difference, rate: str = "accuracy") -> str:

@@ -91,6 +91,7 @@ SUPPORTED = {
         )
     },
     **{name: f"records/cifar100-lt-if100-frozen/experts/{name}" for name in ("ride", "sade")},
+    **{name: f"records/cifar100-lt-if100-resnet8/small/{name}" for name in ("dro-lt", "bcl", "proco", "glmc")},
 }
 """Methods with kept runs above those of ``ce`` in the folder beside them, as published; the others are experimental."""
 
