@@ -11,9 +11,8 @@ import tomllib
 from html import escape
 from textwrap import wrap
 
-from tables import ROOT, measured
-
 from longtail.results.claims import TOLERANCE, judge
+from tables import ROOT, measured
 
 PICTURE = ROOT / "docs" / "figures" / "claims.svg"
 WIDTH, LEFT, RIGHT, LINE, CLAIM, AXIS = 860, 400, 130, 26, 30, 46
@@ -57,7 +56,9 @@ def drawn() -> str:
         for at in range(-50, 51, step)
         if low <= at <= high
     ]
-    zero = f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="{AXIS - 8}" y2="{bottom}" stroke="var(--ink)" stroke-width="1.2"/>'
+    zero = (
+        f'<line x1="{x(0):.1f}" x2="{x(0):.1f}" y1="{AXIS - 8}" y2="{bottom}" stroke="var(--ink)" stroke-width="1.2"/>'
+    )
     half = 100 * TOLERANCE
     band = (
         f'<rect x="{x(-half):.1f}" width="{x(half) - x(-half):.1f}" y="{AXIS - 8}" height="{bottom - AXIS + 8}" '

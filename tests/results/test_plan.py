@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import os
 import pathlib
+import shutil
 import subprocess
 from typing import Any
 
@@ -141,6 +143,24 @@ def test_a_run_that_no_plan_announced_is_shown(done: tuple[Plan, pathlib.Path, l
     )
     (stray / "record.json").unlink()
     assert status.unplanned == {stray: ["no run of the plan"]}
+
+
+def test_kept_runs_count_in_another_folder_and_altered_ones_do_not(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path
+) -> None:
+    plan, folder, runs = done
+    for run in runs:
+        shutil.copytree(run, tmp_path / "kept" / run.parent.name / run.name)
+    altered = tmp_path / "kept" / runs[0].parent.name / runs[0].name / "record.json"
+    record = json.loads(altered.read_text())
+    altered.write_text(json.dumps({**record, "plan": {**record["plan"], "sha256": "0" * 64}}))
+    status = planned.status(
+        plan, folder / "plan.toml", load("digits-lt"), out=tmp_path / "kept", compute=choose("cpu", "float32")
+    )
+    assert len(status.done) == len(runs) - 1
+    assert all(tmp_path in place.parents for place in status.done.values())
+    assert list(status.unplanned) == [altered.parent]
+    assert "another plan" in status.unplanned[altered.parent][0]
 
 
 def test_a_plan_committed_after_its_runs_is_told(done: tuple[Plan, pathlib.Path, list[pathlib.Path]]) -> None:

@@ -34,9 +34,10 @@ def data_list(as_json: Json = False) -> None:
         print_json(entries)
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("name", "what it is", "needs")
+    from longtail.cli.grid import grid
+
+    table = grid("name", "what it is", "needs", words=3)
     for entry in entries:
         table.add_row(entry["name"], entry["description"], entry["needs"])
     Console().print(table)

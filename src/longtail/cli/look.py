@@ -40,9 +40,10 @@ def probe(
         print_json({name: report.to_json() for name, report in reports.items()})
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("protocol", "accuracy %", "many", "medium", "few", title=f"features of {loaded.record.recipe}")
+    from longtail.cli.grid import grid
+
+    table = grid("protocol", "accuracy %", "many", "medium", "few", title=f"features of {loaded.record.recipe}")
     for name, report in reports.items():
         rates = (report.accuracy, report.many, report.medium, report.few)
         table.add_row(name, *("-" if rate is None else f"{100 * rate:.1f}" for rate in rates))
@@ -74,11 +75,11 @@ def features(
         print_json({"distances": distances, "figures": [str(path) for path in figures]})
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(
-        "method", "split", "distance", "all", "many", "medium", "few", title="intra / inter: smaller is better"
-    )
+    from longtail.cli.grid import grid
+
+    names = ("method", "split", "distance", "all", "many", "medium", "few")
+    table = grid(*names, title="intra / inter: smaller is better", words=3)
     for row in distances:
         shown = ("-" if row[group] is None else f"{row[group]:.3f}" for group in ("all", "many", "medium", "few"))
         table.add_row(row["method"], row["split"], row["distance"], *shown)

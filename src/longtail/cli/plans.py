@@ -104,9 +104,10 @@ def power(
         print_json([row.__dict__ for row in found])
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("method", *(f"{runs} seeds" for runs in found[0].smallest), "seeds needed", "test images needed")
+    from longtail.cli.grid import grid
+
+    table = grid("method", *(f"{runs} seeds" for runs in found[0].smallest), "needed: seeds", "images")
     for row in found:
         shown = [f"{100 * value:.2f}" for value in row.smallest.values()]
         seeds = "more images" if row.seeds is None else str(row.seeds)

@@ -138,13 +138,11 @@ def _file(path: pathlib.Path) -> dict[str, Any]:
 
 def _show(rows: list[Any], best: str | None) -> None:
     """One line for each method and measure, so that nothing is cut on 80 columns."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("method", "measure", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("% [95 %]", no_wrap=True)
-    table.add_column("change, points", no_wrap=True)
+    from longtail.cli.grid import grid
+
+    table = grid("method", "measure", "% [95 %]", "change, points", words=2)
     for row in rows:
         first = _named(row, best)
         told = [row.chosen] * bool(row.chosen) + [f"{row.seconds:.2f} s"]

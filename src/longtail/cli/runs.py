@@ -282,10 +282,11 @@ def train(
 
 def _print_report(report: dict[str, Any], title: str, notes: list[str]) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from longtail.cli.grid import grid
 
     names = ("accuracy", "balanced_accuracy", "many", "medium", "few", "macro_f1", "worst_decile")
-    table = Table("measure", "per cent", title=title)
+    table = grid("measure", "per cent", title=title)
     for name in names:
         value = report[name]
         table.add_row(name.replace("_", " "), "-" if value is None else f"{100 * value:.2f}")
@@ -533,14 +534,13 @@ def bench(
     if as_json:
         print_json({"data": loaded.name, **speed.to_json()})
         return
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
+
+    from longtail.cli.grid import grid
 
     title = f"{speed.recipe} on {loaded.name}: {chosen.describe()}, threads: {speed.threads}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("stage", "steps/s", "img/s", "data", "forward", "backward", "update", "ceiling"):
-        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
+    names = ("stage", "steps/s", "img/s", "data", "forward", "backward", "update", "ceiling")
+    table = grid(*names, title=title)
     for stage in speed.stages:
         whole = sum(stage.parts.values())
         shares = (f"{100 * spent / whole:.1f} %" for spent in stage.parts.values())

@@ -89,6 +89,8 @@ class Status:
 def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, compute: computing.Compute) -> Status:
     """Return which runs of a plan are there, which are missing, and which runs beside them no plan announced.
 
+    A run counts wherever it lies below the folder, under the name of its own folder: kept records can be asked about.
+
     Args:
         plan: plan to look up, from ``read_plan``.
         path: file of the plan, whose commits are looked up.
@@ -118,9 +120,23 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
                 done[arm.name, seed] = folder
                 records[folder] = record
                 runs[arm.name].append(loaded)
+    expected = {run_folder(out, arm, data, seed, compute).name: (arm, seed) for arm in arms for seed in plan.seeds}
     for folder in _below(out):
-        if folder not in done.values() and folder not in unplanned:
+        if folder in done.values() or folder in unplanned:
+            continue
+        meant = expected.get(folder.name)
+        if meant is None or (meant[0].name, meant[1]) not in missing:
             unplanned[folder] = ["no run of the plan"]
+            continue
+        # Kept in another folder than the one it was trained in, under its own address.
+        (arm, seed), loaded = meant, read(folder)
+        if wrong := departures(loaded.record, plan, arm.name, plain(arm), NUMERICS):
+            unplanned[folder] = wrong
+            continue
+        done[arm.name, seed] = folder
+        missing.remove((arm.name, seed))
+        records[folder] = loaded.record
+        runs[arm.name].append(loaded)
     since = committed(path)
     begun = [] if since is None else early(list(records.values()), since)
     copies = [note for name, held in runs.items() if (note := copies_note(name, held))]
