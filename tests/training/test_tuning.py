@@ -17,6 +17,7 @@ from longtail.errors import DivergedError, InputError
 from longtail.methods import PROTOCOLS, tuned
 from longtail.recipes.part import plain
 from longtail.recipes.stages import stored_recipe
+from longtail.training import run as training
 from longtail.training.audit import rescore, runs_below
 from longtail.training.compute import Compute
 from longtail.training.restore import continued
@@ -129,6 +130,27 @@ def test_a_trial_without_bounds_is_never_chosen_and_is_said(digits: Data, tmp_pa
     assert "(diverged, " in note
     assert ", diverged %)" in note
     assert rescore(tmp_path / "run").accuracy == record.report["accuracy"]
+
+
+def test_the_next_trial_is_taken_where_the_best_has_no_bounds_on_the_whole(
+    digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _at_rates(longtail.recipe("tuned@trials=3", digits, epochs=1), 0.001, 0.05, 1e25)
+    plainly, chosen = training._trained, list[Any]()
+
+    def sometimes(asked: Any, recipe: Any, *others: Any) -> Any:
+        if asked.trials:
+            chosen.append(recipe.stages[0].optimizer["lr"])
+            if len(chosen) == 1:
+                raise DivergedError("the loss became nan")
+        return plainly(asked, recipe, *others)
+
+    monkeypatch.setattr(training, "_trained", sometimes)
+    record = train(recipe, digits, seed=0, out=tmp_path / "run", compute=CPU)
+    assert sorted(chosen) == [0.001, 0.05]
+    assert record.budget["chosen"] == [0.001, 0.05].index(chosen[1])
+    (note,) = [note for note in record.notes if note.startswith("Tuned")]
+    assert note.endswith(f"without bounds on the whole training split: {1 - record.budget['chosen']}.")
 
 
 def test_a_search_of_which_no_trial_has_bounds_stops(digits: Data, tmp_path: pathlib.Path) -> None:

@@ -18,7 +18,7 @@ from longtail.data import Data
 from longtail.data.dataset import HELD_OUT
 from longtail.data.fingerprint import fingerprint
 from longtail.data.hygiene import summary
-from longtail.errors import InputError
+from longtail.errors import DivergedError, InputError
 from longtail.files import TEMPORARY, same_file, sha256, sweep, write_atomically, write_tensors
 from longtail.models import identity, sides_of
 from longtail.recipes.part import address, plain
@@ -236,15 +236,45 @@ def _train(
     ranks: Ranks,
 ) -> Record:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+    def trained(chosen: Recipe, budget: dict[str, int], notes: list[str]) -> Record:
+        where = (data, seed, out, folder, compute, watch_test, notify, plan, ranks, started)
+        return _trained(recipe, chosen, budget, notes, *where)
+
+    if not recipe.trials:
+        return trained(recipe, {}, [])
+
+    def trial(one: Recipe, smaller: Data, folder_of_trial: pathlib.Path) -> Record:
+        shared: dict[str, Any] = {"store": folder, "compute": compute, "notify": notify, "ranks": ranks}
+        return train(one, smaller, seed=seed, out=folder_of_trial, **shared)
+
+    *before, last = tuning.choose(recipe, data, out, trial)
+    for choice in before:
+        try:
+            return trained(*choice)
+        except DivergedError:
+            continue
+    return trained(*last)
+
+
+def _trained(
+    asked: Recipe,
+    recipe: Recipe,
+    budget: dict[str, int],
+    notes: list[str],
+    data: Data,
+    seed: int,
+    out: pathlib.Path,
+    folder: pathlib.Path,
+    compute: computing.Compute,
+    watch_test: bool,
+    notify: Notify,
+    plan: dict[str, Any],
+    ranks: Ranks,
+    started: str,
+) -> Record:
+    """Train a recipe, which is the one asked for or what its trials chose, and write its record."""
     described = describe(data)
-    asked, budget, notes = recipe, dict[str, int](), list[str]()
-    if recipe.trials:
-
-        def trial(one: Recipe, smaller: Data, folder_of_trial: pathlib.Path) -> Record:
-            shared: dict[str, Any] = {"store": folder, "compute": compute, "notify": notify, "ranks": ranks}
-            return train(one, smaller, seed=seed, out=folder_of_trial, **shared)
-
-        recipe, budget, notes = tuning.choose(recipe, data, out, trial)
     data = on_device(data, compute.device)
     run, final_state = (run_address(held, data, seed, compute) for held in (asked, recipe))
     about = {name: described[name] for name in ABOUT if name in described}

@@ -20,8 +20,8 @@ TRIALS = "trials"
 
 def choose(
     recipe: Recipe, data: Data, out: pathlib.Path, train: Callable[[Recipe, Data, pathlib.Path], Record]
-) -> tuple[Recipe, dict[str, int], list[str]]:
-    """Train every trial of a recipe on a part of the training set, and take the best on the rest.
+) -> list[tuple[Recipe, dict[str, int], list[str]]]:
+    """Train every trial of a recipe on a part of the training set, and rank them by the rest.
 
     The trials never see the test split: what their records call the test split are the held-out images.
 
@@ -33,8 +33,9 @@ def choose(
 
     Returns:
         The recipe to train on the whole training set, numbers for the record's budget, and a note that says what was
-        chosen from what. Of equal trials the first is taken. A trial whose loss became infinite or no number is never
-        chosen, and the note says that there was one.
+        chosen from what; the best first, and each other one for the case that those before it diverge there. Of equal
+        trials the first is the better. A trial whose loss became infinite or no number is never chosen, and the note
+        says that there was one.
 
     Raises:
         InputError: a class layout that leaves nothing to hold out.
@@ -52,17 +53,23 @@ def choose(
                 raise
         else:
             scores.append(float(record.report["balanced_accuracy"]))
-    best = max(range(len(scores)), key=lambda number: (-1.0 if (got := scores[number]) is None else got, -number))
-    chosen = dataclasses.replace(
-        recipe.trials[best], name=recipe.name, selection=recipe.selection, stated=recipe.stated, trials=()
-    )
+    held = {number: score for number, score in enumerate(scores) if score is not None}
+    ranked = sorted(held, key=lambda number: (-held[number], number))
     others = ", ".join("diverged" if score is None else f"{100 * score:.1f}" for score in scores)
-    note = (
-        f"Tuned: trial {best} of {len(scores)} (0 is the protocol as it is) was chosen by balanced accuracy on "
-        f"{len(smaller.test)} held-out training images ({others} %), then trained on the whole training split; it "
-        f"differs from 0 in {difference(recipe.trials[0], recipe.trials[best])}."
-    )
-    return chosen, {"trials": len(scores), "chosen": best}, [note]
+    choices = []
+    for place, number in enumerate(ranked):
+        chosen = dataclasses.replace(
+            recipe.trials[number], name=recipe.name, selection=recipe.selection, stated=recipe.stated, trials=()
+        )
+        better = ", ".join(map(str, ranked[:place]))
+        note = (
+            f"Tuned: trial {number} of {len(scores)} (0 is the protocol as it is) was chosen by balanced accuracy on "
+            f"{len(smaller.test)} held-out training images ({others} %), then trained on the whole training split; it "
+            f"differs from 0 in {difference(recipe.trials[0], recipe.trials[number])}."
+            + (f" Better there, but without bounds on the whole training split: {better}." if better else "")
+        )
+        choices.append((chosen, {"trials": len(scores), "chosen": number}, [note]))
+    return choices
 
 
 def difference(before: Recipe, after: Recipe) -> str:
