@@ -120,6 +120,9 @@ def cost(folders: str) -> str:
     """What sets of runs took, in Markdown."""
     rows = ["| set | runs | hours in all | seconds of one run | threads | processor |", "|---|---|---|---|---|---|"]
     for folder in folders.split(" "):
+        if not (ROOT / folder).is_dir():
+            rows.append(f"| `{folder}` | not run yet | | | | |")
+            continue
         records = [run.record for runs in _rows(folder).values() for run in runs]
         seconds = sorted(record.seconds for record in records)
         threads = sorted({record.numerics["threads"] for record in records})
