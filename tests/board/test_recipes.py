@@ -110,3 +110,16 @@ def test_runs_on_pictures_of_other_sizes_are_told_apart() -> None:
 
     assert words(224) == ("cosine head", "pictures of 224 pixels")
     assert words(0) == words(None) == words("224") == words(True) == ("cosine head",)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "stated"),
+    [
+        ("cifar100-lt", [3, 32, 32], "scratch"),
+        ("features:own", [64], "unstated"),
+        ("cifar100-lt-a-network-128", [1280], "unstated"),
+    ],
+)
+def test_a_layer_on_given_features_is_not_trained_from_scratch(name: str, shape: list[int], stated: str) -> None:
+    model = {"name": "longtail.models:projected", "arguments": {}}
+    assert track({"data": {"name": name, "shape": shape}, "config": {"model": model}, "model": {}}) == stated

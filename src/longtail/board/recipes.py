@@ -6,7 +6,6 @@ Two forms of a configuration are read: parts by their public name (``{"name": "l
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,8 +107,10 @@ def track(record: dict[str, Any]) -> str:
     network, data = record["config"].get("model"), str(record["data"].get("name", ""))
     if _pretrained(network) or record["model"].get("pretrained"):
         return "imagenet"
-    # Features that somebody else has computed may come from anywhere.
-    return "scratch" if isinstance(network, dict) and network and not data.startswith("features:") else "unstated"
+    # Rows of features may come from anywhere.
+    if data.startswith("features:") or len(record["data"].get("shape") or (0, 0, 0)) != 3:
+        return "unstated"
+    return "scratch" if isinstance(network, dict) and network else "unstated"
 
 
 def _stages(config: Any) -> list[dict[str, Any]]:
