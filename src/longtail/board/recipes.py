@@ -6,6 +6,7 @@ Two forms of a configuration are read: parts by their public name (``{"name": "l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
