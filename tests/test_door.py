@@ -75,3 +75,14 @@ def test_the_picture_of_the_readme_is_what_its_script_draws() -> None:
     assert numbers_apart(program.drawn(), kept) < 0.5
     program.METHODS = ("ce", "crt", "logit-adjustment")
     assert numbers_apart(program.drawn(), kept) > 0.5
+
+
+@pytest.mark.pages
+def test_the_picture_of_the_claims_is_what_its_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    program = loaded("benchmarks/claims_picture.py")
+    assert "(figures/claims.svg)" in (ROOT / "docs" / "findings.md").read_text()
+    kept = program.PICTURE.read_text()
+    assert program.drawn() == kept
+    monkeypatch.setattr(program, "measured", lambda test: None if "few" in test.values() else (0.01, (0.0, 0.02), 3))
+    assert program.drawn() != kept
