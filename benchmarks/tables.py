@@ -141,13 +141,11 @@ def cost(folders: str) -> str:
 
 def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
     """What was measured, the verdict on a claim, and how it moves with the tolerance."""
-    folder = f"records/{test.get('folder')}"
-    rows = _rows(folder) if (ROOT / folder).is_dir() else {}
-    against = test.get("against", test.get("method"))
-    if "folder" not in test or not {test["method"], against} <= rows.keys():
+    found = _found(test)
+    if found is None:
         return "", "not tested", ""
+    method, _ = found
     measure = test.get("measure", "accuracy")
-    (method,) = (each for each in comparison(folder, against).methods if each.name == test["method"])
     if "value" in test:
         held = method.summaries[measure]
         spread = None if held.sd is None else 100 * held.sd
@@ -156,9 +154,7 @@ def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
             return reproduction(test["value"], 100 * held.mean, held.n, spread, tolerance=tolerance).word
 
         return f"{tables.over_seeds(method, measure)} against {test['value']}", at(POINTS), elsewhere(at, POINTS)
-    difference = measured(test)
-    assert difference is not None
-    _, ends, seeds = difference
+    _, ends, seeds = measured(test)
     claimed = None if "claimed" not in test else test["claimed"] / 100
     told = "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
     shown = f"{gap(method.difference, measure)} ({seeds} seed{'s' * (seeds != 1)}{told})"
@@ -167,14 +163,24 @@ def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def measured(test: Mapping[str, Any]) -> tuple[float, tuple[float | None, float | None], int] | None:
     """The difference of a test of a claim, its interval where there are seeds enough, and their number."""
+    found = _found(test)
+    if found is None or "against" not in test:
+        return None
+    method, others = found
+    estimate = method.difference.rates[test.get("measure", "accuracy")]
+    seeds = min(len(method.seeds), others)
+    return estimate.value, (estimate.low, estimate.high) if seeds >= FEWEST else (None, None), seeds
+
+
+def _found(test: Mapping[str, Any]) -> tuple[Any, int] | None:
+    """The method of a test, compared with the row that it names, and that row's runs; None where one was not run."""
     folder = f"records/{test.get('folder')}"
     rows = _rows(folder) if (ROOT / folder).is_dir() else {}
-    if "against" not in test or not {test["method"], test["against"]} <= rows.keys():
+    against = test.get("against", test.get("method"))
+    if "folder" not in test or not {test["method"], against} <= rows.keys():
         return None
-    (method,) = (each for each in comparison(folder, test["against"]).methods if each.name == test["method"])
-    estimate = method.difference.rates[test.get("measure", "accuracy")]
-    seeds = min(len(method.seeds), len(rows[test["against"]]))
-    return estimate.value, (estimate.low, estimate.high) if seeds >= FEWEST else (None, None), seeds
+    (method,) = (each for each in comparison(folder, against).methods if each.name == test["method"])
+    return method, len(rows[against])
 
 
 def gap(found: results.Difference, rate: str = "accuracy") -> str:

@@ -104,9 +104,13 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
     arms = recipes_of(plan, data)
     records: dict[pathlib.Path, Record] = {}
     runs: dict[str, list[Loaded]] = {arm.name: [] for arm in arms}
+    below = _below(out)
+    elsewhere = {folder.name: folder for folder in below}
     for seed in plan.seeds:
         for arm in arms:
             folder = run_folder(out, arm, data, seed, compute)
+            if not (folder / "record.json").exists():
+                folder = elsewhere.get(folder.name, folder)  # kept apart from where it was trained, under its address
             if not (folder / "record.json").exists():
                 missing.append((arm.name, seed))
                 continue
@@ -120,23 +124,9 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
                 done[arm.name, seed] = folder
                 records[folder] = record
                 runs[arm.name].append(loaded)
-    expected = {run_folder(out, arm, data, seed, compute).name: (arm, seed) for arm in arms for seed in plan.seeds}
-    for folder in _below(out):
-        if folder in done.values() or folder in unplanned:
-            continue
-        meant = expected.get(folder.name)
-        if meant is None or (meant[0].name, meant[1]) not in missing:
+    for folder in below:
+        if folder not in done.values() and folder not in unplanned:
             unplanned[folder] = ["no run of the plan"]
-            continue
-        # Kept in another folder than the one it was trained in, under its own address.
-        (arm, seed), loaded = meant, read(folder)
-        if wrong := departures(loaded.record, plan, arm.name, plain(arm), NUMERICS):
-            unplanned[folder] = wrong
-            continue
-        done[arm.name, seed] = folder
-        missing.remove((arm.name, seed))
-        records[folder] = loaded.record
-        runs[arm.name].append(loaded)
     since = committed(path)
     begun = [] if since is None else early(list(records.values()), since)
     copies = [note for name, held in runs.items() if (note := copies_note(name, held))]

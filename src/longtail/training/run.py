@@ -83,8 +83,8 @@ def train(
     """
     out = pathlib.Path(out)
     store = out / "stages" if store is None else pathlib.Path(store)
-    chosen = compute
-    compute = settled(ranks.first(lambda: chosen or computing.choose()), recipe, data, ranks)
+    asked = compute
+    compute = settled(ranks.first(lambda: asked or computing.choose()), recipe, data, ranks)
     if recipe.selection == "best on validation" and data.validation is None:
         raise InputError("selection 'best on validation' needs a validation split: load the data with validation=0.1")
     if fingerprint(data.train, data.validation, data.test, data.rule) != data.fingerprint:
@@ -105,12 +105,25 @@ def train(
     finished = ranks.first(looked)
     if finished is not None:
         return finished
-    told = notify if notify is not None and ranks.leads else (lambda _: None)
+    told: Notify = notify if notify is not None and ranks.leads else (lambda _: None)
     with locked(out / ".lock") if ranks.leads else contextlib.nullcontext():
         finished = ranks.first(lambda: _claim(out, marker))
         if finished is not None:
             return finished
-        return _train(recipe, data, seed, out, store, compute, watch_test, told, plan or {}, ranks)
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        where = (data, seed, out, store, compute, watch_test, told, plan or {}, ranks, started)
+        if not recipe.trials:
+            return _trained(recipe, recipe, {}, [], *where)
+
+        def trial(one: Recipe, smaller: Data, folder: pathlib.Path) -> Record:
+            return train(one, smaller, seed=seed, out=folder, store=store, compute=compute, notify=told, ranks=ranks)
+
+        *better, last = tuning.choose(recipe, data, out, trial)
+        for chosen, budget, notes in better:
+            with contextlib.suppress(DivergedError):
+                return _trained(recipe, chosen, budget, notes, *where)
+        chosen, budget, notes = last
+        return _trained(recipe, chosen, budget, notes, *where)
 
 
 def marker_of(
@@ -221,40 +234,6 @@ def _differences(there: Any, here: Any, path: str = "") -> str:
     if there == here:
         return ""
     return f"{path}: {there!r} there, {here!r} here" if len(f"{there}{here}") < 100 else f"{path} differs"
-
-
-def _train(
-    recipe: Recipe,
-    data: Data,
-    seed: int,
-    out: pathlib.Path,
-    folder: pathlib.Path,
-    compute: computing.Compute,
-    watch_test: bool,
-    notify: Notify,
-    plan: dict[str, Any],
-    ranks: Ranks,
-) -> Record:
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-    def trained(chosen: Recipe, budget: dict[str, int], notes: list[str]) -> Record:
-        where = (data, seed, out, folder, compute, watch_test, notify, plan, ranks, started)
-        return _trained(recipe, chosen, budget, notes, *where)
-
-    if not recipe.trials:
-        return trained(recipe, {}, [])
-
-    def trial(one: Recipe, smaller: Data, folder_of_trial: pathlib.Path) -> Record:
-        shared: dict[str, Any] = {"store": folder, "compute": compute, "notify": notify, "ranks": ranks}
-        return train(one, smaller, seed=seed, out=folder_of_trial, **shared)
-
-    *before, last = tuning.choose(recipe, data, out, trial)
-    for choice in before:
-        try:
-            return trained(*choice)
-        except DivergedError:
-            continue
-    return trained(*last)
 
 
 def _trained(
