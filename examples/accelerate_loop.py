@@ -38,5 +38,5 @@ if __name__ == "__main__":
         for kept, found in zip((answers, targets), accelerator.gather_for_metrics((prediction, target)), strict=True):
             kept.append(found)
     report = metrics.evaluate(torch.cat(targets), torch.cat(answers), counts=data.counts)
-    accelerator.print(f"accuracy {report.accuracy:.3f}: medium {report.medium:.3f}, few {report.few:.3f}")
+    accelerator.print(report)
     assert report.few > 0.4

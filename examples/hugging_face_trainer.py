@@ -7,7 +7,7 @@ import functools
 
 import torch
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.modeling_outputs import ImageClassifierOutput
 
 import longtail
@@ -44,8 +44,9 @@ if __name__ == "__main__":
     )  # fmt: skip
     loss = functools.partial(balanced, counts=data.counts)
     trainer = Trainer(net, arguments, train_dataset=Pictures(data.train), compute_loss_func=loss)
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     found = trainer.predict(Pictures(data.test))
     report = metrics.evaluate(found.label_ids, found.predictions.argmax(axis=1), counts=data.counts)
-    print(f"accuracy {report.accuracy:.3f}: medium {report.medium:.3f}, few {report.few:.3f}")
+    print(report)
     assert report.few > 0.4

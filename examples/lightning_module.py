@@ -54,5 +54,5 @@ if __name__ == "__main__":
     trainer.fit(model, DataLoader(sets[0], batch_size=32, shuffle=True))
     trainer.test(model, DataLoader(sets[1], batch_size=256), verbose=False)
     report = model.shots.compute()
-    print({name: round(float(value), 3) for name, value in report.items()})
+    print("\n".join(f"{name:10}{100 * float(value):6.1f} %" for name, value in report.items()))
     assert report["few"] > 0.4

@@ -81,6 +81,20 @@ class Report:
     calibration: Calibration | None
     num_samples: int
 
+    def __str__(self) -> str:
+        """A table: the share of images that are right, then the mean recall of all classes and of each group, in %."""
+        bounds, sizes = self.thresholds, self.group_sizes
+        rows = [
+            (f"{self.num_samples} images", "", self.accuracy),
+            ("classes counting alike", sum(sizes.values()), self.balanced_accuracy),
+            (f"many-shot, > {bounds['many']}", sizes["many"], self.many),
+            (f"medium-shot, {bounds['few']} to {bounds['many']}", sizes["medium"], self.medium),
+            (f"few-shot, < {bounds['few']}", sizes["few"], self.few),
+        ]
+        lines = [f"{'':24}{'classes':>9}{'right, %':>10}"]
+        lines += [f"{name:24}{size:>9}{'-' if rate is None else f'{100 * rate:.1f}':>10}" for name, size, rate in rows]
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """Turn the report into plain dictionaries, lists and numbers.
 
