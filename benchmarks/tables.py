@@ -14,6 +14,9 @@ other rows are left out, and with ``groups=no`` the groups.
 with the difference that was measured, the verdict of ``longtail.results.claims``, and how it moves when the tolerance
 of one point is halved or doubled.
 
+``<!-- published: PAPER -->`` asks for every number of a paper's method that the board holds, from the board's claims, each
+with what was measured here and the verdict; records/claims.toml says which set could reproduce which.
+
 ``<!-- cost: FOLDER FOLDER ... -->`` asks for what each of these sets took: its runs, the sum of the seconds in their
 records, the range of one run, threads and processor.
 
@@ -41,8 +44,12 @@ from longtail.training.many import compare_rows, loaded_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
-MARK = re.compile(r"(<!-- (?P<kind>table|claims|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+MARK = re.compile(
+    r"(<!-- (?P<kind>table|claims|published|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL
+)
 GROUPS = ("many", "medium", "few")
+METHODS = {"dro-lt": ("dro-lt",), "bns-ipdpp": ("bns-ipdpp", "bns", "ip-dpp")}
+"""The board's methods of each of the two papers."""
 
 
 def pages() -> list[pathlib.Path]:
@@ -53,7 +60,7 @@ def pages() -> list[pathlib.Path]:
 
 def filled(text: str) -> str:
     """A page with every marked table made anew from its records."""
-    makers = {"table": table, "claims": claims, "cost": cost}
+    makers = {"table": table, "claims": claims, "published": published, "cost": cost}
     return MARK.sub(lambda mark: mark[1] + makers[mark["kind"]](mark["what"]) + mark[4], text)
 
 
@@ -113,6 +120,26 @@ def claims(paper: str) -> str:
         tests = claim["tests"] or [{"on": "nothing that we could run"}]
         for number, test in enumerate(tests):
             rows.append(f"| {'' if number else said} | {test['on']} | {' | '.join(tested(test))} |")
+    return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
+
+
+def published(paper: str) -> str:
+    """The numbers of a paper's methods on the board beside what was measured here, in Markdown."""
+    rows = ["| number | data set | printed in | measured here | verdict |", "|---|---|---|---|---|"]
+    tests = {test["id"]: test for test in tomllib.loads((ROOT / "records/claims.toml").read_text())["published"]}
+    content = tomllib.loads((ROOT / f"src/longtail/board/content/claims/{paper}.toml").read_text())
+    for claim in ({**content["defaults"], **claim} for claim in content["claim"]):
+        if claim["method_id"] not in METHODS[paper]:
+            continue
+        test = tests.get(claim["id"], {})
+        number = claim["value"]
+        if claim["metric"] == "Error Rate":
+            number = f"{100 - float(number):.2f}"
+        shown, word, _ = tested({**test, "value": float(number)})
+        told = [number, "" if claim["metric"] != "Linear probe" else "linear probe", claim.get("selection", "")]
+        place = f"{shown} ({test['on']})" if shown else test.get("on", "")
+        cells = [", ".join(filter(None, told)), claim["dataset"], f"[{claim['source']}]({claim['url']})", place, word]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
 
 

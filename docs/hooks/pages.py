@@ -137,16 +137,19 @@ def _prose(text: str) -> str:
 def _gallery() -> str:
     """The examples: what each shows, its picture, what it prints (kept by ``tests/test_examples.py``) and its code."""
     parts = ["# Gallery\n", "Each is one file below 60 lines that runs as it stands; the tests run all of them.\n"]
+    rows = ["| example | what it shows |", "|---|---|"]
     for path in sorted((ROOT / "examples").glob("*.py")):
         text = path.read_text(encoding="utf-8")
         said = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
         title = path.stem.replace("_", " ").capitalize()
         for plain, name in NAMES.items():
             title = re.sub(plain, name, title, flags=re.IGNORECASE)
+        rows.append(f"| [{title}](#{title.lower().replace(' ', '-')}) | {_prose(said)} |")
         parts.append(f"## {title}\n\n{_prose(said)}\n")
         if (ROOT / "docs" / "figures" / "examples" / f"{path.stem}.svg").exists():
             parts.append(f"![{html.escape(said, quote=True)}](figures/examples/{path.stem}.svg)\n")
         printed = (ROOT / "docs" / "figures" / "examples" / f"{path.stem}.txt").read_text(encoding="utf-8")
         parts.append(f"It prints\n\n```text\n{printed.rstrip()}\n```\n")
         parts.append(f"and is `examples/{path.name}`:\n\n```python\n{text.rstrip()}\n```\n")
-    return "\n".join(parts)
+    # Code has lines of 120 characters: the room of the table of contents is theirs.
+    return "\n".join(["---\nhide: [toc]\n---\n", *parts[:2], "\n".join(rows) + "\n", *parts[2:]])
