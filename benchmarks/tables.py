@@ -14,8 +14,8 @@ other rows are left out, and with ``groups=no`` the groups.
 with the difference that was measured, the verdict of ``longtail.results.claims``, and how it moves when the tolerance
 of one point is halved or doubled.
 
-``<!-- published: PAPER -->`` asks for every number of a paper's method that the board holds, from the board's claims, each
-with what was measured here and the verdict; records/claims.toml says which set could reproduce which.
+``<!-- published: PAPER -->`` asks for every number of a paper's method that the board holds, from the board's claims,
+each with what was measured here and the verdict; records/claims.toml says which set could reproduce which.
 
 ``<!-- cost: FOLDER FOLDER ... -->`` asks for what each of these sets took: its runs, the sum of the seconds in their
 records, the range of one run, threads and processor.

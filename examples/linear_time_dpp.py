@@ -12,9 +12,7 @@ from longtail import dpp
 
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
-    dpp.sample(
-        dpp.information_kernel(torch.full((10,), 0.5)), k=2, generator=generator
-    )  # the first call alone is slower
+    dpp.sample(dpp.information_kernel(torch.full((10,), 0.5)), k=2, generator=generator)  # the first call is slower
     print(f"{'items':>9}{'drawn':>9}{'ms':>7}{'mean probability: of all':>26}{'of the drawn':>14}")
     for number in (250_000, 500_000, 1_000_000, 2_000_000):
         probability = torch.rand(number, dtype=torch.float64, generator=generator)

@@ -233,3 +233,15 @@ def test_labels_come_as_lists_or_arrays() -> None:
         evaluate(target, [0], counts=sizes)
     with pytest.raises(InputError, match="target has 3 classes and probability 4 rows"):
         calibration(target[:3], probability)
+
+
+def test_a_report_prints_as_a_table_with_every_group_and_its_classes() -> None:
+    report = metrics.evaluate([0, 0, 0, 1], [0, 0, 1, 1], counts=[500, 5])
+    rows = [line.split() for line in str(report).splitlines()]
+    assert rows[0] == ["classes", "right,", "%"]
+    assert rows[1] == ["4", "images", "75.0"]  # three of four images
+    assert rows[2][-2:] == ["2", "83.3"]  # the mean of 2/3 and 1
+    assert rows[3] == ["many-shot,", ">", "100", "1", "66.7"]
+    assert rows[4] == ["medium-shot,", "20", "to", "100", "0", "-"]
+    assert rows[5] == ["few-shot,", "<", "20", "1", "100.0"]
+    assert len({len(line) for line in str(report).splitlines()}) == 1
