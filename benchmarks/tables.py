@@ -17,6 +17,10 @@ of one point is halved or doubled.
 ``<!-- published: PAPER -->`` asks for every number of a paper's method that the board holds, from the board's claims,
 each with what was measured here and the verdict; records/claims.toml says which set could reproduce which.
 
+``<!-- across: BASELINE FOLDER FOLDER@MEASURE ... -->`` asks for the methods of several folders beside each other: their
+differences from the baseline in points, in accuracy or in the measure that a folder names, the methods in the order of
+the mean of their differences.
+
 ``<!-- cost: FOLDER FOLDER ... -->`` asks for what each of these sets took: its runs, the sum of the seconds in their
 records, the range of one run, threads and processor.
 
@@ -45,7 +49,7 @@ from longtail.training.many import compare_rows, loaded_rows
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
 MARK = re.compile(
-    r"(<!-- (?P<kind>table|claims|published|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|claims|published|across|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL
 )
 GROUPS = ("many", "medium", "few")
 METHODS = {"dro-lt": ("dro-lt",), "bns-ipdpp": ("bns-ipdpp", "bns", "ip-dpp")}
@@ -60,7 +64,7 @@ def pages() -> list[pathlib.Path]:
 
 def filled(text: str) -> str:
     """A page with every marked table made anew from its records."""
-    makers = {"table": table, "claims": claims, "published": published, "cost": cost}
+    makers = {"table": table, "claims": claims, "published": published, "across": across, "cost": cost}
     return MARK.sub(lambda mark: mark[1] + makers[mark["kind"]](mark["what"]) + mark[4], text)
 
 
@@ -141,6 +145,36 @@ def published(paper: str) -> str:
         cells = [", ".join(filter(None, told)), claim["dataset"], f"[{claim['source']}]({claim['url']})", place, word]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
+
+
+def across(what: str) -> str:
+    """The methods of several folders as differences from one row, in Markdown."""
+    baseline, *places = what.split(" ")
+    columns = {}
+    for place in places:
+        folder, _, measure = place.partition("@")
+        if (ROOT / folder).is_dir():
+            columns[folder] = (comparison(folder, baseline), measure or "accuracy")
+    found: dict[str, dict[str, results.Difference]] = {}
+    for folder, (held, _) in columns.items():
+        for method in held.methods:
+            if method.difference is not None:
+                found.setdefault(method.name, {})[folder] = method.difference
+    order = {
+        name: sum(row[folder].rates[columns[folder][1]].value for folder in row) / len(row)
+        for name, row in found.items()
+        if len(row) == len(columns)
+    }
+    heads = [
+        f"[{folder.split('/')[1]}](../{folder.rsplit('/', 1)[0]}/README.md)"
+        + (f", {measure.replace('_', ' ')}" * (measure != "accuracy"))
+        for folder, (_, measure) in columns.items()
+    ]
+    rows = [f"| minus `{baseline}` | {' | '.join(heads)} |", "|---" * (1 + len(columns)) + "|"]
+    for name in sorted(order, key=lambda name: -order[name]):
+        cells = [gap(found[name][folder], measure) for folder, (_, measure) in columns.items()]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
 
 
 def cost(folders: str) -> str:

@@ -28,7 +28,7 @@ def test_every_table_of_a_page_is_as_its_records() -> None:
     assert len(tables.pages()) >= 1
     for path in tables.pages():
         text = path.read_text()
-        marks = re.findall(r"<!-- (?:table|claims|cost): ", text)
+        marks = re.findall(r"<!-- (?:table|claims|published|across|cost): ", text)
         assert len(marks) == len(list(tables.MARK.finditer(text))), f"{path}: a table without an end"
         assert tables.filled(text) == text, path
 
@@ -76,3 +76,21 @@ def test_a_claim_has_the_verdict_of_its_records() -> None:
     assert tables.tested(single)[1:] == ("undecided", "")
     assert tables.tested({**test, "method": "not there"}) == ("", "not tested", "")
     assert tables.tested({**test, "folder": "not/there"}) == ("", "not tested", "")
+
+
+def test_methods_of_several_sets_stand_beside_each_other_in_the_order_of_their_mean() -> None:
+    cosine, larger = ("records/cifar100-lt-if100-frozen/" + name for name in ("cosine", "cosine-224"))
+    head, _, *rows = program().across(f"ce {cosine} {larger}@few records/not/there").splitlines()
+    assert head.count("](../records/cifar100-lt-if100-frozen/README.md)") == 2
+    assert head.endswith(", few |")
+    assert [row.split("`")[1] for row in rows] == ["logit-adjustment-post-hoc", "logit-adjustment", "ldam-drw", "crt"]
+    assert "| `crt` | +7.3 [+6.5, +8.2] better | +16.0" in rows[-1]
+
+
+def test_every_number_of_a_paper_on_the_board_has_a_row_and_error_rates_are_turned_round() -> None:
+    tables = program()
+    rows = tables.published("dro-lt").splitlines()[2:]
+    held = (ROOT / "src/longtail/board/content/claims/dro-lt.toml").read_text()
+    assert len(rows) == held.count("[[claim]]")
+    assert any(row.startswith("| 47.33, best on test | cifar-100-lt-if-100 |") for row in rows)  # printed: error 52.67
+    assert all("not tested" in row for row in rows if "imagenet" in row)
