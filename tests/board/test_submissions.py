@@ -297,7 +297,7 @@ def test_runs_that_are_no_seeds_of_one_method(tmp_path: pathlib.Path, root: path
     (once,) = submit([first, copied], root=root)
     assert once["seeds"] == [0]
     change(copied / "record.json", "seed", value=1)
-    with pytest.raises(InputError, match="the very same predictions"):
+    with pytest.raises(InputError, match=r"seeds 0 and 1 have the very same predictions.* give one of them"):
         submit([first, copied], root=root)
     with pytest.raises(InputError, match=r"no record\.json"):
         submit([tmp_path / "nowhere"], root=root)

@@ -118,8 +118,8 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
         except InputError as error:
             problems.append(str(error).removeprefix(f"{where}: "))
     _raise(problems, where)
-    if len({run["sha256"] for run in runs}) != len(runs):
-        raise InputError(f"{where}: two seeds have the very same predictions; they are one run")
+    if equal := _equal(seeds, [run["sha256"] for run in runs]):
+        raise InputError(f"{where}: {equal}")
     created = datetime.datetime.fromisoformat(body["created"]).astimezone(datetime.UTC).isoformat()
     kept = {name: body.get(name) for name in sorted(_FIELDS) if body.get(name) is not None or name in _TEXTS}
     kept |= {"created": created} | ({"statement": statement} if stated else {"records": records})
@@ -205,10 +205,18 @@ def _records(body: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any
     seeds = [record["seed"] for record in records]
     if len(set(seeds)) != len(seeds):
         problems.append("two records have the same seed")
-    hashes = [record["predictions"].get("sha256") for record in records]
-    if len(set(hashes)) != len(hashes):
-        problems.append("two seeds have the very same predictions; they are one run")
+    if equal := _equal(seeds, [record["predictions"].get("sha256") for record in records]):
+        problems.append(f"{first['recipe']}: {equal}")
     return records
+
+
+def _equal(seeds: Sequence[int], hashes: Sequence[str | None]) -> str | None:
+    """Which seeds have the very same predictions, and what to do; None where all differ."""
+    for place, value in enumerate(hashes):
+        if hashes.index(value) < place:
+            first, second = seeds[hashes.index(value)], seeds[place]
+            return f"seeds {first} and {second} have the very same predictions, so they are one run: give one of them"
+    return None
 
 
 def _variant(data: Mapping[str, Any], content: Content) -> Variant | None:
