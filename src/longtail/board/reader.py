@@ -176,9 +176,9 @@ class Index(AbstractContextManager["Index"]):
     def leaders(self, board: str) -> dict[str, Entry]:
         """The first line of each track of a board."""
         found = self.connection.execute(
-            "SELECT payload FROM entries WHERE board = ?1 AND place IN"
-            " (SELECT min(place) FROM entries WHERE board = ?1 AND ranked = 1 GROUP BY track)",
-            (board,),
+            "SELECT payload FROM entries WHERE board = :board AND place IN"
+            " (SELECT min(place) FROM entries WHERE board = :board AND ranked = 1 GROUP BY track)",
+            {"board": board},
         )
         return {entry.track: entry for entry in (parse(Entry, row[0]) for row in found)}
 

@@ -17,7 +17,7 @@ CREATE VIRTUAL TABLE search USING fts5 (title, names, body, kind UNINDEXED, path
 CREATE VIRTUAL TABLE words USING fts5 (word, tokenize = 'trigram');
 """
 _TERMS = 12
-_RANK = "kind = 'submission', lower(title) = ?3 DESC, w.rowid IS NULL, kind = 'paper' DESC, b, s.rowid"
+_RANK = "kind = 'submission', lower(title) = :typed DESC, w.rowid IS NULL, kind = 'paper' DESC, b, s.rowid"
 """What comes first: not a submission but what it belongs to; a title typed whole; whole words of titles and names; a
 paper; and then what FTS5 finds closest."""
 _NEAR = 0.7
@@ -109,11 +109,11 @@ def _match(connection: sqlite3.Connection, terms: Sequence[str], query: str, lim
     # Excerpts are cut for what is shown alone, not for everything that matches.
     whole = "{title names} : (" + " AND ".join(_either(term, "") for term in terms) + ")"
     best = connection.execute(
-        "WITH whole AS MATERIALIZED (SELECT rowid FROM search WHERE search MATCH ?2), hits AS MATERIALIZED"
-        " (SELECT rowid, title, kind, path, bm25(search, 8.0, 6.0, 1.0) AS b FROM search WHERE search MATCH ?1)"
+        "WITH whole AS MATERIALIZED (SELECT rowid FROM search WHERE search MATCH :whole), hits AS MATERIALIZED"
+        " (SELECT rowid, title, kind, path, bm25(search, 8.0, 6.0, 1.0) AS b FROM search WHERE search MATCH :query)"
         " SELECT s.rowid, s.title, s.kind, s.path FROM hits s LEFT JOIN whole w ON w.rowid = s.rowid"
-        f" ORDER BY {_RANK} LIMIT ?4",
-        (query, whole, " ".join(terms), limit),
+        f" ORDER BY {_RANK} LIMIT :limit",
+        {"query": query, "whole": whole, "typed": " ".join(terms), "limit": limit},
     ).fetchall()
     places = ", ".join(str(row[0]) for row in best)
     excerpts = dict(

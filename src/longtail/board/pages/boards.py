@@ -164,8 +164,8 @@ def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[
 def against_board(index: Index, board: Board) -> list[Any]:
     """Published against measured on one board; only its scored methods' lines are read."""
     found = index.connection.execute(
-        "SELECT payload FROM entries WHERE board = ?1 AND method_id IN"
-        " (SELECT method_id FROM entries WHERE board = ?1 AND scored = 1) ORDER BY place LIMIT 400",
-        (board.slug,),
+        "SELECT payload FROM entries WHERE board = :board AND method_id IN"
+        " (SELECT method_id FROM entries WHERE board = :board AND scored = 1) ORDER BY place LIMIT 400",
+        {"board": board.slug},
     )
     return published_against_measured([parse(Entry, payload) for (payload,) in found])
