@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -40,8 +41,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def index(root: pathlib.Path) -> Index:
-    return build_index(root)
+def index(root: pathlib.Path) -> Iterator[Index]:
+    with build_index(root) as built:
+        yield built
 
 
 def page(index: Index, path: str) -> Page:

@@ -383,3 +383,15 @@ def test_a_script_and_a_part_of_it_in_another_process(tmp_path: pathlib.Path) ->
         assert made.function
     sources.receive(rows)
     assert made.function(2, None) == 6
+
+
+def test_text_that_does_not_hold_a_function_is_not_taken_for_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.13 on, code of exec and the text that python -c was given share the file name <string>."""
+    module = types.ModuleType("__main__")
+    exec("def loss(logits, target):\n    return logits[:, 0]\n", module.__dict__)  # noqa: S102
+    module.__dict__["loss"].__module__ = "__main__"
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    given = "import sys; exec(eval(sys.stdin.readline()))\n"
+    monkeypatch.setitem(sys.modules["linecache"].cache, "<string>", (len(given), None, [given], "<string>"))
+    with pytest.raises(InputError, match="its source cannot be read"):
+        part(module.__dict__["loss"])

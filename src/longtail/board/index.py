@@ -99,6 +99,17 @@ def _no_search_for_cycles() -> Iterator[None]:
 def _built(root: Path | None, database: str, numerics: int | None, content: Content, warnings: list[str]) -> Index:
     found = gather(root, content, numerics)
     connection = sqlite3.connect(database, check_same_thread=False)
+    try:
+        _fill(connection, root, content, found)
+    except BaseException:
+        connection.close()
+        raise
+    index = Index(connection, root)
+    index.warnings = list(dict.fromkeys((*warnings, *found.warnings)))
+    return index
+
+
+def _fill(connection: sqlite3.Connection, root: Path | None, content: Content, found: Gathered) -> None:
     connection.executescript(_SCHEMA)
     connection.executescript(SCHEMA)
     documents: list[Document] = []
@@ -120,9 +131,6 @@ def _built(root: Path | None, database: str, numerics: int | None, content: Cont
     connection.executescript(_INDICES)
     connection.executescript(_COUNTED)
     connection.commit()
-    index = Index(connection, root)
-    index.warnings = list(dict.fromkeys((*warnings, *found.warnings)))
-    return index
 
 
 def _write_boards(connection: sqlite3.Connection, drafts: dict[str, Draft], documents: list[Document]) -> None:

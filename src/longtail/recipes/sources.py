@@ -383,12 +383,19 @@ def _text(function: Any, name: str, seen: set[int]) -> str:
 
 def _written(function: Any) -> str:
     """The text of a function or class; a class of a notebook cell has no file, so its methods tell where it stands."""
+    functions = _functions(function)
+    name = function.__name__ if isinstance(function, type) or not functions else functions[0].__code__.co_name
     try:
-        return inspect.getsource(function)
+        text = inspect.getsource(function)
     except (OSError, TypeError):
         if not isinstance(function, type):
             raise
-    for held in _functions(function):
+    else:
+        # From Python 3.13 on, code made by exec has the same file name, <string>, as what python -c was given.
+        if not re.search(r"\blambda\b" if name == "<lambda>" else rf"\b(def|class)\s+{re.escape(name)}\b", text):
+            raise OSError
+        return text
+    for held in functions:
         lines = linecache.getlines(held.__code__.co_filename)
         try:
             tree = ast.parse("".join(lines))
