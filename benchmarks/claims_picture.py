@@ -32,7 +32,8 @@ def drawn() -> str:
         for claim in tomllib.loads((ROOT / "records" / "claims.toml").read_text())["claim"]
     ]
     held = [(says, tests) for says, tests in held if tests]
-    ends = [100 * end for _, tests in held for _, (_, pair, _) in tests for end in pair if end is not None]
+    shown = [(value, *pair) for _, tests in held for _, (value, pair, _) in tests]
+    ends = [100 * point for points in shown for point in points if point is not None]
     low, high = min(-2.0, *ends) - 0.5, max(2.0, *ends) + 0.5
 
     def x(points: float) -> float:
@@ -80,6 +81,7 @@ def _row(test, value, start, end, seeds, x, y):
     colour = f"var(--{verdict if verdict in ('agrees', 'below') else 'undecided'})"
     measure = test.get("measure", "accuracy").replace("_", " ")
     told = test["on"] + ("" if measure == "accuracy" else f", {measure}")
+    counted = f"{seeds} seed{'s' * (seeds != 1)}"
     middle = y + 8
     bar = (
         ""
@@ -90,7 +92,7 @@ def _row(test, value, start, end, seeds, x, y):
     return (
         f'<text class="soft" x="20" y="{y + 12}">{escape(told)}</text>{bar}'
         f'<circle cx="{x(100 * value):.1f}" cy="{middle}" r="4.5" fill="{colour}"/>'
-        f'<text x="{WIDTH - RIGHT + 12}" y="{y + 12}" style="fill:{colour}">{verdict}, {seeds} seeds</text>'
+        f'<text x="{WIDTH - RIGHT + 12}" y="{y + 12}" style="fill:{colour}">{verdict}, {counted}</text>'
     )
 
 
