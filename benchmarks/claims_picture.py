@@ -12,7 +12,7 @@ from html import escape
 from textwrap import wrap
 
 from longtail.results.claims import TOLERANCE, judge
-from tables import ROOT, measured
+from tables import ROOT, counted, measured
 
 PICTURE = ROOT / "docs" / "figures" / "claims.svg"
 WIDTH, LEFT, RIGHT, LINE, CLAIM, AXIS = 860, 400, 130, 26, 30, 46
@@ -81,7 +81,6 @@ def _row(test, value, start, end, seeds, x, y):
     colour = f"var(--{verdict if verdict in ('agrees', 'below') else 'undecided'})"
     measure = test.get("measure", "accuracy").replace("_", " ")
     told = test["on"] + ("" if measure == "accuracy" else f", {measure}")
-    counted = f"{seeds} seed{'s' * (seeds != 1)}"
     middle = y + 8
     bar = (
         ""
@@ -92,7 +91,7 @@ def _row(test, value, start, end, seeds, x, y):
     return (
         f'<text class="soft" x="20" y="{y + 12}">{escape(told)}</text>{bar}'
         f'<circle cx="{x(100 * value):.1f}" cy="{middle}" r="4.5" fill="{colour}"/>'
-        f'<text x="{WIDTH - RIGHT + 12}" y="{y + 12}" style="fill:{colour}">{verdict}, {counted}</text>'
+        f'<text x="{WIDTH - RIGHT + 12}" y="{y + 12}" style="fill:{colour}">{verdict}, {counted(seeds)}</text>'
     )
 
 

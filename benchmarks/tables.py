@@ -35,7 +35,7 @@ import pathlib
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longtail import results
@@ -124,7 +124,7 @@ def claims(paper: str) -> str:
         tests = claim["tests"] or [{"on": "nothing that we could run"}]
         for number, test in enumerate(tests):
             rows.append(f"| {'' if number else said} | {test['on']} | {' | '.join(tested(test))} |")
-    return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
+    return _joined(rows)
 
 
 def published(paper: str) -> str:
@@ -144,6 +144,11 @@ def published(paper: str) -> str:
         place = f"{shown} ({test['on']})" if shown else test.get("on", "")
         cells = [", ".join(filter(None, told)), claim["dataset"], f"[{claim['source']}]({claim['url']})", place, word]
         rows.append(f"| {' | '.join(cells)} |")
+    return _joined(rows)
+
+
+def _joined(rows: Sequence[str]) -> str:
+    """The rows of a table, empty cells of one blank."""
     return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
 
 
@@ -218,7 +223,7 @@ def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
     _, ends, seeds = measured(test)
     claimed = None if "claimed" not in test else test["claimed"] / 100
     told = "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
-    shown = f"{gap(method.difference, measure)} ({seeds} seed{'s' * (seeds != 1)}{told})"
+    shown = f"{gap(method.difference, measure)} ({counted(seeds)}{told})"
     return shown, judge(*ends, claimed=claimed), moved(*ends, claimed=claimed)
 
 
@@ -231,6 +236,11 @@ def measured(test: Mapping[str, Any]) -> tuple[float, tuple[float | None, float 
     estimate = method.difference.rates[test.get("measure", "accuracy")]
     seeds = min(len(method.seeds), others)
     return estimate.value, (estimate.low, estimate.high) if seeds >= FEWEST else (None, None), seeds
+
+
+def counted(seeds: int) -> str:
+    """So many seeds, in words."""
+    return f"{seeds} seed{'s' * (seeds != 1)}"
 
 
 def _found(test: Mapping[str, Any]) -> tuple[Any, int] | None:
