@@ -14,6 +14,8 @@ other rows are left out, and with ``groups=no`` the groups.
 with the difference that was measured, the verdict of ``longtail.results.claims``, and how it moves when the tolerance
 of one point is halved or doubled.
 
+``<!-- tally: PAPER PAPER -->`` asks how many tests of each paper's claims have which verdict.
+
 ``<!-- published: PAPER -->`` asks for every number of a paper's method that the board holds, from the board's claims,
 each with what was measured here and the verdict; records/claims.toml says which set could reproduce which.
 
@@ -42,14 +44,14 @@ from longtail import results
 from longtail.board.verdicts import TOLERANCE as POINTS
 from longtail.board.verdicts import reproduction
 from longtail.results import tables
-from longtail.results.claims import elsewhere, judge, moved
+from longtail.results.claims import VERDICTS, elsewhere, judge, moved
 from longtail.results.statistics import FEWEST
 from longtail.training.many import compare_rows, loaded_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
 MARK = re.compile(
-    r"(<!-- (?P<kind>table|claims|published|across|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|claims|tally|published|across|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL
 )
 GROUPS = ("many", "medium", "few")
 METHODS = {"dro-lt": ("dro-lt",), "bns-ipdpp": ("bns-ipdpp", "bns", "ip-dpp")}
@@ -64,7 +66,7 @@ def pages() -> list[pathlib.Path]:
 
 def filled(text: str) -> str:
     """A page with every marked table made anew from its records."""
-    makers = {"table": table, "claims": claims, "published": published, "across": across, "cost": cost}
+    makers = {"table": table, "claims": claims, "tally": tally, "published": published, "across": across, "cost": cost}
     return MARK.sub(lambda mark: mark[1] + makers[mark["kind"]](mark["what"]) + mark[4], text)
 
 
@@ -117,14 +119,33 @@ def claims(paper: str) -> str:
         "| claim | measured on | measured, points | verdict | tolerance halved or doubled |",
         "|---|---|---|---|---|",
     ]
-    for claim in tomllib.loads((ROOT / "records/claims.toml").read_text())["claim"]:
-        if claim["paper"] != paper:
-            continue
+    for claim in _claims(paper):
         said = f"{claim['says']} ([{claim['where']}]({claim['url']}))"
-        tests = claim["tests"] or [{"on": "nothing that we could run"}]
-        for number, test in enumerate(tests):
+        for number, test in enumerate(_tests(claim)):
             rows.append(f"| {'' if number else said} | {test['on']} | {' | '.join(tested(test))} |")
     return _joined(rows)
+
+
+def tally(papers: str) -> str:
+    """How many tests of the claims of each paper have which verdict, in Markdown."""
+    rows = [f"| claims of | claims | tests | {' | '.join(VERDICTS)} |", "|---" * (3 + len(VERDICTS)) + "|"]
+    for paper in papers.split(" "):
+        held = _claims(paper)
+        words = [tested(test)[1] for claim in held for test in _tests(claim)]
+        cells = [paper, len(held), len(words), *(words.count(word) for word in VERDICTS)]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _claims(paper: str) -> list[dict[str, Any]]:
+    """The claims of a paper."""
+    held = tomllib.loads((ROOT / "records/claims.toml").read_text())["claim"]
+    return [claim for claim in held if claim["paper"] == paper]
+
+
+def _tests(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tests of a claim, or one that says that there is none."""
+    return claim["tests"] or [{"on": "nothing that we could run"}]
 
 
 def published(paper: str) -> str:

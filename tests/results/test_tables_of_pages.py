@@ -28,7 +28,7 @@ def test_every_table_of_a_page_is_as_its_records() -> None:
     assert len(tables.pages()) >= 1
     for path in tables.pages():
         text = path.read_text()
-        marks = re.findall(r"<!-- (?:table|claims|published|across|cost): ", text)
+        marks = re.findall(r"<!-- (?:table|claims|tally|published|across|cost): ", text)
         assert len(marks) == len(list(tables.MARK.finditer(text))), f"{path}: a table without an end"
         assert tables.filled(text) == text, path
 
@@ -60,6 +60,16 @@ def test_what_a_set_took_is_the_sum_of_its_records() -> None:
     held = [json.loads(path.read_text())["seconds"] for path in (ROOT / folder).rglob("record.json")]
     (row,) = [line for line in program().cost(folder).splitlines() if folder in line]
     assert f"| {len(held)} | {sum(held) / 3600:.2f} | {min(held):.1f} to {max(held):.0f} |" in row
+
+
+def test_every_test_of_a_claim_is_counted_once() -> None:
+    tables = program()
+    (row,) = [line for line in tables.tally("dro-lt bns-ipdpp").splitlines() if line.startswith("| dro-lt |")]
+    claims, tests, *verdicts = map(int, row.split("|")[2:-1])
+    lines = [line for line in tables.claims("dro-lt").splitlines()[2:] if line.strip()]
+    assert claims == sum(not line.startswith("| |") for line in lines)
+    assert tests == sum(verdicts) == len(lines)
+    assert verdicts[2] == sum(line.split("|")[4].strip() == "below" for line in lines) > 0
 
 
 def test_a_claim_has_the_verdict_of_its_records() -> None:
