@@ -51,7 +51,8 @@ from longtail.training.many import compare_rows, loaded_rows
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
 MARK = re.compile(
-    r"(<!-- (?P<kind>table|claims|tally|published|across|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL
+    r"(<!-- (?P<kind>table|claims|tally|published|across|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)",
+    re.DOTALL,
 )
 GROUPS = ("many", "medium", "few")
 METHODS = {"dro-lt": ("dro-lt",), "bns-ipdpp": ("bns-ipdpp", "bns", "ip-dpp")}
