@@ -661,3 +661,39 @@ def test_an_older_record_is_marked_wherever_it_is_shown(tmp_path: pathlib.Path, 
     with build_index(root, numerics=None) as index:
         current = next(each for each in index.entries("digits-lt-if-100") if each.kind == "scored")
     assert not any("now 9" in each for each in current.marks)
+
+
+def test_the_plan_of_runs_is_shown_and_what_of_it_is_missing(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    cited = {
+        "name": "a-plan",
+        "sha256": "5" * 64,
+        "arm": "ce",
+        "question": "Which <b>helps</b>?",
+        "arms": ["ce", "focal"],
+        "seeds": [0, 1, 2],
+    }
+    planned, stray = runs(tmp_path / "planned", (0.8, 0.81)), run(tmp_path / "stray", accuracy=0.7)
+    for folder in planned:
+        change(folder / "record.json", "plan", value=cited)
+    (made,) = submit(planned, root=root)
+    (other,) = submit([stray], root=root)
+    with build_index(root) as index:
+        entry, unplanned = index.entry(made["id"]), index.entry(other["id"])
+        page, page_of_stray, board = (
+            render(index, path)
+            for path in (
+                f"submissions/{made['id']}.html",
+                f"submissions/{other['id']}.html",
+                "boards/digits-lt-if-100.html",
+            )
+        )
+    assert entry is not None
+    assert unplanned is not None
+    assert entry.marks[0] == "2 of 3 planned seeds"
+    assert unplanned.marks[0] == "unplanned"
+    assert page is not None
+    assert "Which &lt;b&gt;helps&lt;/b&gt;? Announced: 3 seeds of 2 arms; not on this board: focal." in page[1]
+    assert page_of_stray is not None
+    assert "none announced these runs" in page_of_stray[1]
+    assert board is not None
+    assert "2 of 3 planned seeds" in board[1]

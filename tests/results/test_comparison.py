@@ -53,7 +53,7 @@ def test_every_number_is_of_the_predictions(tmp_path: pathlib.Path) -> None:
     assert gap.rates["accuracy"].value == pytest.approx(sum(gap.seeds) / 3)
     assert comparison.group_sizes == {"many": 4, "medium": 3, "few": 3}
     assert comparison.notes[0] == "Many: more than 100 training images; few: fewer than 20."
-    assert len(comparison.notes) == 3  # and the groups as a family, and the smallest difference
+    assert len(comparison.notes) == 4  # and the groups as a family, the smallest difference, and no plan
 
 
 def test_the_order_of_runs_and_of_test_items_does_not_matter(tmp_path: pathlib.Path) -> None:
@@ -321,7 +321,7 @@ def test_equal_runs_of_a_method_without_a_seed_are_one_run(tmp_path: pathlib.Pat
     comparison = compare_records({"ce": a, "ncm": same})
     row = comparison.methods[1]
     assert row.seeds == (0,)
-    assert comparison.notes[-1] == "ncm: seeds 0, 1, 2 gave the very same predictions, so they count as one run."
+    assert comparison.notes[-2] == "ncm: seeds 0, 1, 2 gave the very same predictions, so they count as one run."
     assert row.difference is not None
     assert row.difference.verdict == "better in this run"  # and not over three seeds
     alone = compare_records({"ce": a, "ncm": same[:1]}).methods[1]

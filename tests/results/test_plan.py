@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
+from longtail.board.content import shipped_root
 from longtail.data import Split, load
 from longtail.errors import InputError
 from longtail.recipes import NUMERICS
 from longtail.recipes.part import plain
-from longtail.results import Record, read
-from longtail.results.plan import Plan, departures, read_plan
-from longtail.training import planned
+from longtail.results import Loaded, Record, compare_records, read
+from longtail.results.announced import departure, digest, plan_marks, plan_notes
+from longtail.results.plan import Plan, completed_rows, departures, read_plan
+from longtail.training import many, planned
 from longtail.training.compute import choose
 
 TEXT = """
@@ -174,3 +176,119 @@ def test_a_plan_committed_after_its_runs_is_told(done: tuple[Plan, pathlib.Path,
     )
     assert status.committed is not None
     assert set(status.early) == set(runs)
+
+
+def rows(runs: list[pathlib.Path]) -> dict[str, list[Loaded]]:
+    found: dict[str, list[Loaded]] = {}
+    for run in map(read, runs):
+        found.setdefault(run.record.recipe, []).append(run)
+    return found
+
+
+def with_record(run: Loaded, **parts: Any) -> Loaded:
+    return dataclasses.replace(run, record=changed(run.record, **parts))
+
+
+def test_a_table_says_which_planned_runs_are_not_in_it(done: tuple[Plan, pathlib.Path, list[pathlib.Path]]) -> None:
+    held = rows(done[2])
+    whole = compare_records(held)
+    assert not any("plan" in note for note in whole.notes)
+    assert [method.marks for method in whole.methods] == [("short: 1 of 60 epochs",)] * 2
+    part = compare_records({"ce": held["ce"], "balanced-softmax": held["balanced-softmax"][:1]})
+    assert part.methods[1].marks[1:] == ("1 of 2 planned seeds",)
+    assert part.notes[-1] == "Announced by the plan plan and not here: seed 1 of balanced-softmax."
+    alone = compare_records({"ce": held["ce"][:1]})
+    assert alone.notes[-1].endswith("not here: seed 1 of ce; seeds 0, 1 of balanced-softmax.")
+
+
+def test_a_table_says_which_runs_no_plan_announced(done: tuple[Plan, pathlib.Path, list[pathlib.Path]]) -> None:
+    held = rows(done[2])
+    none = {name: [with_record(run, plan={}) for run in runs] for name, runs in held.items()}
+    assert compare_records(none).notes[-1] == "No plan announced these runs."
+    assert all(method.marks == ("short: 1 of 60 epochs",) for method in compare_records(none).methods)
+    mixed = compare_records({"ce": held["ce"], "balanced-softmax": none["balanced-softmax"]})
+    assert mixed.methods[1].marks[1:] == ("unplanned",)
+    assert "No plan announced: balanced-softmax." in mixed.notes
+
+
+@pytest.mark.parametrize("part", ["recipe", "budget", "source", "numerics", "seed", "arm"])
+def test_a_table_shows_a_run_that_departs_from_its_plan_as_unplanned(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], part: str
+) -> None:
+    held = rows(done[2])
+    record = held["ce"][0].record
+    config = copy.deepcopy(record.config)
+    stage = config["stages"][0]
+    altered: dict[str, Any] = {"config": config}
+    if part == "recipe":
+        stage["optimizer"]["arguments"]["lr"] = 0.5
+    elif part == "budget":
+        stage["epochs"] = 2
+    elif part == "source":
+        stage["objective"]["source"] = "0" * 64
+    elif part == "numerics":
+        altered = {"numerics": {**record.numerics, "version": record.numerics["version"] - 1}}
+    elif part == "seed":
+        altered = {"seed": 7}
+    else:
+        altered = {"plan": {**record.plan, "arm": "crt"}}
+    assert departure(record) == ""
+    assert departure(changed(record, **altered)) != ""
+    found = plan_notes({"ce": [changed(record, **altered)], "balanced-softmax": [held["balanced-softmax"][0].record]})
+    assert found[0].startswith("No plan announced: ce (")
+    assert plan_marks([changed(record, **altered)]) == ("unplanned",)
+
+
+def test_a_name_of_a_foreign_file_is_no_departure(done: tuple[Plan, pathlib.Path, list[pathlib.Path]]) -> None:
+    record = read(done[2][0]).record
+    config = copy.deepcopy(record.config)
+    objective = config["stages"][0]["objective"]
+    objective.update(name="/here/loss.py:mine", source="1" * 64)
+    moved = copy.deepcopy(config)
+    moved["stages"][0]["objective"]["name"] = "/there/loss.py:mine"
+    assert digest(config, 1) == digest(moved, 1) != digest(config, 2)
+    assert digest(config, 1) != digest(record.config, 1)
+
+
+@pytest.mark.parametrize("field", ["name", "sha256", "arm", "question", "arms", "seeds", "recipe"])
+@pytest.mark.parametrize("value", [None, 3, [], {"a": 1}, [[1], True, None], "x" * 10])
+def test_a_citation_of_anybody_is_read_without_harm(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], field: str, value: Any
+) -> None:
+    record = read(done[2][0]).record
+    strange = changed(record, plan={**record.plan, field: value})
+    assert isinstance(departure(strange), str)
+    assert all(isinstance(text, str) for text in (*plan_marks([strange]), *plan_notes({"ce": [strange]})))
+
+
+def test_a_plan_is_trained_on_a_cluster_or_here(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(many, "train_on_cluster", lambda tasks, *rest, **options: asked.append((tasks, options)))
+    planned.run_plan(done[0], load("digits-lt"), out=tmp_path, compute=choose("cpu", "float32"), on="ray:host:1")
+    ((tasks, options),) = asked
+    assert options["address"] == "host:1"
+    assert {task.options["plan"]["arm"] for task in tasks} == {"ce", "balanced-softmax"}
+
+
+def test_a_plan_completes_the_citations_that_are_older_than_its_arms_and_seeds(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path
+) -> None:
+    plan, folder, runs = done
+    held = rows(runs)
+    early = {key: plan.cited("ce", {}, NUMERICS)[key] for key in ("name", "sha256", "arm", "question")}
+    ce = [with_record(held["ce"][0], plan=early)]
+    assert not any("plan" in note for note in compare_records({"ce": ce}).notes)
+    whole = completed_rows({"ce": ce}, [folder / "plan.toml"])
+    assert compare_records(whole).notes[-1].endswith("not here: seed 1 of ce; seeds 0, 1 of balanced-softmax.")
+    other = tmp_path / "plan.toml"
+    other.write_text(TEXT.replace("0.02", "0.03"))
+    with pytest.raises(InputError, match="no run here cites it as it stands"):
+        completed_rows({"ce": ce}, [other])
+
+
+def test_the_plans_that_come_with_the_board_are_those_of_the_repository() -> None:
+    root = pathlib.Path(__file__).parents[2]
+    shipped = {file.name: file.read_text() for file in (shipped_root() / "plans").glob("*.toml")}
+    assert shipped == {file.name: file.read_text() for file in (root / "plans").glob("*.toml")}

@@ -15,6 +15,7 @@ from longtail.board.evidence import BADGES, submission_badge
 from longtail.board.fields import made
 from longtail.board.measures import Measure, Measures
 from longtail.board.model import Draft, Entry, board_slug
+from longtail.board.planned import plans_of
 from longtail.board.scale import on_one_scale
 from longtail.board.values import clean, look_alike, slug
 from longtail.board.verdicts import accuracy_estimate, test_interval
@@ -216,6 +217,7 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
     newest = max((version for each in found if (version := _numerics(each.view)) is not None), default=0)
     newest = max(newest, numerics or 0)
     replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}
+    plans = plans_of({each.id: each.body.get("records") or () for each in found}, root, out.warnings)
     for each in found:
         submission, score = each.view, each.score
         variant = content.variants.get(submission["data"].get("variant") or "") or _own_variant(submission, score)
@@ -264,7 +266,7 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
             superseded_by=replaced.get(submission["id"]),
             code=(Link("Code", submission["code"]),) if submission["code"] else (),
             options=tuple(submission["options"]),
-            marks=(*submission["marks"], *_aged(submission, newest)),
+            marks=(*submission["marks"], *plans[each.id].marks, *_aged(submission, newest)),
             tasks=("Long-tail Learning",),
             values=values,
             split=submission["data"]["fingerprint"],
@@ -274,7 +276,8 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
             at.answers[entry.id] = each.answers
         title = f"{', '.join((entry.method, *entry.options))}: {variant.name}"
         out.changes[entry.added or "", title, f"submissions/{entry.id}.html", entry.board] += 1
-        out.submissions.append({**submission, "score": score, "board": entry.board, "badge": entry.badge})
+        standing = {"score": score, "board": entry.board, "badge": entry.badge}
+        out.submissions.append({**submission, "plan": plans[each.id].shown, **standing})
 
 
 def _aged(submission: dict[str, Any], newest: int) -> tuple[str, ...]:

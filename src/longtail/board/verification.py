@@ -15,7 +15,7 @@ from longtail.board.values import parse_json
 from longtail.errors import InputError
 from longtail.files import sha256
 
-KEPT = (*OWN, *OWN_FILES, "submissions", "scores", "archive")
+KEPT = (*OWN, *OWN_FILES, "submissions", "scores", "plans", "archive")
 """The folders that make a board; the queue and the locks do not."""
 
 

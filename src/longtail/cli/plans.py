@@ -21,6 +21,7 @@ def plan(
     out: Annotated[pathlib.Path, typer.Option(help="Folder for runs")] = pathlib.Path("runs"),
     root: Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once")] = 1,
+    on: Annotated[str, typer.Option(help="Where runs are trained: here or ray[:ADDRESS]")] = "here",
     as_json: Json = False,
 ) -> None:
     """Show a plan, say what of it is done (status), or train what is missing (run).
@@ -52,10 +53,12 @@ def plan(
     drawing = Drawing(**({"root": root} | planned.data_options(held)))
     data, chosen = drawing.load(held.data, quiet=as_json), machine.choose()
     if action == "run":
+        if on == "slurm":
+            raise InputError("plan run --on slurm: a plan is trained here or on ray[:ADDRESS]")
         recipes = planned.recipes_of(held, data)
         announce(f"{held.name}: {len(recipes)} arms, {len(held.seeds)} seeds; {machine.described(chosen)}", as_json)
         with training(len(held.seeds) * sum(recipe.epochs for recipe in recipes), quiet=as_json) as notify:
-            planned.run_plan(held, data, out=out, compute=chosen, notify=notify, jobs=jobs)
+            planned.run_plan(held, data, out=out, compute=chosen, notify=notify, jobs=jobs, on=on)
     found = planned.status(held, pathlib.Path(path), data, out=out, compute=chosen)
     if as_json:
         print_json(

@@ -393,6 +393,10 @@ def report(
     kind: Annotated[
         str | None, typer.Option("--format", help="Print the table as markdown, latex or csv, and write no page")
     ] = None,
+    plans: Annotated[
+        list[pathlib.Path] | None,
+        typer.Option("--plan", help="A plan of some of the runs, for records that do not state its arms and seeds"),
+    ] = None,
     page: Page = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -402,6 +406,7 @@ def report(
     Example: longtail report runs/digits-lt-if100 --against ce --format latex
     """
     from longtail.results.formats import FORMATS
+    from longtail.results.plan import completed_rows
     from longtail.training.many import loaded_rows
 
     if kind is not None and kind not in FORMATS:
@@ -410,6 +415,8 @@ def report(
         raise InputError("--format and --json are two ways to print a table: give one of them")
     with counting("reading runs", before="reading runs", quiet=quiet or as_json):
         rows = loaded_rows(folders)
+    if plans:
+        rows = completed_rows(rows, plans)
     if against is not None and against not in rows:
         raise InputError(f"--against {against!r} is no row here: {', '.join(rows)}")
     _show(rows, against, page, pathlib.Path("report.html"), as_json, quiet, kind)

@@ -13,6 +13,7 @@ from torch import Tensor
 from longtail.counts import shot_groups
 from longtail.errors import InputError
 from longtail.metrics import Report
+from longtail.results.announced import citation, plan_marks, plan_notes
 from longtail.results.copies import copies_note, distinct
 from longtail.results.record import Loaded, budget_note, numerics_note, protocol, signature
 from longtail.results.rescoring import rescore
@@ -90,7 +91,8 @@ class Method:
         name: name of the row.
         seeds: seeds of the runs, in ascending order.
         signature: see ``longtail.results.signature``; one for all its runs.
-        marks: what sets its runs apart wherever they are shown: shorter than the recipe states, or of earlier numerics.
+        marks: what sets its runs apart wherever they are shown: shorter than the recipe states, of earlier numerics,
+            unplanned beside planned ones, or fewer than a plan announced.
         summaries: mean, sd and range over the seeds of each of ``RATES`` and ``FURTHER``; None for an empty group.
         estimates: each of ``RATES`` with its interval, from the runs of this method alone; None for an empty group.
         per_class: mean recall of each class; None for a class without test items.
@@ -203,6 +205,8 @@ def compare_records(
     for name, loaded in runs.items():
         _one_method(name, loaded)
     copies = [note for name, loaded in runs.items() if (note := copies_note(name, loaded))]
+    announced = {name: [run.record for run in loaded] for name, loaded in runs.items()}
+    planned = any(citation(record) for records in announced.values() for record in records)
     runs = {name: distinct(loaded) for name, loaded in runs.items()}
     first = next(iter(runs.values()))[0]
     for loaded in runs.values():
@@ -246,7 +250,9 @@ def compare_records(
             )
         )
     sizes = next(iter(reports.values()))[0].group_sizes
-    notes = (*_notes(methods, runs, table, baseline, pairs), *copies)
+    notes = (*_notes(methods, runs, table, baseline, pairs), *copies, *plan_notes(announced))
+    if planned:
+        methods = [dataclasses.replace(one, marks=one.marks + plan_marks(announced[one.name])) for one in methods]
     return Comparison(data, baseline, tuple(methods), sizes, notes)
 
 

@@ -12,13 +12,14 @@ import json
 import pathlib
 import subprocess
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longtail.errors import InputError, unknown
+from longtail.results.announced import completed, digest, nameless
 from longtail.results.claims import TOLERANCE
 from longtail.results.comparison import RATES
-from longtail.results.record import Record
+from longtail.results.record import Loaded, Record
 
 _KEYS = ("question", "data", "arms", "seeds", "options", "primary", "smallest", "tolerance", "note")
 
@@ -53,9 +54,23 @@ class Plan:
     smallest: float
     tolerance: float
 
-    def cited(self, arm: str) -> dict[str, Any]:
-        """Return what a record of an arm says of the plan."""
-        return {"name": self.name, "sha256": self.sha256, "arm": arm, "question": self.question}
+    def cited(self, arm: str, config: dict[str, Any], numerics: int) -> dict[str, Any]:
+        """Return what a record of an arm says of the plan (``longtail.results.announced.Citation``).
+
+        Args:
+            arm: name of the arm.
+            config: the plain form of its recipe.
+            numerics: the version of the numerics.
+        """
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "arm": arm,
+            "question": self.question,
+            "arms": list(self.arms),
+            "seeds": list(self.seeds),
+            "recipe": digest(config, numerics),
+        }
 
 
 def read_plan(path: pathlib.Path | str) -> Plan:
@@ -146,27 +161,32 @@ def departures(record: Record, plan: Plan, arm: str, config: dict[str, Any], num
         found.append(f"it cites the arm {record.plan.get('arm')!r}")
     if record.seed not in plan.seeds:
         found.append(f"seed {record.seed} is not in the plan")
-    if _nameless(record.config) != _nameless(config):
+    if nameless(record.config) != nameless(config):
         found.append("its recipe, budget or the source of a part is another one")
     if record.numerics.get("version") != numerics:
         found.append(f"numerics {record.numerics.get('version')} (now {numerics})")
     return found
 
 
-def _nameless(config: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what does not decide its numbers: names, and the paths of foreign files."""
+def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib.Path]) -> dict[str, list[Loaded]]:
+    """Return runs whose citations have the arms and seeds of their plans, which early records do not state.
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            held = {key: plain(item) for key, item in value.items()}
-            if held.get("source") and "arguments" in held:
-                held["name"] = str(held["name"]).rpartition(":")[2]
-            return held
-        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    Args:
+        rows: runs by the name of their row.
+        paths: files of plans.
 
-    held: dict[str, Any] = plain({key: value for key, value in config.items() if key not in ("name", "stated")})
-    stages = [{key: value for key, value in stage.items() if key != "name"} for stage in held.get("stages", [])]
-    return {**held, "stages": stages}
+    Raises:
+        InputError: a file that is no plan, or one that no run cites.
+    """
+    plans = {plan.sha256: plan for plan in map(read_plan, paths)}
+    cited = {run.record.plan.get("sha256") for runs in rows.values() for run in runs}
+    for path in paths:
+        if read_plan(path).sha256 not in cited:
+            raise InputError(f"--plan {path}: no run here cites it as it stands")
+    return {
+        name: [dataclasses.replace(run, record=completed(run.record, plans)) for run in runs]
+        for name, runs in rows.items()
+    }
 
 
 def committed(path: pathlib.Path) -> str | None:

@@ -46,6 +46,7 @@ def run_plan(
     compute: computing.Compute,
     notify: Notify | None = None,
     jobs: int = 1,
+    on: str = "here",
 ) -> dict[str, list[pathlib.Path]]:
     """Train what a plan announces and is not there, seed by seed, the first arms first; stop it and start it at will.
 
@@ -56,13 +57,16 @@ def run_plan(
         compute: device, precision and compilation, the same for all runs.
         notify: called about once a second and after every epoch.
         jobs: how many runs train at once.
+        on: where, as for ``longtail.compare``.
 
     Returns:
         The folders of the records, by arm.
     """
     arms = recipes_of(plan, data)
-    citations = {arm.name: plan.cited(arm.name) for arm in arms}
-    return train_many(arms, data, seeds=plan.seeds, out=out, compute=compute, notify=notify, jobs=jobs, plans=citations)
+    citations = {arm.name: plan.cited(arm.name, plain(arm), NUMERICS) for arm in arms}
+    return train_many(
+        arms, data, seeds=plan.seeds, out=out, compute=compute, notify=notify, jobs=jobs, on=on, plans=citations
+    )
 
 
 @dataclasses.dataclass(frozen=True)
