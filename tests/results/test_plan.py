@@ -20,7 +20,7 @@ from longtail.recipes import NUMERICS
 from longtail.recipes.part import plain
 from longtail.results import Loaded, Record, compare_records, read
 from longtail.results.announced import departure, digest, plan_marks, plan_notes
-from longtail.results.plan import Plan, completed_rows, departures, read_plan
+from longtail.results.plan import Plan, committed, completed_rows, departures, read_plan
 from longtail.training import many, planned
 from longtail.training.compute import choose
 
@@ -176,6 +176,33 @@ def test_a_plan_committed_after_its_runs_is_told(done: tuple[Plan, pathlib.Path,
     )
     assert status.committed is not None
     assert set(status.early) == set(runs)
+
+
+def test_a_plan_that_began_as_a_copy_of_another_was_committed_with_its_own_text(tmp_path: pathlib.Path) -> None:
+    place = tmp_path / "plans of ours"
+    place.mkdir()
+
+    def commit(year: int) -> None:
+        git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+        time = {**os.environ, "GIT_COMMITTER_DATE": f"{year}-01-01T00:00:00+00:00"}
+        for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "plan"]):
+            subprocess.run([*git, *words], check=True, env=time)
+
+    first, other, moved = (place / name for name in ("first.toml", "other.toml", "moved.toml"))
+    first.write_text(TEXT * 3)
+    commit(2021)
+    first.write_text(TEXT * 3 + "# changed")
+    other.write_text(TEXT * 3 + "# another")
+    commit(2022)
+    other.rename(moved)
+    commit(2023)
+    assert (committed(moved) or "")[:4] == "2022"
+    assert (committed(first) or "")[:4] == "2022"
+    moved.write_text(TEXT)
+    assert committed(moved) is None
+    commit(2024)
+    assert (committed(moved) or "")[:4] == "2024"
+    assert committed(tmp_path / "gone.toml") is None
 
 
 def rows(runs: list[pathlib.Path]) -> dict[str, list[Loaded]]:

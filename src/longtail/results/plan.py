@@ -190,19 +190,23 @@ def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib
 
 
 def committed(path: pathlib.Path) -> str | None:
-    """Return when the present text of a file was first committed, ISO 8601; None if it was not, or git is not there."""
+    """Return when the present text of a file was first committed, ISO 8601; None if it was not, or git is not there.
+
+    A file that was renamed, or copied from another one, is followed under its earlier name as long as its text is this.
+    """
     try:
-        where = ["git", "-C", str(path.resolve().parent)]
-        done = subprocess.run(
-            [*where, "log", "--follow", "--format=%H %cI", "--", path.name], capture_output=True, text=True, check=True
-        )
-        times = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        git = ["git", "-C", str(path.resolve().parent), "-c", "core.quotePath=false"]
+        words = ["log", "--follow", "--name-only", "--format=%x00%H %cI", "--", path.name]
+        done = subprocess.run([*git, *words], capture_output=True, text=True, check=True)
         first = None
-        for commit, time in times:  # the newest first
-            shown = subprocess.run([*where, "show", f"{commit}:./{path.name}"], capture_output=True, check=True)
-            if shown.stdout != path.read_bytes():
-                break
-            first = time
+        for said in done.stdout.split("\0")[1:]:  # the newest commit first, each with the name of the file then
+            head, *names = said.split("\n")
+            commit, time = head.split(" ", 1)
+            for name in filter(None, names):  # a merge names none
+                shown = subprocess.run([*git, "show", f"{commit}:{name}"], capture_output=True, check=True)
+                if shown.stdout != path.read_bytes():
+                    return first
+                first = time
         return first
     except (OSError, subprocess.CalledProcessError):
         return None
