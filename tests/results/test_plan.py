@@ -205,6 +205,18 @@ def test_a_plan_that_began_as_a_copy_of_another_was_committed_with_its_own_text(
     assert committed(tmp_path / "gone.toml") is None
 
 
+def test_a_plan_whose_file_of_weights_is_not_here_says_so(tmp_path: pathlib.Path) -> None:
+    gone = tmp_path / "gone.safetensors"
+    model = f'model = "resnet18@weights={gone}"'
+    compute = choose("cpu", "float32")
+    plan = of(TEXT.replace("epochs = 1", f'epochs = 1\nprotocol = "linear-probe"\n{model}'), tmp_path)
+    with pytest.raises(InputError, match=r"plan: ce: there is no file .*gone\.safetensors here"):
+        planned.status(plan, tmp_path / "plan.toml", load("digits-lt"), out=tmp_path / "runs", compute=compute)
+    gone.touch()
+    status = planned.status(plan, tmp_path / "plan.toml", load("digits-lt"), out=tmp_path / "runs", compute=compute)
+    assert len(status.missing) == 4
+
+
 def rows(runs: list[pathlib.Path]) -> dict[str, list[Loaded]]:
     found: dict[str, list[Loaded]] = {}
     for run in map(read, runs):

@@ -408,6 +408,15 @@ def _digest(path: str, size: int, changed: int) -> str:
 _kept_digest = functools.lru_cache(maxsize=256)(_digest)
 
 
+def absent_files(value: Any) -> Iterable[str]:
+    """Yield the files that options of our parts name and that are not there; a bare word, as ``timm``, names none."""
+    for part in parts_in(value):
+        for key in _file_options(part.function) if not part.foreign else ():
+            name = part[key]
+            if isinstance(name, str) and pathlib.PurePath(name).suffix and contents(name) == name:
+                yield name
+
+
 def parts_in(value: Any) -> Iterable[Part]:
     """Yield every part in a part, a dataclass or a tuple, outermost first."""
     if isinstance(value, Part):

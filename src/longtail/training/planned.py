@@ -10,7 +10,7 @@ from longtail.data import Data
 from longtail.errors import InputError
 from longtail.methods.names import recipe
 from longtail.recipes import NUMERICS, Recipe
-from longtail.recipes.part import plain
+from longtail.recipes.part import absent_files, plain
 from longtail.results import Loaded, Record, read
 from longtail.results.copies import copies_note
 from longtail.results.plan import Plan, committed, departures, early
@@ -101,11 +101,20 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
         data: data set that the plan names.
         out: folder of all runs.
         compute: device, precision and compilation, the same for all runs.
+
+    Raises:
+        InputError: a file that an arm names is not there, and without its contents its runs cannot be known.
     """
     done: dict[tuple[str, int], pathlib.Path] = {}
     missing: list[tuple[str, int]] = []
     unplanned: dict[pathlib.Path, list[str]] = {}
     arms = recipes_of(plan, data)
+    for arm in arms:
+        for name in absent_files(arm):
+            raise InputError(
+                f"{plan.name}: {arm.name}: there is no file {name} here, and a run is known by its contents; "
+                "put it there, or go to the folder where it is"
+            )
     records: dict[pathlib.Path, Record] = {}
     runs: dict[str, list[Loaded]] = {arm.name: [] for arm in arms}
     below = _below(out)
