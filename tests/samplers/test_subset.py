@@ -154,6 +154,40 @@ def test_ip_dpp_is_the_plain_sampler_on_those_probabilities(options: dict[str, A
     assert sampler.index.tolist() == expected.tolist()
 
 
+def test_greedy_is_the_likeliest_set_item_by_item() -> None:
+    logits, k = knowledge(), 4
+    sampler = build(arm="greedy", k=k)
+    sampler.start_epoch(context(logits))
+    chunks = context(logits).outputs(torch.arange(70), False, False)
+    rows = torch.nn.functional.normalize(torch.cat([chunk.levels[-1] for chunk in chunks]).double(), dim=1)
+    probability = true_label_probability(logits, TARGET)
+
+    def by_hand(power: float) -> list[int]:
+        chosen: list[int] = []
+        for c in range(4):
+            items = [item for item in range(70) if TARGET[item] == c]
+            if len(items) <= k:
+                chosen += items
+                continue
+            p = probability[items]
+            quality = (1 - p * p.mean()) ** power
+            kernel = quality[:, None] * (rows[items] @ rows[items].T) * quality
+            own: list[int] = []
+            for _ in range(k):
+                left = [place for place in range(len(items)) if place not in own]
+                own.append(max(left, key=lambda place: float(torch.det(kernel[[*own, place]][:, [*own, place]]))))
+            chosen += [items[place] for place in own]
+        return sorted(chosen)
+
+    assert sampler.index.tolist() == by_hand(0.5)
+    assert by_hand(0.5) != by_hand(4.0)  # a quality of another power would give another set
+    again = build(seed=9, arm="greedy", k=k)
+    again.start_epoch(context(logits))
+    assert again.index.tolist() == sampler.index.tolist()
+    with pytest.raises(InputError, match="class 0: "):
+        build(arm="greedy", k=7).start_epoch(context(logits))  # the features have six columns
+
+
 def test_uniform_does_not_depend_on_the_network() -> None:
     def index(arm: Arm, seed: int) -> list[int]:
         sampler = build(arm=arm, k=5)

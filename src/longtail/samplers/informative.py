@@ -16,7 +16,7 @@ from torch import Tensor
 from longtail.dpp import segments
 from longtail.dpp.kernels import Array, miss_and_hit, numbers
 from longtail.errors import InputError
-from longtail.samplers.diverse import counts_and_sizes, labels, spread
+from longtail.samplers.diverse import counts_and_sizes, greedy, labels, spread
 from longtail.shapes import Float, Int
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "easiest",
     "hardest",
     "information_preserving",
+    "likeliest",
     "ten_times_smallest",
     "true_label_log_probability",
     "uniform",
@@ -255,6 +256,35 @@ def class_balanced(
     times = torch.where(present, quota // counts.clamp(min=1), 0)
     rest = segments.uniform(counts, quota - times * counts, generator)
     return torch.repeat_interleave(order, torch.repeat_interleave(times, counts) + rest.long()).sort().values
+
+
+def likeliest(
+    probability: Array | None,
+    target: Array,
+    *,
+    k: SupportsIndex | Array,
+    generator: torch.Generator | None,
+    log_probability: Array | None = None,
+    features: Array,
+) -> Int[Tensor, " n"]:
+    """Of each class the greedy set for the kernel of ``information_preserving`` with ``features``: no randomness.
+
+    Item by item the one that enlarges det(L_Y) most (``longtail.dpp.greedy``): a control for drawing at random.
+
+    Example:
+        >>> p, rows = torch.tensor([0.1, 0.2, 0.9]), [[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]
+        >>> likeliest(p, torch.zeros(3, dtype=torch.int64), k=2, generator=None, features=rows).tolist()
+        [0, 2]
+    """
+    target = labels(target)
+    counts, sizes = counts_and_sizes(target, k)
+    miss, hit = miss_and_hit(probability, log_probability)
+    if len(hit) != len(target):
+        raise InputError(f"probability has {len(hit)} rows and target {len(target)}: give one for each item")
+    order = target.argsort(stable=True)
+    there = counts > 0
+    d, _ = _odds(miss[order], hit[order], counts[there], sizes[there], 1.0)
+    return greedy(features, target, k=sizes, quality=torch.empty_like(d).index_copy(0, order, d.sqrt()))
 
 
 def _rank(lengths: Int[Tensor, " G"]) -> Int[Tensor, " M"]:

@@ -14,7 +14,7 @@ from longtail.errors import InputError
 from longtail.samplers import informative
 from longtail.shapes import Int
 
-Arm = Literal["ip-dpp", "uniform", "hardest", "easiest", "class-balanced"]
+Arm = Literal["ip-dpp", "uniform", "hardest", "easiest", "class-balanced", "greedy"]
 Scorer = Literal["fresh", "trained"]
 
 
@@ -30,7 +30,8 @@ class InformativeSubset:
         counts: (K,) images of each class.
         generator: random stream of the order of the epochs.
         subset_generator: random stream of the subsets, one of its own, so arms that hold the same subset train alike.
-        arm: how the subset is chosen; ``uniform`` is also the law of the released sampler.
+        arm: how the subset is chosen; ``uniform`` is also the law of the released sampler, ``greedy`` the likeliest set
+            of ``diversity``, item by item.
         k: images of each class, classes of at most k whole; None for the rule min(10 * smallest class, N_c).
         resample_every: epochs between draws.
         strength: power of the odds; 1 is the paper's kernel.
@@ -79,7 +80,8 @@ class InformativeSubset:
         if arm != "ip-dpp" and (strength != 1.0 or diversity or mislabelled):
             raise InputError(f"strength, diversity and mislabelled are options of the arm ip-dpp, not of {arm}")
         self._generator, self._subset_generator = generator, subset_generator
-        self._resample_every, self._diversity, self._scorer = resample_every, diversity, scorer
+        self._resample_every, self._scorer = resample_every, scorer
+        self._needs_features = diversity or arm == "greedy"
         counts = counts.to(target.device)
         self._sizes = informative.ten_times_smallest(counts) if k is None else counts.clamp(max=k)
         preserving = functools.partial(informative.information_preserving, strength=strength, mislabelled=mislabelled)
@@ -89,6 +91,7 @@ class InformativeSubset:
             "hardest": informative.hardest,
             "easiest": informative.easiest,
             "class-balanced": informative.class_balanced,
+            "greedy": informative.likeliest,
         }
         self._choose = arms[arm]
         self.index = torch.zeros(0, dtype=torch.int64, device=target.device)
@@ -119,7 +122,7 @@ class InformativeSubset:
             logits = context.trained(features)
         log_probability = informative.true_label_log_probability(logits, context.target)
         scored = time.perf_counter()
-        options = {"features": features} if self._diversity else {}
+        options = {"features": features} if self._needs_features else {}
         self.index = self._choose(
             None,
             context.target,
