@@ -25,6 +25,11 @@ text { fill: var(--ink); } .soft { fill: var(--soft); } .claim { font-weight: 60
 </style>"""
 
 
+def signed(number: int) -> str:
+    """A whole number with its sign; 0 has none."""
+    return f"{number:+d}".replace("-", "−") if number else "0"
+
+
 def drawn() -> str:
     """Return the picture."""
     held = [
@@ -53,7 +58,7 @@ def drawn() -> str:
     step = next(step for step in (1, 2, 5, 10, 20) if (high - low) / step <= 10)
     grid = [
         f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{AXIS - 8}" y2="{bottom}" stroke="var(--faint)"/>'
-        f'<text class="soft" x="{x(at):.1f}" y="{AXIS - 14}" text-anchor="middle">{at:+d}</text>'
+        f'<text class="soft" x="{x(at):.1f}" y="{AXIS - 14}" text-anchor="middle">{signed(at)}</text>'
         for at in range(-50, 51, step)
         if low <= at <= high
     ]
