@@ -15,7 +15,7 @@ from longtail.results.claims import TOLERANCE, judge
 from tables import ROOT, counted, measured
 
 PICTURE = ROOT / "docs" / "figures" / "claims.svg"
-WIDTH, LEFT, RIGHT, LINE, CLAIM, AXIS = 860, 400, 130, 26, 30, 46
+WIDTH, LEFT, RIGHT, LINE, CLAIM, AXIS = 868, 400, 138, 26, 30, 46
 STYLE = """<style>
 svg { --ink: #1f2328; --soft: #59626c; --faint: #d5dade; --agrees: #1b8a6b; --below: #b3261e; --undecided: #7a6a00;
       font-family: system-ui, sans-serif; font-size: 12px; }

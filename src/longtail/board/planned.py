@@ -33,14 +33,13 @@ def plans_of(
     """Return what is said of each submission; what a record cites is completed by the plans in ``plans/`` of a board.
 
     Args:
-        submissions: the records of each, by its identifier; none for predictions from another framework.
+        submissions: the records of each as they were checked, by its identifier; none for predictions from another
+            framework.
         root: the board's folder; ``None`` for the shipped content alone.
         warnings: takes a line for each file in ``plans/`` that is no plan.
     """
     known = _known(root, warnings)
-    records = {
-        name: [completed(Record.from_json(record), known) for record in held] for name, held in submissions.items()
-    }
+    records = {name: [completed(Record(**record), known) for record in held] for name, held in submissions.items()}
     arms: dict[str, set[str]] = {}
     for held in records.values():
         for cited in filter(None, map(citation, held)):

@@ -179,7 +179,7 @@ def _better(entries: list[Entry], at: Draft, higher: bool) -> tuple[NDArray[np.b
     gap = value[:, None] - value[None, :]
     better = gap > np.hypot(down[:, None], up[None, :]) + 1e-9
     scored = [place for place, entry in enumerate(entries) if entry.id in at.answers]
-    found = contrasts([at.answers[entries[place].id] for place in scored])
+    found = contrasts(tuple(at.answers[entries[place].id] for place in scored))
     for each in found:
         i, j = scored[each.first], scored[each.second]
         better[i, j], better[j, i] = each.sign > 0, each.sign < 0
