@@ -135,7 +135,7 @@ def made_answers(right: list[int], num: int = 2000, seeds: int = 1) -> Answers:
 def test_two_re_scored_entries_are_told_apart_by_the_paired_test() -> None:
     first, second = made_answers([800]), made_answers([812])
     # 12 of 2,000 items differ, all in one direction: far inside both intervals, and yet certain.
-    (found,) = contrasts((first, second))
+    (found,) = contrasts([first, second])
     assert found.word == "better in this run"
     assert found.estimate.p == pytest.approx(mcnemar(first.correct[0], second.correct[0]))
     scored = [entry("a", 60.0, n=1), entry("b", 59.4, n=1)]
@@ -237,7 +237,7 @@ def test_agreement_by_hand() -> None:
     second = [True] * 60 + [False] * 12 + [True] * 3 + [False] * 25
     arms = [Answers(torch.tensor([each]), torch.zeros(100, dtype=torch.int64), (0,)) for each in (first, second)]
     assert agreement(*arms) == pytest.approx({"both": 60, "first": 12, "second": 3, "neither": 25})
-    (found,) = contrasts(tuple(arms))
+    (found,) = contrasts(arms)
     assert found.estimate.value == pytest.approx(0.09)
     # Two-sided binomial: 2 * P(X <= 3 | 15, 1/2).
     assert found.estimate.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(4)) / 2**15)

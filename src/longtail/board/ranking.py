@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longtail.board.evidence import BADGES
-from longtail.board.model import MISSING, TRACK_ORDER, Best, Draft, Entry
+from longtail.board.model import MISSING, TRACK_ORDER, Answers, Best, Draft, Entry
 from longtail.board.values import slug
 from longtail.board.verdicts import (
+    Contrast,
     Verdict,
     contrasts,
     leader_correction,
@@ -169,6 +171,12 @@ def _placed(entries: list[Entry], at: Draft, higher: bool, track: str) -> tuple[
     return placed, Best(track, possibly, corrected, contrasts)
 
 
+@lru_cache(maxsize=64)
+def _tested(arms: tuple[Answers, ...]) -> list[Contrast]:
+    """The contrasts of a track; not made again while its answers are the same objects, as those that are shipped."""
+    return contrasts(arms)
+
+
 def _better(entries: list[Entry], at: Draft, higher: bool) -> tuple[NDArray[np.bool_], int]:
     """Which entry (row) is known to be better than which (column), and how many contrasts are read together."""
     sign = 1.0 if higher else -1.0
@@ -179,7 +187,7 @@ def _better(entries: list[Entry], at: Draft, higher: bool) -> tuple[NDArray[np.b
     gap = value[:, None] - value[None, :]
     better = gap > np.hypot(down[:, None], up[None, :]) + 1e-9
     scored = [place for place, entry in enumerate(entries) if entry.id in at.answers]
-    found = contrasts(tuple(at.answers[entries[place].id] for place in scored))
+    found = _tested(tuple(at.answers[entries[place].id] for place in scored))
     for each in found:
         i, j = scored[each.first], scored[each.second]
         better[i, j], better[j, i] = each.sign > 0, each.sign < 0

@@ -49,7 +49,7 @@ def judge(relation: Relation, entries: Sequence[Entry], answers: Mapping[str, An
             if differ:
                 apart = apart or differ
                 continue
-            (found,) = contrasts((answers[first.id], answers[second.id]))
+            (found,) = contrasts([answers[first.id], answers[second.id]])
             return told(*_word(relation, found), found, (first.id, second.id))
     return told("not comparable", "; ".join(apart))
 

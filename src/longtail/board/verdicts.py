@@ -108,17 +108,17 @@ class Contrast:
         return self.word.startswith(BETTER) - self.word.startswith(WORSE)
 
 
-@lru_cache(maxsize=64)
-def contrasts(arms: tuple[Answers, ...]) -> tuple[Contrast, ...]:
+def contrasts(arms: Sequence[Answers]) -> list[Contrast]:
     """Every pair of re-scored entries, tested on the same items; each entry's own contrasts are read together.
-
-    The tracks whose answers are the same objects as before, as those that come with the package, are not tested again.
 
     Args:
         arms: answers on the same test items.
+
+    Returns:
+        One for each pair.
     """
     if len(arms) < 2:
-        return ()
+        return []
     weights, family = _shares(arms[0]), len(arms) - 1
     several = [arm for arm in arms if len(arm.seeds) > 2]
     same = len({arm.seeds for arm in several}) == 1
@@ -133,7 +133,7 @@ def contrasts(arms: tuple[Answers, ...]) -> tuple[Contrast, ...]:
             )
             runs = min(len(first.seeds), len(second.seeds))
             out.append(Contrast(i, j, found, verdict(found, runs), paired))
-    return tuple(out)
+    return out
 
 
 def same_items(first: Answers, second: Answers) -> bool:

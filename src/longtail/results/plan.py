@@ -178,11 +178,13 @@ def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib
     Raises:
         InputError: a file that is no plan, or one that no run cites.
     """
-    plans = {plan.sha256: plan for plan in map(read_plan, paths)}
     cited = {run.record.plan.get("sha256") for runs in rows.values() for run in runs}
+    plans = {}
     for path in paths:
-        if read_plan(path).sha256 not in cited:
+        plan = read_plan(path)
+        if plan.sha256 not in cited:
             raise InputError(f"--plan {path}: no run here cites it as it stands")
+        plans[plan.sha256] = plan
     return {
         name: [dataclasses.replace(run, record=completed(run.record, plans)) for run in runs]
         for name, runs in rows.items()

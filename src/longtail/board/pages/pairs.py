@@ -103,6 +103,6 @@ def _paired(index: Index, lines: Sequence[Entry], first: str, second: str) -> li
             arms = [index.answers(entry.id) for entry in (one, other)]
             if arms[0] is None or arms[1] is None or not same_items(arms[0], arms[1]):
                 continue
-            (found,) = contrasts((arms[0], arms[1]))
+            (found,) = contrasts([arms[0], arms[1]])
             out.append({"first": one, "second": other, "found": found, "table": agreement(arms[0], arms[1])})
     return out
