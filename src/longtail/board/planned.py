@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from longtail.board.content import shipped_root
 from longtail.board.values import clean
 from longtail.errors import InputError
-from longtail.results.announced import citation, completed, plan_marks
-from longtail.results.plan import Plan, read_plan
+from longtail.results.announced import citation, plan_marks
+from longtail.results.plan import Plan, completed, read_plan
 from longtail.results.record import Record
 
 

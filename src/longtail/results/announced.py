@@ -11,12 +11,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longtail.results.record import Record
-
-if TYPE_CHECKING:
-    from longtail.results.plan import Plan
 
 LONGEST = 1000
 """Most arms or seeds that are taken from a citation, which may come from anywhere."""
@@ -84,20 +81,6 @@ def citation(record: Record) -> Citation | None:
         recipe=str(held.get("recipe") or ""),
         **texts,  # type: ignore[arg-type]  # all are texts, as looked at above
     )
-
-
-def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
-    """Return a record whose citation, if it is older than its arms and seeds, has those of the plan that it cites.
-
-    Args:
-        record: of a run.
-        plans: by their SHA-256; what a citation says counts before them.
-    """
-    plan = plans.get(str(record.plan.get("sha256")))
-    if plan is None:
-        return record
-    held = {"arms": list(plan.arms), "seeds": list(plan.seeds), **record.plan}
-    return dataclasses.replace(record, plan=held)
 
 
 def departure(record: Record) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longtail.errors import InputError, unknown
-from longtail.results.announced import completed, digest, nameless
+from longtail.results.announced import digest, nameless
 from longtail.results.claims import TOLERANCE
 from longtail.results.comparison import RATES
 from longtail.results.record import Loaded, Record
@@ -166,6 +166,20 @@ def departures(record: Record, plan: Plan, arm: str, config: dict[str, Any], num
     if record.numerics.get("version") != numerics:
         found.append(f"numerics {record.numerics.get('version')} (now {numerics})")
     return found
+
+
+def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
+    """Return a record whose citation, if it is older than its arms and seeds, has those of the plan that it cites.
+
+    Args:
+        record: of a run.
+        plans: by their SHA-256; what a citation says counts before them.
+    """
+    plan = plans.get(str(record.plan.get("sha256")))
+    if plan is None:
+        return record
+    held = {"arms": list(plan.arms), "seeds": list(plan.seeds), **record.plan}
+    return dataclasses.replace(record, plan=held)
 
 
 def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib.Path]) -> dict[str, list[Loaded]]:
