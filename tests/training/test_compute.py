@@ -26,7 +26,13 @@ def test_bfloat16_where_the_processor_has_it_and_it_is_right(
     monkeypatch.setattr(computing, "_bfloat16_is_right_and_fast", lambda: right)
     chosen = computing.choose("cpu")
     assert chosen.precision == ("bfloat16" if able and right else "float32")
-    why = "right, and faster" if able and right else "wrong, or slower" if able else "no bfloat16 instructions"
+    why = (
+        "right, and a step is faster"
+        if able and right
+        else "wrong, or a step is not faster"
+        if able
+        else "no bfloat16 instructions"
+    )
     assert why in computing.reason(chosen)
     assert computing.choose("cpu", "float32").precision == "float32"
     assert computing.choose("cpu", "bfloat16").precision == "bfloat16"
@@ -39,13 +45,37 @@ def test_a_convolution_that_is_wrong_or_slow_is_noticed(monkeypatch: pytest.Monk
         found = convolve(images.float(), weight.float(), **options).to(images.dtype)
         return found.roll(1, 0) if images.dtype == torch.bfloat16 else found
 
-    monkeypatch.setattr(computing, "_seconds_of", lambda inputs, kernel: float(inputs.dtype == torch.float32))
+    def taking(usual: float, narrow: float) -> None:
+        times = {torch.float32: usual, torch.bfloat16: narrow}
+        monkeypatch.setattr(computing, "_seconds_of_a_step", lambda images, weight, kind: times[kind])
+
+    taking(1.3, 1.0)
     assert computing._bfloat16_is_right_and_fast()
     monkeypatch.setattr(torch.nn.functional, "conv2d", wrong)
     assert not computing._bfloat16_is_right_and_fast()
     monkeypatch.setattr(torch.nn.functional, "conv2d", convolve)
-    monkeypatch.setattr(computing, "_seconds_of", lambda inputs, kernel: float(inputs.dtype == torch.bfloat16))
+    taking(1.1, 1.0)
     assert not computing._bfloat16_is_right_and_fast()
+
+
+def test_what_is_timed_is_a_step_with_its_backward_pass_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = torch.get_num_threads(), []
+    backward = torch.Tensor.backward
+    normalise = torch.nn.functional.batch_norm
+
+    def watched(self: torch.Tensor) -> None:
+        seen.append(("backward", torch.get_num_threads()))
+        backward(self)
+
+    def normalised(maps: torch.Tensor, *rest: object, **options: bool) -> torch.Tensor:
+        seen.append((str(maps.dtype), options["training"]))
+        return normalise(maps, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.Tensor, "backward", watched)
+    monkeypatch.setattr(torch.nn.functional, "batch_norm", normalised)
+    assert computing._bfloat16_is_right_and_fast() in (True, False)
+    assert {("backward", 1), ("torch.float32", True), ("torch.bfloat16", True)} == set(seen)
+    assert torch.get_num_threads() == before
 
 
 def test_compilation_is_asked_for_and_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

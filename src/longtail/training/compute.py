@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
+from torch.nn import functional
 
 from longtail.errors import InputError
 from longtail.files import sha256
@@ -22,6 +23,8 @@ from longtail.files import sha256
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 BFLOAT16_ERROR = 0.02
 """Largest error of a bfloat16 convolution, over the largest result, that rounding explains."""
+BFLOAT16_GAIN = 1.2
+"""How many times faster a bfloat16 step must be to be chosen; so far from 1 that one machine always says the same."""
 WORTH_SHARING = 500_000_000
 """Multiply-adds of a forward pass from which on several threads pay: the digits network has 2e7, ResNet-32 9e9."""
 
@@ -65,9 +68,9 @@ def choose(
     """Settle what was left to choice.
 
     bfloat16 is chosen where the processor has instructions for it (AVX-512 BF16 or AMX on x86; any CUDA device from
-    compute capability 8.0) and, on a CPU, a trial shows that they are right and fast; without them it is slower than
-    float32. A GPU without them gets float16. Compilation is never chosen: where it was measured it did not pay
-    (docs/speed.md).
+    compute capability 8.0) and, on a CPU, a trial shows that they are right and a training step is faster with them;
+    without them it is slower than float32. A GPU without them gets float16. Compilation is never chosen: where it was
+    measured it did not pay (docs/speed.md).
 
     Raises:
         InputError: CUDA asked for and absent, or compilation without a C++ compiler.
@@ -112,8 +115,10 @@ def threads_for(multiply_adds: int) -> Iterator[None]:
 def bfloat16_pays(device: str) -> bool:
     """Return whether training should use bfloat16: the device has instructions for it, and they are right and fast.
 
-    Some builds of PyTorch convolve wrongly or very slowly in bfloat16 on a CPU, so a small one is tried there, a
-    few milliseconds: its result against float32, and its time.
+    Some builds of PyTorch convolve wrongly in bfloat16 on a CPU, and with some instructions a training step is slower
+    in it than in float32 although a convolution is faster (AVX-512 BF16 without AMX: ResNet-32 at 0.7 of the speed). So
+    a small step is tried there on one thread, a tenth of a second: its convolution against that of float32, and the
+    time of its forward and backward pass.
     """
     if not has_bfloat16(device):
         return False
@@ -121,22 +126,48 @@ def bfloat16_pays(device: str) -> bool:
 
 
 def _bfloat16_is_right_and_fast() -> bool:
+    images, weight = trial()
+    with torch.no_grad():
+        wanted = functional.conv2d(images, weight, padding=1)
+        found = functional.conv2d(images.bfloat16(), weight.bfloat16(), padding=1).float()
+    if (found - wanted).abs().max() / wanted.abs().max() >= BFLOAT16_ERROR:
+        return False
+    return bfloat16_gain(images, weight) > BFLOAT16_GAIN
+
+
+def bfloat16_gain(images: torch.Tensor, weight: torch.Tensor) -> float:
+    """Return how many times faster a small training step is in bfloat16 than in float32, on one thread of this CPU.
+
+    One thread, so that what another process does on the other cores counts for nothing.
+
+    Args:
+        images: (N, C, height, width) maps that two layers are given.
+        weight: (C, C, 3, 3) of either layer.
+    """
+    kinds = (torch.float32, torch.bfloat16)
+    with threads_for(0):
+        seconds = [[_seconds_of_a_step(images, weight, kind) for kind in kinds] for _ in range(6)][1:]
+    usual, narrow = (min(column) for column in zip(*seconds, strict=True))
+    return float(usual / narrow)
+
+
+def trial() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what bfloat16 is tried on: maps (32, 32, 16, 16) and the weight of a layer, always the same."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(32, 32, 16, 16, generator=generator).to(memory_format=torch.channels_last)
-    weight = torch.randn(32, 32, 3, 3, generator=generator) / 17
-    pairs = {kind: (images.to(kind), weight.to(kind)) for kind in (torch.float32, torch.bfloat16)}
-    seconds, results = {}, {}
-    with torch.no_grad():
-        for kind, (inputs, kernel) in pairs.items():
-            results[kind] = torch.nn.functional.conv2d(inputs, kernel, padding=1).float()
-            seconds[kind] = min(_seconds_of(inputs, kernel) for _ in range(5))
-    error = (results[torch.bfloat16] - results[torch.float32]).abs().max() / results[torch.float32].abs().max()
-    return bool(error < BFLOAT16_ERROR) and seconds[torch.bfloat16] < seconds[torch.float32]
+    return images, torch.randn(32, 32, 3, 3, generator=generator) / 17
 
 
-def _seconds_of(inputs: torch.Tensor, kernel: torch.Tensor) -> float:
+def _seconds_of_a_step(images: torch.Tensor, weight: torch.Tensor, kind: torch.dtype) -> float:
+    """Time of the forward and backward pass of two layers with batch normalisation, as a residual network has them."""
+    weights = [weight.clone().requires_grad_() for _ in range(2)]
     clock = time.perf_counter()
-    torch.nn.functional.conv2d(inputs, kernel, padding=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
+        maps = images
+        for one in weights:
+            normal = functional.batch_norm(functional.conv2d(maps, one, padding=1), None, None, training=True)
+            maps = torch.relu(normal)
+    maps.float().square().mean().backward()  # type: ignore[no-untyped-call]
     return time.perf_counter() - clock
 
 
@@ -145,10 +176,10 @@ def reason(compute: Compute, asked: str = "auto") -> str:
     if asked != "auto":
         return "as asked"
     if compute.precision == "bfloat16":
-        return "bfloat16 was tried here: right, and faster than float32"
+        return "bfloat16 was tried here: right, and a step is faster than in float32"
     if not has_bfloat16(compute.device):
         return f"this {'GPU' if compute.device == 'cuda' else 'processor'} has no bfloat16 instructions"
-    return "bfloat16 was tried here: wrong, or slower than float32"
+    return "bfloat16 was tried here: wrong, or a step is not faster than in float32"
 
 
 @functools.cache

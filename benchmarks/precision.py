@@ -1,0 +1,105 @@
+"""What bfloat16 does to the speed of training on this processor, beside what the trial of ``--precision auto`` finds.
+
+    python benchmarks/precision.py [--rounds 5] [--out records/benchmarks/precision.json]
+
+Each precision is a process of its own with one thread. It takes the same training step (128 images of 32 x 32, channels
+last) whenever it is its turn; ratios are taken within a round. A further process measures what
+``longtail.training.compute`` measures before it chooses; bfloat16 is chosen above ``BFLOAT16_GAIN``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from typing import Any
+
+from record import keep, ratio, shown
+from turns import Worker, end, rounds_of, serve
+
+BATCH = 128
+DEPTHS = (8, 32)
+
+
+def work() -> None:
+    """A process of its own: for every line "N" take N steps and answer images per second."""
+    import torch
+
+    from longtail.models import cifar_resnet
+    from longtail.training.compute import Compute, bfloat16_gain, trial
+
+    torch.set_num_threads(1)
+    if sys.argv[2] == "trial":
+        serve(lambda line: bfloat16_gain(*trial()))
+        return
+    compute = Compute("cpu", sys.argv[2], False)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    network = cifar_resnet(num_classes=100, channels=3, image_size=32, depth=int(sys.argv[3]), generator=generator)
+    network.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
+    images = torch.randn(BATCH, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
+    target = torch.randint(0, 100, (BATCH,), generator=generator)
+
+    def step() -> float:
+        started = time.perf_counter()
+        with compute.autocast():
+            logits = network(images).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return time.perf_counter() - started
+
+    step()
+    serve(lambda line: BATCH / statistics.median(step() for _ in range(int(line))), torch.get_num_threads())
+
+
+def flags() -> list[str]:
+    """Which instructions for bfloat16 this processor names."""
+    found = pathlib.Path("/proc/cpuinfo")
+    words = set(found.read_text().split()) if found.exists() else set()
+    return sorted(words & {"avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16"})
+
+
+def measure(rounds: int, steps: int) -> dict[str, Any]:
+    from longtail.training.compute import BFLOAT16_GAIN
+
+    result: dict[str, Any] = {
+        "work": f"training steps, batch {BATCH}, channels last, one thread; {steps} a turn, {rounds} rounds",
+        "speed in bfloat16 over float32": {},
+    }
+    for depth in DEPTHS:
+        arms = {kind: [Worker("--worker", kind, depth)] for kind in ("float32", "bfloat16")}
+        rates = rounds_of(arms, steps, rounds)
+        end([worker for workers in arms.values() for worker in workers])
+        result["speed in bfloat16 over float32"][f"ResNet-{depth}"] = ratio(rates["bfloat16"], rates["float32"])
+    tried = {"trial": [Worker("--worker", "trial", 0)]}
+    gains = rounds_of(tried, 1, rounds)["trial"]
+    end(tried["trial"])
+    result["gain of the trial"] = ratio(gains, [1.0] * rounds)
+    result["chosen above"] = BFLOAT16_GAIN
+    result["hardware"] = {"machine": platform.machine(), "instructions": flags()}
+    return result
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--worker"]:
+        work()
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--out", type=pathlib.Path)
+    arguments = parser.parse_args()
+    result = measure(arguments.rounds, arguments.steps)
+    for name, times in result["speed in bfloat16 over float32"].items():
+        print(f"{shown(times)}  {name}")
+    print(f"{shown(result['gain of the trial'])}  the trial; bfloat16 is chosen above {result['chosen above']}")
+    keep(result, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
