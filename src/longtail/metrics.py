@@ -101,7 +101,14 @@ class Report:
         Returns:
             What ``json.dumps`` takes and ``from_json`` reads.
         """
-        return {**dataclasses.asdict(self), "per_class": list(self.per_class)}
+        held = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            **held,
+            "group_sizes": dict(self.group_sizes),
+            "thresholds": dict(self.thresholds),
+            "per_class": list(self.per_class),
+            "calibration": None if self.calibration is None else dataclasses.asdict(self.calibration),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:

@@ -305,6 +305,26 @@ def test_turning_a_difference_round_turns_its_interval_round() -> None:
     assert there.p == pytest.approx(back.p)
 
 
+def test_every_two_of_many_are_tested_as_two_alone_are() -> None:
+    generator = torch.Generator().manual_seed(3)
+    target = torch.arange(120) % 4
+    runs = (3, 3, 1, 4)
+    arms = [torch.rand(number, 120, generator=generator) < 0.5 + place / 10 for place, number in enumerate(runs)]
+    weights = torch.tensor([[0.25] * 4, [0.5, 0.5, 0.0, 0.0]])
+    seeds = pool_seeds(arms[:2], target, weights=weights, paired=True)
+
+    def alike(i: int, j: int) -> bool:
+        return runs[i] == runs[j]
+
+    found = list(statistics.pairwise(arms, target, weights=weights, paired=alike, family=3, seeds=seeds))
+    assert [(i, j) for i, j, _ in found] == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    for i, j, estimates in found:
+        options = {"weights": weights, "paired": alike(i, j), "family": 3, "seeds": seeds}
+        assert estimates == difference(arms[i], arms[j], target, **options)
+    with pytest.raises(InputError, match="3 runs cannot be paired with 1"):
+        list(statistics.pairwise(arms, target, weights=weights, paired=lambda i, j: True))
+
+
 def test_a_generator_is_taken_and_changes_nothing() -> None:
     world = World(runs=3)
     first, second = world.pair(np.random.default_rng(1))

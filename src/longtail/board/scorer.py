@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from longtail.board.keys import Key, is_trusted
 from longtail.board.model import Answers
 from longtail.errors import InputError
 from longtail.metrics import evaluate
-from longtail.results.record import parse, read_predictions
+from longtail.results.record import Record, read_predictions, together
 from longtail.results.rescoring import rescore, score
 
 
@@ -52,12 +51,12 @@ _KEPT = (
 
 
 def score_run(
-    record: Mapping[str, Any], content: bytes, variant: Variant | None, key: Key | None, where: str
+    record: Record, content: bytes, variant: Variant | None, key: Key | None, where: str
 ) -> tuple[dict[str, Any], Scored]:
     """Recompute one run's numbers from its predictions.
 
     Args:
-        record: the run's record in its JSON form.
+        record: the run's record, read.
         content: its ``predictions.npz``.
         variant: the board's data set, if the board knows it.
         key: its test set, if the scorer knows it.
@@ -70,9 +69,9 @@ def score_run(
     Raises:
         InputError: if the predictions are unusable, or disagree with what the record claims: both numbers are shown.
     """
-    counts = record.get("data", {}).get("counts", ()) if isinstance(record.get("data"), dict) else ()
-    check_classes(len(counts) if isinstance(counts, list) else 0, variant, where)
-    loaded = parse(json.dumps(record).encode(), content, where, folder=Path(where))
+    counts = record.data["counts"]
+    check_classes(len(counts), variant, where)
+    loaded = together(record, content, where, folder=Path(where))
     trusted = is_trusted(loaded.index, loaded.target, key, where)
     report = rescore(loaded)
     if variant is not None and variant.counts is not None:
@@ -80,7 +79,7 @@ def score_run(
         report = score(loaded, counts=variant.counts, many=variant.many, few=variant.few)
     values = report.to_json()
     numbers = {name: values[name] for name in _KEPT}
-    numbers |= {"seed": record["seed"], "trusted": trusted, "sha256": record["predictions"]["sha256"]}
+    numbers |= {"seed": record.seed, "trusted": trusted, "sha256": record.predictions["sha256"]}
     return numbers, Scored(loaded.index, loaded.target, loaded.prediction)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longtail.board import recipes
 from longtail.board.content import Content, Variant, shipped, shipped_root
@@ -26,6 +26,9 @@ from longtail.board.model import Answers
 from longtail.board.statement import check_statement
 from longtail.board.values import parse_json, safe_url, slug
 from longtail.errors import InputError
+
+if TYPE_CHECKING:
+    from longtail.results.record import Record
 
 SCHEMA = 1
 MAX_JSON = 4 << 20
@@ -87,7 +90,7 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
         raise InputError(f"{where}: expected a JSON object")
     problems = _outside(body)
     stated = body.get("statement") is not None
-    records: list[dict[str, Any]] = []
+    records: list[Record] = []
     statement: dict[str, Any] = {}
     if stated:
         statement, variant, found = check_statement(body["statement"], content)
@@ -97,14 +100,14 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
             problems.append(f"predictions of 1 to {MAX_SEEDS} seeds are needed, named predictions-seed-N.npz")
     else:
         records = _records(body, problems)
-        seeds = sorted(record["seed"] for record in records)
-        variant = _variant(records[0]["data"], content) if records else None
+        seeds = sorted(record.seed for record in records)
+        variant = _variant(records[0].data, content) if records else None
     expected = {f"predictions-seed-{seed}.npz" for seed in seeds}
     for name in sorted(set(files) ^ expected) if seeds else ():
         problems.append(f"{name!r} is {'missing' if name in expected else 'not expected'}")
     _raise(problems, where)
     runs, loaded, key = [], [], content.key(variant)
-    by_seed = {record["seed"]: record for record in records}
+    by_seed = {record.seed: record for record in records}
     for seed in seeds:
         name = f"predictions-seed-{seed}.npz"
         try:
@@ -122,7 +125,8 @@ def check(body: Mapping[str, Any], files: Mapping[str, bytes], where: str, conte
         raise InputError(f"{where}: {equal}")
     created = datetime.datetime.fromisoformat(body["created"]).astimezone(datetime.UTC).isoformat()
     kept = {name: body.get(name) for name in sorted(_FIELDS) if body.get(name) is not None or name in _TEXTS}
-    kept |= {"created": created} | ({"statement": statement} if stated else {"records": records})
+    about = {"statement": statement} if stated else {"records": [record.to_json() for record in records]}
+    kept |= {"created": created} | about
     try:
         text = encode(kept)
     except UnicodeEncodeError:
@@ -174,7 +178,7 @@ def _outside(body: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _records(body: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:
+def _records(body: Mapping[str, Any], problems: list[str]) -> list[Record]:
     """The records that are sound; what is wrong with the others, and among them, goes to ``problems``."""
     from longtail.results.record import parse_record
 
@@ -188,25 +192,24 @@ def _records(body: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any
     records = []
     for i, each in enumerate(given):
         try:
-            records.append(parse_record(json.dumps(each).encode(), f"record {i + 1}").to_json())
+            records.append(parse_record(json.dumps(each).encode(), f"record {i + 1}"))
         except (InputError, RecursionError) as error:
             problems.append(str(error)[:500])
-    first = records[0] if records else {}
     for i, record in enumerate(records[1:]):
         for name, same in (
-            ("recipe", lambda r: r["recipe"]),
-            ("configuration", lambda r: r["config"]),
-            ("data", lambda r: (r["data"]["name"], r["data"]["fingerprint"], r["data"]["counts"])),
-            ("model", lambda r: (r["model"]["name"], r["model"]["parameters"])),
-            ("selection rule", lambda r: r["selection"]),
+            ("recipe", lambda r: r.recipe),
+            ("configuration", lambda r: r.config),
+            ("data", lambda r: (r.data["name"], r.data["fingerprint"], r.data["counts"])),
+            ("model", lambda r: (r.model["name"], r.model["parameters"])),
+            ("selection rule", lambda r: r.selection),
         ):
-            if same(record) != same(first):
+            if same(record) != same(records[0]):
                 problems.append(f"record {i + 2} differs from the first in its {name}; submit them apart")
-    seeds = [record["seed"] for record in records]
+    seeds = [record.seed for record in records]
     if len(set(seeds)) != len(seeds):
         problems.append("two records have the same seed")
-    if equal := _equal(seeds, [record["predictions"].get("sha256") for record in records]):
-        problems.append(f"{first['recipe']}: {equal}")
+    if equal := _equal(seeds, [record.predictions["sha256"] for record in records]):
+        problems.append(f"{records[0].recipe}: {equal}")
     return records
 
 
@@ -431,8 +434,14 @@ def scored_submissions(root: Path, content: Content) -> Iterator[Submission]:
     for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
         try:
             submission = read_submission(root / "submissions" / file.stem, content)
-            score = read_file(file, MAX_JSON)
+            score = parse_json(read_file(file, MAX_JSON), file.name)
         except InputError:
             continue
-        if submission.id == file.stem and score == encode(submission.score):
+        if submission.id == file.stem and _alike(score, submission.score):
             yield submission
+
+
+def _alike(first: object, second: object) -> bool:
+    """Whether two values have the same JSON, so that 1, 1.0 and true differ."""
+    one, other = (json.dumps(value, sort_keys=True) for value in (first, second))
+    return one == other

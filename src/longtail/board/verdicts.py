@@ -21,8 +21,8 @@ from longtail.results.statistics import (
     FEWEST,
     WORSE,
     Estimate,
-    difference,
     estimate,
+    pairwise,
     pool_seeds,
     summarize,
     t_quantile,
@@ -124,16 +124,16 @@ def contrasts(arms: Sequence[Answers]) -> list[Contrast]:
     same = len({arm.seeds for arm in several}) == 1
     spread = [arm.correct for arm in several]
     seeds = pool_seeds(spread, arms[0].target, weights=weights, paired=same) if len(several) > 1 else None
-    out = []
-    for i, first in enumerate(arms):
-        for j, second in enumerate(arms[i + 1 :], i + 1):
-            paired = first.seeds == second.seeds
-            (found,) = difference(
-                first.correct, second.correct, first.target, weights=weights, paired=paired, family=family, seeds=seeds
-            )
-            runs = min(len(first.seeds), len(second.seeds))
-            out.append(Contrast(i, j, found, verdict(found, runs), paired))
-    return out
+
+    def paired(i: int, j: int) -> bool:
+        return arms[i].seeds == arms[j].seeds
+
+    correct, target = [arm.correct for arm in arms], arms[0].target
+    made = pairwise(correct, target, weights=weights, paired=paired, family=family, seeds=seeds)
+    return [
+        Contrast(i, j, found, verdict(found, min(len(arms[i].seeds), len(arms[j].seeds))), paired(i, j))
+        for i, j, (found,) in made
+    ]
 
 
 def same_items(first: Answers, second: Answers) -> bool:

@@ -254,7 +254,7 @@ def read(path: pathlib.Path | str) -> Loaded:
     record = parse_record(_content(file, MAX_RECORD_BYTES, "give the folder of a finished run"), str(file))
     predictions = file.parent / PREDICTIONS
     content = _content(predictions, MAX_PREDICTIONS_BYTES, "a record is useless without it")
-    return _together(record, content, str(predictions), file.parent)
+    return together(record, content, str(predictions), folder=file.parent)
 
 
 def parse(record: bytes, predictions: bytes, where: str, *, folder: pathlib.Path = pathlib.Path()) -> Loaded:
@@ -288,7 +288,7 @@ def parse(record: bytes, predictions: bytes, where: str, *, folder: pathlib.Path
         Traceback (most recent call last):
         longtail.errors.InputError: upload, predictions.npz is not the file that its record was written with ...
     """
-    return _together(parse_record(record, where), predictions, f"{where}, {PREDICTIONS}", folder)
+    return together(parse_record(record, where), predictions, f"{where}, {PREDICTIONS}", folder=folder)
 
 
 def parse_record(content: bytes, where: str) -> Record:
@@ -608,7 +608,18 @@ def _content(file: pathlib.Path, most: int, hint: str) -> bytes:
         raise InputError(f"{file} cannot be read: {error.strerror}; {hint}") from None
 
 
-def _together(record: Record, content: bytes, where: str, folder: pathlib.Path) -> Loaded:
+def together(record: Record, content: bytes, where: str, *, folder: pathlib.Path) -> Loaded:
+    """Put a record and the bytes of its predictions together.
+
+    Args:
+        record: as it was read, so checked.
+        content: of its ``predictions.npz``.
+        where: name of the predictions in an error.
+        folder: value of ``folder`` in the result; nothing is read from it.
+
+    Raises:
+        InputError: predictions that the record was not written with, or that do not fit it.
+    """
     if hashlib.sha256(content).hexdigest() != record.predictions["sha256"]:
         raise InputError(f"{where} is not the file that its record was written with (SHA-256 differs); restore it")
     arrays = read_predictions(content, where)

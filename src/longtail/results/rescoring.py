@@ -44,7 +44,7 @@ def rescore(loaded: Loaded, data: Data | None = None) -> Report:
     if data is not None:
         _same_data(loaded, data)
     stored = Report.from_json(record.report)
-    report = score(loaded)
+    report = dataclasses.replace(_scored(loaded), calibration=stored.calibration)
     rescored = report.to_json()
     for name, claimed in stored.to_json().items():
         found = rescored[name]
@@ -83,15 +83,21 @@ def score(
         >>> record.report["group_sizes"], report.group_sizes
         ({'many': 3, 'medium': 4, 'few': 3}, {'many': 2, 'medium': 4, 'few': 4})
     """
+    report = _scored(loaded, counts=counts, many=many, few=few)
+    return dataclasses.replace(report, calibration=Report.from_json(loaded.record.report).calibration)
+
+
+def _scored(
+    loaded: Loaded, *, counts: Sequence[int] | None = None, many: int | None = None, few: int | None = None
+) -> Report:
     data = loaded.record.data
-    report = evaluate(
+    return evaluate(
         loaded.target,
         loaded.prediction,
         counts=torch.tensor(list(data["counts"] if counts is None else counts)),
         many=data["many"] if many is None else many,
         few=data["few"] if few is None else few,
     )
-    return dataclasses.replace(report, calibration=Report.from_json(loaded.record.report).calibration)
 
 
 def _same_data(loaded: Loaded, data: Data) -> None:

@@ -9,8 +9,9 @@ other. docs/statistics.md explains the choices and shows how often the intervals
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,7 +247,47 @@ def difference(
         raise InputError(f"{ours.runs} runs cannot be paired with {theirs.runs}")
     if family < 1:
         raise InputError(f"a family has at least one contrast, not {family}")
-    parts = _contrast(made, ours, theirs, correct, baseline, paired=paired, seeds=seeds)
+    return _estimates(
+        _contrast(made, ours, theirs, correct, baseline, paired=paired, seeds=seeds), ours, theirs, family
+    )
+
+
+def pairwise(
+    arms: Sequence[Bool[Tensor, "S N"]],
+    target: Int[Tensor, " N"],
+    *,
+    weights: Float[Tensor, "M K"],
+    paired: Callable[[int, int], bool],
+    family: int = 1,
+    seeds: Seeds | None = None,
+) -> Iterator[tuple[int, int, list[Estimate]]]:
+    """``difference`` of every two of many methods on the same test items; each is counted once.
+
+    Args:
+        arms: which of the N test items each of the S runs of a method got right.
+        target: true class of each item.
+        weights: M rates as weights of the K classes' recalls, as in ``estimate``.
+        paired: whether the runs of two arms, given by their places, have the same seeds in the same order.
+        family: number of contrasts that are read together.
+        seeds: spread over seeds, pooled over the arms.
+
+    Yields:
+        The places of two arms, the first before the second, and the estimates of the first minus the second.
+
+    Raises:
+        InputError: as for ``difference``.
+    """
+    made = crossed.rates(target, weights)
+    counted = [crossed.arm(correct, made) for correct in arms]
+    for i, j in itertools.combinations(range(len(arms)), 2):
+        together = paired(i, j)
+        if together and counted[i].runs != counted[j].runs:
+            raise InputError(f"{counted[i].runs} runs cannot be paired with {counted[j].runs}")
+        parts = _contrast(made, counted[i], counted[j], arms[i], arms[j], paired=together, seeds=seeds)
+        yield i, j, _estimates(parts, counted[i], counted[j], family)
+
+
+def _estimates(parts: Sequence[_Contrast], ours: crossed.Arm, theirs: crossed.Arm, family: int) -> list[Estimate]:
     if 2 in (ours.runs, theirs.runs):
         return [Estimate(one.value, None, None) for one in parts]
     alpha = (1 - LEVEL) / family
