@@ -179,7 +179,7 @@ def test_the_parts_of_the_variance_are_those_of_the_definition() -> None:
     weights = torch.tensor([[0.2, 0.5, 0.3, 0.0]], dtype=torch.float64)
     made = crossed.rates(target, weights)
     one, two = crossed.arm(first, made), crossed.arm(second, made)
-    (found,) = statistics._contrast(made, one, two, first, second, paired=True, seeds=None)
+    (found,) = statistics._contrast(made, one, two, paired=True, seeds=None)
     gap = first.numpy().astype(float) - second.numpy()
     _, b, c = variance_parts(gap, target.numpy(), weights[0].numpy())
     assert (found.between, found.alone) == (pytest.approx(b), pytest.approx(c))
@@ -187,7 +187,7 @@ def test_the_parts_of_the_variance_are_those_of_the_definition() -> None:
     assert found.squares == pytest.approx(np.square(item * gap.mean(axis=0)).sum())
     assert found.apart == pytest.approx(np.abs(item * gap.mean(axis=0)).sum())
     assert found.value == pytest.approx((item * gap.mean(axis=0)).sum())
-    (apart,) = statistics._contrast(made, one, two, first, second, paired=False, seeds=None)
+    (apart,) = statistics._contrast(made, one, two, paired=False, seeds=None)
     parts = [variance_parts(runs.numpy().astype(float), target.numpy(), weights[0].numpy()) for runs in (first, second)]
     assert (apart.between, apart.alone) == (
         pytest.approx(parts[0][1] + parts[1][1]),
@@ -210,9 +210,7 @@ def test_few_disagreements_are_judged_like_all_choices_of_signs() -> None:
         target = torch.zeros(items, dtype=torch.int64)
         made = crossed.rates(target, ONE)
         arms = [crossed.arm(torch.from_numpy(runs), made) for runs in (first, second)]
-        (parts,) = statistics._contrast(
-            made, *arms, torch.from_numpy(first), torch.from_numpy(second), paired=True, seeds=None
-        )
+        (parts,) = statistics._contrast(made, *arms, paired=True, seeds=None)
         # The seeds are another matter: without them, p must be that of the signs.
         p, exact = statistics._p(dataclasses.replace(parts, between=0.0)), sign_flips(sums.astype(float))
         assert not (p < 0.05 and exact > 0.07)

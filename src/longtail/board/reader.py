@@ -21,7 +21,7 @@ Found = TypeVar("Found")
 
 SEARCHED = 5000
 """Documents that the static page searches."""
-ANSWERS = 96
+ANSWERS = 256
 """Submissions whose answers a connection keeps in memory."""
 PAGE = 100
 """Lines of a board on one page."""

@@ -76,7 +76,8 @@ def score_run(
     report = rescore(loaded)
     if variant is not None and variant.counts is not None:
         same_counts(counts, variant, where)
-        report = score(loaded, counts=variant.counts, many=variant.many, few=variant.few)
+        if (*counts, record.data["many"], record.data["few"]) != (*variant.counts, variant.many, variant.few):
+            report = score(loaded, counts=variant.counts, many=variant.many, few=variant.few)
     values = report.to_json()
     numbers = {name: values[name] for name in _KEPT}
     numbers |= {"seed": record.seed, "trusted": trusted, "sha256": record.predictions["sha256"]}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from longtail.board.model import Answers
-from longtail.results import claims
+from longtail.results import claims, crossed
 from longtail.results.statistics import (
     BETTER,
     FEWEST,
@@ -120,20 +120,26 @@ def contrasts(arms: Sequence[Answers]) -> list[Contrast]:
     if len(arms) < 2:
         return []
     weights, family = _shares(arms[0]), len(arms) - 1
-    several = [arm for arm in arms if len(arm.seeds) > 2]
-    same = len({arm.seeds for arm in several}) == 1
-    spread = [arm.correct for arm in several]
-    seeds = pool_seeds(spread, arms[0].target, weights=weights, paired=same) if len(several) > 1 else None
+    target, counted = arms[0].target, [_counted(arm) for arm in arms]
+    several = [place for place, arm in enumerate(arms) if len(arm.seeds) > 2]
+    same = len({arms[place].seeds for place in several}) == 1
+    spread = [counted[place] for place in several]
+    seeds = pool_seeds(spread, target, weights=weights, paired=same) if len(several) > 1 else None
 
     def paired(i: int, j: int) -> bool:
         return arms[i].seeds == arms[j].seeds
 
-    correct, target = [arm.correct for arm in arms], arms[0].target
-    made = pairwise(correct, target, weights=weights, paired=paired, family=family, seeds=seeds)
+    made = pairwise(counted, target, weights=weights, paired=paired, family=family, seeds=seeds)
     return [
         Contrast(i, j, found, verdict(found, min(len(arms[i].seeds), len(arms[j].seeds))), paired(i, j))
         for i, j, (found,) in made
     ]
+
+
+@lru_cache(maxsize=512)
+def _counted(answers: Answers) -> crossed.Arm:
+    """The counts behind an entry, made once for all its contrasts."""
+    return crossed.arm(answers.correct, crossed.rates(answers.target, _shares(answers)))
 
 
 def same_items(first: Answers, second: Answers) -> bool:
@@ -143,11 +149,13 @@ def same_items(first: Answers, second: Answers) -> bool:
 
 def agreement(first: Answers, second: Answers) -> dict[str, float]:
     """The share of the test images that both, only one, or neither got right, as a mean over pairs of runs."""
-    ours, theirs = first.correct.double().mean(dim=0), second.correct.double().mean(dim=0)
-    paired = (first.correct & second.correct).double().mean(dim=0) if first.seeds == second.seeds else None
-    both = ours * theirs if paired is None else paired
-    shares = {"both": both, "first": ours - both, "second": theirs - both, "neither": 1 - ours - theirs + both}
-    return {name: 100 * float(share.mean()) for name, share in shares.items()}
+    one, other = _counted(first), _counted(second)
+    pairs = one.runs if first.seeds == second.seeds else one.runs * other.runs
+    both = int((one.correct & other.correct).sum()) if first.seeds == second.seeds else int(one.sums @ other.sums)
+    each, whole = pairs // one.runs, pairs * len(first.target)
+    ours, theirs = int(one.sums.sum()) * each, int(other.sums.sum()) * (pairs // other.runs)
+    found = {"both": both, "first": ours - both, "second": theirs - both, "neither": whole - ours - theirs + both}
+    return {name: 100 * count / whole for name, count in found.items()}
 
 
 def leader_correction(values: Sequence[float], half_widths: Sequence[float]) -> float:

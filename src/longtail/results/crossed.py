@@ -23,10 +23,12 @@ class Arm:
     """The runs of one method, as counts.
 
     Args:
+        correct: (S, N), which of the N test items each run got right.
         sums: (N,) of the S runs, how many got the item right.
         right: (S, K) right answers of each run in each class.
     """
 
+    correct: NDArray[np.bool_]
     sums: NDArray[np.int64]
     right: NDArray[np.int64]
 
@@ -79,11 +81,11 @@ def rates(target: Int[Tensor, " N"], weights: Float[Tensor, "M K"]) -> Rates:
     return Rates(weight / total, sizes, classes)
 
 
-def arm(correct: Bool[Tensor, "S N"], made: Rates) -> Arm:
+def arm(correct: Bool[Tensor, "S N"] | Arm, made: Rates) -> Arm:
     """Count the right answers of S runs.
 
     Args:
-        correct: which of the N test items each run got right.
+        correct: which of the N test items each run got right, or what this function made of that on the same items.
         made: the rates on the same test items.
 
     Returns:
@@ -92,11 +94,13 @@ def arm(correct: Bool[Tensor, "S N"], made: Rates) -> Arm:
     Raises:
         InputError: other test items, or no run.
     """
-    found = correct.cpu().numpy().astype(bool)
+    if isinstance(correct, Arm) and correct.correct.shape[1] == len(made.target):
+        return correct
+    found = correct.correct if isinstance(correct, Arm) else correct.cpu().numpy().astype(bool)
     if found.ndim != 2 or not len(found) or found.shape[1] != len(made.target):
         raise InputError(f"correct must be runs by {len(made.target)} test items, not {tuple(found.shape)}")
     right = np.stack([np.bincount(made.target[run], minlength=len(made.sizes)) for run in found])
-    return Arm(found.sum(axis=0, dtype=np.int64), right)
+    return Arm(found, found.sum(axis=0, dtype=np.int64), right)
 
 
 def of_runs(made: Rates, right: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -247,13 +247,11 @@ def difference(
         raise InputError(f"{ours.runs} runs cannot be paired with {theirs.runs}")
     if family < 1:
         raise InputError(f"a family has at least one contrast, not {family}")
-    return _estimates(
-        _contrast(made, ours, theirs, correct, baseline, paired=paired, seeds=seeds), ours, theirs, family
-    )
+    return _estimates(_contrast(made, ours, theirs, paired=paired, seeds=seeds), ours, theirs, family)
 
 
 def pairwise(
-    arms: Sequence[Bool[Tensor, "S N"]],
+    arms: Sequence[Bool[Tensor, "S N"] | crossed.Arm],
     target: Int[Tensor, " N"],
     *,
     weights: Float[Tensor, "M K"],
@@ -264,7 +262,7 @@ def pairwise(
     """``difference`` of every two of many methods on the same test items; each is counted once.
 
     Args:
-        arms: which of the N test items each of the S runs of a method got right.
+        arms: which of the N test items each of the S runs of a method got right, or ``crossed.arm`` of it.
         target: true class of each item.
         weights: M rates as weights of the K classes' recalls, as in ``estimate``.
         paired: whether the runs of two arms, given by their places, have the same seeds in the same order.
@@ -283,7 +281,7 @@ def pairwise(
         together = paired(i, j)
         if together and counted[i].runs != counted[j].runs:
             raise InputError(f"{counted[i].runs} runs cannot be paired with {counted[j].runs}")
-        parts = _contrast(made, counted[i], counted[j], arms[i], arms[j], paired=together, seeds=seeds)
+        parts = _contrast(made, counted[i], counted[j], paired=together, seeds=seeds)
         yield i, j, _estimates(parts, counted[i], counted[j], family)
 
 
@@ -295,7 +293,11 @@ def _estimates(parts: Sequence[_Contrast], ours: crossed.Arm, theirs: crossed.Ar
 
 
 def pool_seeds(
-    arms: Sequence[Bool[Tensor, "S N"]], target: Int[Tensor, " N"], *, weights: Float[Tensor, "M K"], paired: bool
+    arms: Sequence[Bool[Tensor, "S N"] | crossed.Arm],
+    target: Int[Tensor, " N"],
+    *,
+    weights: Float[Tensor, "M K"],
+    paired: bool,
 ) -> Seeds:
     """Pool the variance over seeds of the methods of a table, where their spreads are alike.
 
@@ -303,7 +305,7 @@ def pool_seeds(
     methods together have sixteen. Arms of one run tell nothing about the spread and count for nothing.
 
     Args:
-        arms: which of the N test items each run of each method got right.
+        arms: which of the N test items each run of each method got right, or ``crossed.arm`` of it.
         target: true class of each item.
         weights: M rates as weights of the K classes' recalls.
         paired: all arms have the same seeds in the same order.
@@ -323,7 +325,8 @@ def pool_seeds(
         Bartlett, *Properties of sufficiency and statistical tests*, 1937.
     """
     made = crossed.rates(target, weights)
-    values = [crossed.of_runs(made, crossed.arm(one, made).right) for one in arms if len(one) > 1]
+    counted = [crossed.arm(one, made) for one in arms]
+    values = [crossed.of_runs(made, one.right) for one in counted if one.runs > 1]
     if not values:
         nothing = len(made.weights)
         return Seeds((0.0,) * nothing, 0, (1.0,) * nothing, (False,) * nothing)
@@ -370,7 +373,7 @@ def smallest_difference(
     ours, theirs = crossed.arm(correct, made), crossed.arm(baseline, made)
     have = 2 / (1 / ours.runs + 1 / theirs.runs)
     alpha, found = (1 - LEVEL) / family, []
-    for m, one in enumerate(_contrast(made, ours, theirs, correct, baseline, paired=paired, seeds=seeds)):
+    for m, one in enumerate(_contrast(made, ours, theirs, paired=paired, seeds=seeds)):
         pooled = seeds is not None and seeds.pooled[m]
         groups = arms if pooled else 2
         freedom = float((groups - 1 if paired else groups) * (runs - 1))
@@ -538,14 +541,7 @@ class _Contrast:
 
 
 def _contrast(
-    made: crossed.Rates,
-    ours: crossed.Arm,
-    theirs: crossed.Arm,
-    correct: Tensor,
-    baseline: Tensor,
-    *,
-    paired: bool,
-    seeds: Seeds | None,
+    made: crossed.Rates, ours: crossed.Arm, theirs: crossed.Arm, *, paired: bool, seeds: Seeds | None
 ) -> list[_Contrast]:
     a, b = ours.runs, theirs.runs
     joint = crossed.histogram(made, ours.sums * (b + 1) + theirs.sums, (a + 1) * (b + 1))
@@ -556,7 +552,7 @@ def _contrast(
     value = np.clip(crossed.of_runs(made, total[None])[:, 0] / unit, -1.0, 1.0)
     if paired:
         gap = ours.right - theirs.right
-        unlike = (correct != baseline).sum(dim=0).cpu().numpy()
+        unlike = (ours.correct != theirs.correct).sum(axis=0)
         squares = np.bincount(made.target, weights=unlike, minlength=len(made.sizes)).astype(np.int64)
         alone = crossed.interaction(made, squares, joint, steps // b, gap)
         between = crossed.of_seeds(crossed.of_runs(made, gap)) / a
