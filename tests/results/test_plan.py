@@ -61,11 +61,55 @@ def test_the_hash_holds_what_is_said_and_not_how(tmp_path: pathlib.Path) -> None
         ('{name = "ce"}', '{name = "balanced-softmax"}', "a name of its own"),
         ("smallest", 'primary = "f1"\nsmallest', "primary measure"),
         ("=", "", "no TOML"),
+        ('control = "ce"', 'control = "balanced-softmax"', "its own control"),
+        ('control = "ce"', 'contrl = "ce"', "key of an arm .* did you mean 'control'"),
+        ('{name = "ce"}', "{name = 1}", "the name of an arm must be a text"),
+        ('data = "digits-lt"', "data = 3", "data must be a text, not 3"),
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused(tmp_path: pathlib.Path, old: str, new: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         of(TEXT.replace(old, new, 1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("epochz = 1", "unknown option of the plan plan 'epochz': did you mean 'epochs'"),
+        ('epochs = "1"', "option epochs must be a whole number, not '1'"),
+        ("epochs = true", "option epochs must be a whole number, not True"),
+        ("epochs = 0", "epochs"),
+        ('imbalance = "fifty"', "option imbalance must be a whole number or a number, not 'fifty'"),
+        ("imbalance = 0.5", "imbalance"),
+        ("no_flip = 1", "option no_flip must be true or false, not 1"),
+        ("model = 32", "option model must be a text, not 32"),
+        ('changes = "stages.0.epochs=2"', "option changes must be a list of texts"),
+        ('protocol = "plain-20"', "plain-200"),
+        ('select = "best"', "selection"),
+        ("patience = -1", "patience"),
+        ("accumulate = 0", "pieces|accumulate"),
+        ('notify = "me"', "unknown option"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_in_one_line(tmp_path: pathlib.Path, option: str, said: str) -> None:
+    plan = of(TEXT.replace("epochs = 1", option), tmp_path)
+
+    def resolved() -> None:
+        planned.recipes_of(plan, None)
+        planned.recipes_of(plan, load(plan.data, **planned.data_options(plan)))
+
+    with pytest.raises(InputError, match=said) as error:
+        resolved()
+    assert "\n" not in str(error.value)
+
+
+def test_every_option_of_a_recipe_and_of_data_can_be_planned(tmp_path: pathlib.Path) -> None:
+    text = TEXT.replace("epochs = 1", "epochs = 1\naccumulate = 2\nvalidation = 0.2\nchanges = ['stages.0.epochs=3']")
+    plan = of(text, tmp_path)
+    data = load(plan.data, **planned.data_options(plan))
+    (first, _) = planned.recipes_of(plan, data)
+    assert data.validation is not None
+    assert (first.stages[0].epochs, first.stages[0].accumulate) == (3, 2)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from longtail.results.comparison import RATES
 from longtail.results.record import Loaded, Record
 
 _KEYS = ("question", "data", "arms", "seeds", "options", "primary", "smallest", "tolerance", "note")
+_ARM_KEYS = ("name", "control")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,15 @@ def read_plan(path: pathlib.Path | str) -> Plan:
     for key in ("question", "data", "arms", "seeds"):
         if not table.get(key):
             raise InputError(f"{path}: the plan does not say its {key}")
+    for key in ("question", "data", "note"):
+        if not isinstance(table.get(key, ""), str):
+            raise InputError(f"{path}: {key} must be a text, not {table[key]!r}")
     arms = [arm if isinstance(arm, dict) else {"name": arm} for arm in _listed(table["arms"], "arms", path)]
+    for key, value in ((key, value) for arm in arms for key, value in arm.items()):
+        if key not in _ARM_KEYS:
+            raise unknown(f"key of an arm of the plan {path}", key, _ARM_KEYS)
+        if not isinstance(value, str):
+            raise InputError(f"{path}: the {key} of an arm must be a text, not {value!r}")
     names = tuple(str(arm.get("name", "")) for arm in arms)
     seeds = _listed(table["seeds"], "seeds", path)
     wrong = [seed for seed in seeds if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0]
@@ -108,6 +117,8 @@ def read_plan(path: pathlib.Path | str) -> Plan:
     for arm, control in controls.items():
         if control not in names:
             raise InputError(f"{path}: the control of {arm!r} is {control!r}, which is no arm of the plan")
+        if control == arm:
+            raise InputError(f"{path}: {arm!r} is its own control; a control is another arm")
     primary = table.get("primary", "accuracy")
     if primary not in RATES:
         raise unknown(f"primary measure of {path}", str(primary), RATES)
