@@ -677,6 +677,9 @@ def test_the_plan_of_runs_is_shown_and_what_of_it_is_missing(tmp_path: pathlib.P
         change(folder / "record.json", "plan", value=cited)
     (made,) = submit(planned, root=root)
     (other,) = submit([stray], root=root)
+    departed = run(tmp_path / "departed", recipe="focal", accuracy=0.6, stream=5)  # its seed is not in the plan
+    change(departed / "record.json", "plan", value={**cited, "arm": "focal", "seeds": [7, 8]})
+    submit([departed], root=root)
     with build_index(root) as index:
         entry, unplanned = index.entry(made["id"]), index.entry(other["id"])
         page, page_of_stray, board = (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from longtail.board.content import shipped_root
 from longtail.board.values import clean
 from longtail.errors import InputError
-from longtail.results.announced import citation, plan_marks
+from longtail.results.announced import citation, departure, plan_marks
 from longtail.results.plan import Plan, completed, read_plan
 from longtail.results.record import Record
 
@@ -42,8 +42,9 @@ def plans_of(
     records = {name: [completed(Record(**record), known) for record in held] for name, held in submissions.items()}
     arms: dict[str, set[str]] = {}
     for held in records.values():
-        for cited in filter(None, map(citation, held)):
-            arms.setdefault(cited.sha256, set()).add(cited.arm)
+        for record in held:
+            if (cited := citation(record)) and not departure(record):
+                arms.setdefault(cited.sha256, set()).add(cited.arm)
     return {name: Planned(plan_marks(held), _shown(held, arms)) for name, held in records.items()}
 
 
@@ -67,5 +68,5 @@ def _shown(records: Sequence[Record], arms: Mapping[str, set[str]]) -> dict[str,
         return None
     # The texts may be anybody's.
     texts = {name: clean(getattr(cited, name), 300) for name in ("name", "sha256", "arm", "question")}
-    absent = [clean(arm, 300) for arm in cited.arms if arm not in arms[cited.sha256]]
+    absent = [clean(arm, 300) for arm in cited.arms if arm not in arms.get(cited.sha256, ())]
     return {**texts, "arms": len(cited.arms), "seeds": len(cited.seeds), "absent": absent}

@@ -60,8 +60,8 @@ def needed(rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, 
     few = [name for name, runs in rows.items() if len(runs) < FEWEST]
     if few:
         raise InputError(
-            f"power needs three seeds of each method to know their spread; {', '.join(few)} has "
-            "fewer, where runs with the very same predictions are one"
+            f"power needs three seeds of each method to know their spread; {', '.join(few)} "
+            f"{'has' if len(few) == 1 else 'have'} fewer, where runs with the very same predictions are one"
         )
     first = rows[baseline][0]
     order = first.index.argsort()
