@@ -7,7 +7,7 @@ import pathlib
 import pytest
 import torch
 
-from longtail.data import load
+from longtail.data import load, selection
 from longtail.data.selection import write_selection
 from longtail.errors import InputError
 
@@ -50,6 +50,9 @@ def test_another_selection_is_another_data_set(tmp_path: pathlib.Path) -> None:
         (None, {"of": "0" * 64}, "selected from other data"),
         (None, {"options": "{"}, "does not say of which data set"),
         (None, {"data": "list:x"}, "selection of a selection"),
+        (None, {"options": '{"imbalanec": 50}'}, "did you mean 'imbalance'"),
+        (None, {"options": '{"imbalance": "fifty"}'}, "imbalance must be a whole number or a number"),
+        (None, {"options": '{"no_flip": 1}'}, "no_flip must be true or false"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -60,3 +63,23 @@ def test_what_does_not_fit_is_refused(
         load(name)
     with pytest.raises(InputError, match="says its own imbalance"):
         load(written(tmp_path / "b.txt", one_of_each()), imbalance=10)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("100000 3", "item 100000 of digits-lt"),
+        ("two 3", "'two' must be"),
+        ("2 three", "'2 three' must be"),
+        ("-1 3", "must"),
+    ],
+)
+def test_a_line_that_names_nothing_is_refused(tmp_path: pathlib.Path, line: str, said: str) -> None:
+    path = tmp_path / "a.txt"
+    name = written(path, one_of_each())
+    lines = [*path.read_text().splitlines(), line]
+    items = [text for text in lines if not text.startswith("#")]
+    lines[1] = f"# fingerprint {selection._mark(items)}"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=said):
+        load(name)

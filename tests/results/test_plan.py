@@ -89,6 +89,7 @@ def test_a_plan_that_cannot_be_meant_is_refused(tmp_path: pathlib.Path, old: str
         ("patience = -1", "patience"),
         ("accumulate = 0", "pieces|accumulate"),
         ('notify = "me"', "unknown option"),
+        ("class_sizes = [5, 4.5]", "must be a text or a list of whole numbers"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused_in_one_line(tmp_path: pathlib.Path, option: str, said: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from longtail import stated
 from longtail.data import arrays, cifar, digits, features, hygiene, listing, lists, selection, tables
 from longtail.data.dataset import Data, Source, draw, leave_out_small
 from longtail.data.folders import Notify
@@ -120,6 +121,7 @@ def load(
         raise InputError(f"labels from {labels_from}: the number of the first class in a list, 0 or 1")
     if kind == "list" and path and selection.is_selection(path_of(path)):
         base, options = selection.options_of(path_of(path))
+        stated.looked_at(options, load, where=str(path_of(path)))
         if base.startswith("list:"):
             raise InputError(f"{name} is a selection of a selection; select from the whole data set")
         if imbalance is not None:

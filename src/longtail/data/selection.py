@@ -36,7 +36,10 @@ def kept_only(data: Data, path: pathlib.Path) -> Data:
     if head.get("of") != data.fingerprint:
         there = head.get("of", "unknown")
         raise InputError(f"{path} was selected from other data: fingerprint {there[:16]}, not {data.fingerprint[:16]}")
-    positions = torch.tensor([int(name) for name in names], dtype=torch.int64)
+    positions = torch.tensor([_number(name, path, name) for name in names], dtype=torch.int64)
+    outside = positions[positions >= len(data.train)]
+    if len(outside):
+        raise InputError(f"{path}: item {int(outside[0])} of {data.name}, which has {len(data.train)} training images")
     train = data.train.at(positions)
     if not torch.equal(train.target.cpu(), target):
         raise InputError(f"{path}: its labels are not those of {data.name}")
@@ -159,7 +162,14 @@ def read_selection(path: pathlib.Path) -> tuple[list[str], Int[Tensor, " n"], di
     if head.get("fingerprint") != _mark(items):
         raise InputError(f"{path} was changed since it was written: its lines do not fit the fingerprint in its head")
     pairs = [line.rpartition(" ") for line in items]
-    return [name for name, _, _ in pairs], torch.tensor([int(label) for _, _, label in pairs], dtype=torch.int64), head
+    labels = [_number(label, path, line) for line, (_, _, label) in zip(items, pairs, strict=True)]
+    return [name for name, _, _ in pairs], torch.tensor(labels, dtype=torch.int64), head
+
+
+def _number(text: str, path: pathlib.Path, line: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InputError(f"{path}: {line[:80]!r} must be an item and the number of its class or place, from 0")
+    return int(text)
 
 
 def _mark(lines: Sequence[str]) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import pathlib
-import types
-import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+from longtail import stated
 from longtail.data import Data, load
-from longtail.errors import InputError, unknown
+from longtail.errors import InputError
 from longtail.methods.names import recipe
 from longtail.recipes import NUMERICS, Recipe
 from longtail.recipes.part import absent_files, plain
@@ -30,7 +28,6 @@ def recipes_of(plan: Plan, data: Data | None) -> list[Recipe]:
     Raises:
         InputError: an arm or option that is not known, or a value that an option cannot have.
     """
-    data_options(plan)
     options = _of(recipe, plan)
     return [dataclasses.replace(recipe(arm, data, **options), name=arm) for arm in plan.arms]
 
@@ -41,53 +38,13 @@ def data_options(plan: Plan) -> dict[str, Any]:
     Raises:
         InputError: an option that neither data nor recipes have, or one of another kind than they take.
     """
-    known = {name for function in (load, recipe) for name in _options(function)}
-    for name in plan.options:
-        if name not in known:
-            raise unknown(f"option of the plan {plan.name}", name, known)
     return _of(load, plan)
 
 
-def _options(function: Callable[..., Any]) -> dict[str, Any]:
-    """The options of a function that a file can state, with the hint of each."""
-    hints = typing.get_type_hints(function)
-    named = [name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
-    return {name: hints[name] for name in named if name not in ("notify", "root")}
-
-
 def _of(function: Callable[..., Any], plan: Plan) -> dict[str, Any]:
-    """The options of a plan that a function has, each looked at."""
-    hints = _options(function)
-    found = {}
-    for name, value in plan.options.items():
-        if name not in hints:
-            continue
-        several = typing.get_origin(hints[name]) in (typing.Union, types.UnionType)
-        kinds = typing.get_args(hints[name]) if several else (hints[name],)
-        fitting = [kind for kind in kinds if kind in _SAID and _is(value, kind)]
-        if not fitting:
-            wanted = " or ".join(said for kind, said in _SAID.items() if kind in kinds)
-            raise InputError(f"{plan.name}: option {name} must be {wanted}, not {value!r}")
-        found[name] = value
-    return found
-
-
-_SAID: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    Sequence[str]: "a list of texts",
-}
-"""The kinds of value that a plan can state."""
-
-
-def _is(value: Any, kind: Any) -> bool:
-    if kind == Sequence[str]:
-        return isinstance(value, list) and all(isinstance(one, str) for one in value)
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is kind
+    stated.looked_at(plan.options, load, recipe, where=f"the plan {plan.name}")
+    own = stated.known(function)
+    return {name: value for name, value in plan.options.items() if name in own}
 
 
 def run_plan(
