@@ -12,23 +12,19 @@ from __future__ import annotations
 import argparse
 import pathlib
 import platform
-import statistics
 import sys
-import time
 from typing import Any
 
 from record import keep, ratio, shown
-from turns import Worker, end, rounds_of, serve
+from turns import BATCH, Worker, end, rounds_of, serve, serve_steps
 
-BATCH = 128
 DEPTHS = (8, 32)
 
 
 def work() -> None:
-    """A process of its own: for every line "N" take N steps and answer images per second."""
+    """A process of its own: steps in the precision that it is told, or what is tried before a precision is chosen."""
     import torch
 
-    from longtail.models import cifar_resnet
     from longtail.training.compute import Compute, bfloat16_gain, trial
 
     torch.set_num_threads(1)
@@ -36,25 +32,7 @@ def work() -> None:
         serve(lambda line: bfloat16_gain(*trial()))
         return
     compute = Compute("cpu", sys.argv[2], False)  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(0)
-    network = cifar_resnet(num_classes=100, channels=3, image_size=32, depth=int(sys.argv[3]), generator=generator)
-    network.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
-    images = torch.randn(BATCH, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
-    target = torch.randint(0, 100, (BATCH,), generator=generator)
-
-    def step() -> float:
-        started = time.perf_counter()
-        with compute.autocast():
-            logits = network(images).logits
-        loss = torch.nn.functional.cross_entropy(logits.float(), target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return time.perf_counter() - started
-
-    step()
-    serve(lambda line: BATCH / statistics.median(step() for _ in range(int(line))), torch.get_num_threads())
+    serve_steps(int(sys.argv[3]), compute.autocast)
 
 
 def flags() -> list[str]:

@@ -16,11 +16,10 @@ import pathlib
 import platform
 import statistics
 import sys
-import time
 from typing import Any
 
 from record import keep, ratio, shown
-from turns import Worker, end, serve, together
+from turns import BATCH, Worker, end, serve_steps, together
 
 SETTINGS: dict[str, tuple[int | None, dict[str, str]]] = {
     "torch's default": (None, {}),
@@ -28,34 +27,15 @@ SETTINGS: dict[str, tuple[int | None, dict[str, str]]] = {
     "GOMP_SPINCOUNT=10000": (None, {"GOMP_SPINCOUNT": "10000"}),
     "one thread": (1, {}),
 }
-BATCH = 128
 
 
 def work() -> None:
-    """A process of its own: for every line "N" take N steps and answer images per second."""
+    """A process of its own, on as many threads as it is told."""
     import torch
-
-    from longtail.models import cifar_resnet
 
     if len(sys.argv) > 2:
         torch.set_num_threads(int(sys.argv[2]))
-    generator = torch.Generator().manual_seed(0)
-    network = cifar_resnet(num_classes=100, channels=3, image_size=32, generator=generator)
-    network.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
-    images = torch.randn(BATCH, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
-    target = torch.randint(0, 100, (BATCH,), generator=generator)
-
-    def step() -> float:
-        started = time.perf_counter()
-        loss = torch.nn.functional.cross_entropy(network(images).logits, target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return time.perf_counter() - started
-
-    step()
-    serve(lambda line: BATCH / statistics.median(step() for _ in range(int(line))), torch.get_num_threads())
+    serve_steps()
 
 
 def measure(rounds: int, steps: int) -> dict[str, Any]:

@@ -6,13 +6,18 @@ every line that it is sent.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+BATCH = 128
+"""Images of a step."""
 LEFT_ALONE = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Not handed on: each worker says itself how its threads wait."""
 
@@ -53,6 +58,38 @@ def serve(answer: Callable[[str], Any], ready: Any = None) -> None:
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(line.strip())), flush=True)
+
+
+def serve_steps(depth: int = 32, context: Callable[[], contextlib.AbstractContextManager[Any]] | None = None) -> None:
+    """Be a worker that trains: for every line "N" take N steps of a CIFAR ResNet and answer images per second.
+
+    Args:
+        depth: of the network.
+        context: of the forward pass, such as that of a precision.
+    """
+    import torch
+
+    from longtail.models import cifar_resnet
+
+    generator = torch.Generator().manual_seed(0)
+    network = cifar_resnet(num_classes=100, channels=3, image_size=32, depth=depth, generator=generator)
+    network.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
+    images = torch.randn(BATCH, 3, 32, 32, generator=generator).contiguous(memory_format=torch.channels_last)
+    target = torch.randint(0, 100, (BATCH,), generator=generator)
+
+    def step() -> float:
+        started = time.perf_counter()
+        with context() if context else contextlib.nullcontext():
+            logits = network(images).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return time.perf_counter() - started
+
+    step()
+    serve(lambda line: BATCH / statistics.median(step() for _ in range(int(line))), torch.get_num_threads())
 
 
 def together(workers: Sequence[Worker], what: object) -> float:
