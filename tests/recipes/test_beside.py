@@ -81,7 +81,9 @@ def test_the_first_view_is_classified_and_the_last_two_are_compared(views: int) 
             expected = supervised_contrastive(one, other, batch.target, temperature=0.3)
         assert torch.allclose(found, adjusted(logits, batch.target) + 0.7 * expected, atol=1e-5), kind
         assert model.logits is not None
-        assert torch.equal(model.logits, network(batch.images.flatten(0, 1)).logits[:10])
+        # two convolutions of the same images may differ in the last digits; another view differs in the first
+        assert torch.allclose(model.logits, logits, atol=1e-5), kind
+        assert not torch.allclose(model.logits, network(batch.images[-1]).logits, atol=1e-2), kind
         turned = dataclasses.replace(batch, images=batch.images.flip(0))  # the mutant that classifies another view
         assert not torch.allclose(found, beside(kind)(Forward(network), turned), atol=1e-3)
 
