@@ -289,15 +289,15 @@ def test_verify_names_near_copies_across_splits(tmp_path):
         class_names=np.array(["a", "b"]),
     )
     found = [finding.detail for finding in verify(f"npz:{tmp_path / 'toy.npz'}") if not finding.ok]
-    assert found == ["1 pairs across splits or classes, 0 within", "image 3 (train), image 0 (test)"]
+    assert found == ["1 pair across splits or classes, 0 within", "image 3 (train), image 0 (test)"]
     described = describe(load(f"npz:{tmp_path / 'toy.npz'}"))
-    assert described.near_copies == "1 pairs across splits or classes, 0 within"
-    assert "  near copies  1 pairs across" in described.text()
+    assert described.near_copies == "1 pair across splits or classes, 0 within"
+    assert "  near copies  1 pair across" in described.text()
 
 
 def test_what_was_not_looked_for_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(near, "LIMIT", 10)
-    assert any("too many images" in finding.detail for finding in verify("digits-lt"))
+    assert any("images are too many" in finding.detail for finding in verify("digits-lt"))
     monkeypatch.undo()
     monkeypatch.setitem(__import__("sys").modules, "imagehash", None)
     assert any("pip install 'longtail[hygiene]'" in finding.detail for finding in verify("digits-lt"))

@@ -24,7 +24,6 @@ MISTAKES, RARE, IN_ROW, PAIRS, NEAR, DOUBTS = 36, 10, 5, 20, 18, 36
 """Pictures and rows at most: worst mistakes, rare classes, pictures of one, confusions, near duplicates, suspects."""
 OF_PAIR = 3
 """Worst mistakes that are shown of one class taken for one other, so that one confusion does not fill the page."""
-TOO_MANY = "there are too many images to compare each with each"
 MANY = 0.2
 """From this share of suspects on, the page says that the features and not the labels are the likely reason."""
 STEPS = 4
@@ -250,15 +249,9 @@ def _trust(data: Data, target: Tensor, answer: Tensor, probability: Tensor) -> t
 def _near(data: Data) -> tuple[tuple[tuple[Picture, Picture], ...], str]:
     """Pairs of different splits that show nearly the same, exact copies included."""
     splits = hygiene.splits_of(data)
-    if any(hasattr(split.images, "read") for split in splits.values()):
-        return (), "Not looked for: the pictures are read from their files, and all would be needed at once."
-    try:
-        alike = hygiene.near(splits)
-    except ImportError:
-        return (), "Not looked for: it needs the library imagehash, pip install 'longtail[hygiene]'."
-    if alike is None:
-        pictures = len(data.train.images.shape) == 4
-        return (), f"Not looked for: {TOO_MANY if pictures else 'these are rows of features, no pictures'}."
+    alike = hygiene.near(splits)
+    if isinstance(alike, str):
+        return (), f"Not looked for: {alike}."
     equal = [
         (group[0], other) for group in hygiene.copies(splits) for other in group[1:] if other.split != group[0].split
     ]

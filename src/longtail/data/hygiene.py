@@ -185,27 +185,30 @@ def without_copies(source: Data | Source, path: pathlib.Path) -> tuple[dict[str,
     return kept, f"left out {number:,} images that {path.name} lists as copies"
 
 
-def near(splits: Mapping[str, Split]) -> list[tuple[Member, Member]] | None:
+def near(splits: Mapping[str, Split]) -> list[tuple[Member, Member]] | str:
     """Pairs of images that are not equal but show the same: scaled, stored as JPEG anew, a little brighter.
 
     See ``longtail.data.near``. Of a group of copies the first image stands for all.
 
     Returns:
-        The pairs, or None if there are too many images to look for them, they are not in memory, or are no pictures but
-        vectors of features.
-
-    Raises:
-        ImportError: imagehash is not installed.
+        The pairs, or why they were not looked for: the images are not in memory, are vectors of features, are too many,
+        or imagehash is not installed.
     """
     from longtail.data.near import LIMIT, pairs
 
-    if sum(len(split) for split in splits.values()) > LIMIT or any(
-        split.streamed or split.pixels.dim() != 4 for split in splits.values()
-    ):
-        return None
+    if any(split.streamed for split in splits.values()):
+        return "the images are read from their files, and all would be needed at once"
+    if any(split.pixels.dim() != 4 for split in splits.values()):
+        return "these are features, no pictures"
+    number = sum(len(split) for split in splits.values())
+    if number > LIMIT:
+        return f"{number:,} images are too many to compare each with each ({LIMIT:,} at most)"
     firsts = [_member(splits, *places[0]) for places in _places(splits)]
     images = torch.cat([splits[member.split].pixels[member.position][None] for member in firsts])
-    return [(firsts[a], firsts[b]) for a, b in pairs(images)]
+    try:
+        return [(firsts[a], firsts[b]) for a, b in pairs(images)]
+    except ImportError:
+        return "it needs the library imagehash, pip install 'longtail[hygiene]'"
 
 
 def near_counted(splits: Mapping[str, Split]) -> tuple[str, list[tuple[Member, Member]]]:
@@ -214,17 +217,11 @@ def near_counted(splits: Mapping[str, Split]) -> tuple[str, list[tuple[Member, M
     Returns:
         What was found, in a few words, and the pairs that stand in two splits or under two classes.
     """
-    try:
-        found = near(splits)
-    except ImportError:
-        return "not looked for: they need pip install 'longtail[hygiene]'", []
-    if found is None:
-        if any(split.streamed for split in splits.values()):
-            return "not looked for: the images are not in memory", []
-        pictures = all(split.pixels.dim() == 4 for split in splits.values())
-        return f"not looked for: {'there are too many images' if pictures else 'these are features, no pictures'}", []
+    found = near(splits)
+    if isinstance(found, str):
+        return f"not looked for: {found}", []
     apart = [(a, b) for a, b in found if a.split != b.split or a.target != b.target]
-    told = f"{len(apart):,} pairs across splits or classes, {len(found) - len(apart):,} within"
+    told = f"{len(apart):,} pair{'s' * (len(apart) != 1)} across splits or classes, {len(found) - len(apart):,} within"
     return told if found else "none", apart
 
 
