@@ -17,14 +17,16 @@ of one point is halved or doubled.
 ``<!-- tally: PAPER PAPER -->`` asks how many tests of each paper's claims have which verdict.
 
 ``<!-- published: PAPER -->`` asks for every number of a paper's method that the board holds, from the board's claims,
-each with what was measured here and the verdict; records/claims.toml says which set could reproduce which.
+each with what was measured here and the verdict; records/claims.toml says which set could reproduce which. Of a file of
+claims that is no paper of ours, only those numbers are asked for that a set here could reproduce.
 
 ``<!-- across: BASELINE FOLDER FOLDER@MEASURE ... -->`` asks for the methods of several folders beside each other: their
 differences from the baseline in points, in accuracy or in the measure that a folder names, the methods in the order of
 the mean of their differences.
 
 ``<!-- cost: FOLDER FOLDER ... -->`` asks for what each of these sets took: its runs, the sum of the seconds in their
-records, the range of one run, threads and processor.
+records, a stage that several of them share counted once, the range of one run with all its stages, threads and
+processor.
 
     python benchmarks/tables.py            # write the pages that have such marks
     python benchmarks/tables.py --check    # say which page is not as its records are; status 1 if there is one
@@ -151,19 +153,21 @@ def _tests(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def published(paper: str) -> str:
     """The numbers of a paper's methods on the board beside what was measured here, in Markdown."""
+    others = paper not in METHODS
     rows = ["| number | data set | printed in | measured here | verdict |", "|---|---|---|---|---|"]
     tests = {test["id"]: test for test in tomllib.loads((ROOT / "records/claims.toml").read_text())["published"]}
     content = tomllib.loads((ROOT / f"src/longtail/board/content/claims/{paper}.toml").read_text())
     for claim in ({**content["defaults"], **claim} for claim in content["claim"]):
-        if claim["method_id"] not in METHODS[paper]:
+        if claim["id"] not in tests if others else claim["method_id"] not in METHODS[paper]:
             continue
         test = tests.get(claim["id"], {})
         number = claim["value"]
         if claim["metric"] == "Error Rate":
             number = f"{100 - float(number):.2f}"
         shown, word, _ = tested({**test, "value": float(number)})
-        told = [number, "" if claim["metric"] != "Linear probe" else "linear probe", claim.get("selection", "")]
-        place = f"{shown} ({test['on']})" if shown else test.get("on", "")
+        probe = "linear probe" if claim["metric"] == "Linear probe" else ""
+        told = [f"{claim['method']} " * others + number, probe, claim.get("selection", "")]
+        place = ", ".join(filter(None, (shown, test.get("on", ""))))
         cells = [", ".join(filter(None, told)), claim["dataset"], f"[{claim['source']}]({claim['url']})", place, word]
         rows.append(f"| {' | '.join(cells)} |")
     return _joined(rows)
@@ -206,7 +210,7 @@ def across(what: str) -> str:
 
 def cost(folders: str) -> str:
     """What sets of runs took, in Markdown."""
-    rows = ["| set | runs | hours in all | seconds of one run | threads | processor |", "|---|---|---|---|---|---|"]
+    rows = ["| set | runs | hours | seconds of one run | threads | processor |", "|---|---|---|---|---|---|"]
     for folder in folders.split(" "):
         if not (ROOT / folder).is_dir():
             rows.append(f"| `{folder}` | not run yet | | | | |")
@@ -218,13 +222,27 @@ def cost(folders: str) -> str:
         cells = [
             f"`{folder}`",
             f"{len(records)}",
-            f"{sum(seconds) / 3600:.2f}",
+            f"{(sum(seconds) - _shared(records)) / 3600:.2f}",
             f"{seconds[0]:.1f} to {seconds[-1]:.0f}",
             ", ".join(map(str, threads)),
             ", ".join(processors),
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def _shared(records: Sequence[results.Record]) -> float:
+    """Seconds of shared stages beyond the first time; their epochs took the same to the last digit."""
+    seen: set[tuple[float, ...]] = set()
+    again = 0.0
+    for record in records:
+        stages: dict[str, list[float]] = {}
+        for row in record.history:
+            stages.setdefault(row["stage"], []).append(row["seconds"])
+        for stage in map(tuple, stages.values()):
+            again += sum(stage) if stage in seen else 0.0
+            seen.add(stage)
+    return again
 
 
 def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -241,7 +259,8 @@ def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
         def at(tolerance: float) -> str:
             return reproduction(test["value"], 100 * held.mean, held.n, spread, tolerance=tolerance).word
 
-        return f"{tables.over_seeds(method, measure)} against {test['value']}", at(POINTS), elsewhere(at, POINTS)
+        told = f"{tables.over_seeds(method, measure)} {tables.interval(method.estimates[measure])}".rstrip()
+        return told, at(POINTS), elsewhere(at, POINTS)
     _, ends, seeds = measured(test)
     claimed = None if "claimed" not in test else test["claimed"] / 100
     told = "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
