@@ -56,7 +56,7 @@ def _rank(entry: Entry) -> Markup:
     if entry.rank_high in (None, entry.rank):
         return Markup(str(entry.rank))
     span = f"{entry.rank}–{entry.rank_high}"
-    return Markup(f'{entry.rank}<small title="the ranks that the evidence leaves possible">{span}</small>')
+    return Markup(f"{entry.rank}<small>{span}</small>")
 
 
 def _spread(entry: Entry) -> Markup:
