@@ -210,19 +210,21 @@ def across(what: str) -> str:
 
 def cost(folders: str) -> str:
     """What sets of runs took, in Markdown."""
-    rows = ["| set | runs | hours | seconds of one run | threads | processor |", "|---|---|---|---|---|---|"]
+    heads = ("set", "runs", "hours", "hours x threads", "seconds of one run", "threads", "processor")
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for folder in folders.split(" "):
         if not (ROOT / folder).is_dir():
-            rows.append(f"| `{folder}` | not run yet | | | | |")
+            rows.append(f"| `{folder}` | not run yet | | | | | |")
             continue
         records = [run.record for runs in _rows(folder).values() for run in runs]
-        seconds = sorted(record.seconds for record in records)
+        seconds, own = sorted(record.seconds for record in records), _own_seconds(records)
         threads = sorted({record.numerics["threads"] for record in records})
         processors = sorted({record.hardware["processor"] for record in records})
         cells = [
             f"`{folder}`",
             f"{len(records)}",
-            f"{(sum(seconds) - _shared(records)) / 3600:.2f}",
+            f"{sum(own) / 3600:.2f}",
+            f"{sum(one * record.numerics['threads'] for one, record in zip(own, records, strict=True)) / 3600:.2f}",
             f"{seconds[0]:.1f} to {seconds[-1]:.0f}",
             ", ".join(map(str, threads)),
             ", ".join(processors),
@@ -231,18 +233,18 @@ def cost(folders: str) -> str:
     return "\n".join(rows) + "\n"
 
 
-def _shared(records: Sequence[results.Record]) -> float:
-    """Seconds of shared stages beyond the first time; their epochs took the same to the last digit."""
+def _own_seconds(records: Sequence[results.Record]) -> list[float]:
+    """Seconds of each run but for stages of an earlier one, whose epochs took the same to the last digit."""
     seen: set[tuple[float, ...]] = set()
-    again = 0.0
+    own = []
     for record in records:
         stages: dict[str, list[float]] = {}
         for row in record.history:
             stages.setdefault(row["stage"], []).append(row["seconds"])
-        for stage in map(tuple, stages.values()):
-            again += sum(stage) if stage in seen else 0.0
-            seen.add(stage)
-    return again
+        taken = set(map(tuple, stages.values()))
+        own.append(record.seconds - sum(sum(stage) for stage in taken & seen))
+        seen |= taken
+    return own
 
 
 def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
