@@ -90,6 +90,7 @@ SUPPORTED = {
             "lift",
         )
     },
+    "tau-norm": "records/cifar100-lt-if100-resnet32/plain/tau-norm",
     **{name: f"records/cifar100-lt-if100-frozen/experts/{name}" for name in ("ride", "sade")},
     **{name: f"records/cifar100-lt-if100-resnet8/small/{name}" for name in ("dro-lt", "bcl", "proco", "glmc")},
 }
