@@ -153,12 +153,13 @@ def _tests(claim: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def published(paper: str) -> str:
     """The numbers of a paper's methods on the board beside what was measured here, in Markdown."""
-    others = paper not in METHODS
+    ours = paper in METHODS
     rows = ["| number | data set | printed in | measured here | verdict |", "|---|---|---|---|---|"]
     tests = {test["id"]: test for test in tomllib.loads((ROOT / "records/claims.toml").read_text())["published"]}
     content = tomllib.loads((ROOT / f"src/longtail/board/content/claims/{paper}.toml").read_text())
     for claim in ({**content["defaults"], **claim} for claim in content["claim"]):
-        if claim["id"] not in tests if others else claim["method_id"] not in METHODS[paper]:
+        wanted = claim["method_id"] in METHODS[paper] if ours else claim["id"] in tests
+        if not wanted:
             continue
         test = tests.get(claim["id"], {})
         number = claim["value"]
@@ -166,7 +167,7 @@ def published(paper: str) -> str:
             number = f"{100 - float(number):.2f}"
         shown, word, _ = tested({**test, "value": float(number)})
         probe = "linear probe" if claim["metric"] == "Linear probe" else ""
-        told = [f"{claim['method']} " * others + number, probe, claim.get("selection", "")]
+        told = [number if ours else f"{claim['method']} {number}", probe, claim.get("selection", "")]
         place = ", ".join(filter(None, (shown, test.get("on", ""))))
         cells = [", ".join(filter(None, told)), claim["dataset"], f"[{claim['source']}]({claim['url']})", place, word]
         rows.append(f"| {' | '.join(cells)} |")

@@ -117,8 +117,8 @@ def bfloat16_pays(device: str) -> bool:
 
     Some builds of PyTorch convolve wrongly in bfloat16 on a CPU, and with some instructions a training step is slower
     in it than in float32 although a convolution is faster (AVX-512 BF16 without AMX: ResNet-32 at 0.7 of the speed). So
-    a small step is tried there on one thread: its convolution against that of float32, and the
-    time of its forward and backward pass.
+    a small step is tried there on one thread: its convolution against that of float32, and the time of its forward and
+    backward pass.
     """
     if not has_bfloat16(device):
         return False
