@@ -8,7 +8,8 @@ A page marks a table by two comments:
 Between them go the methods of the folder in the order of their accuracy: mean and standard deviation over seeds with
 the 95 % interval, the groups, and the difference from each of the rows named, whose intervals hold together in each
 column. With ``control`` among them a column has each method's difference from its own control. With ``only=name;name``
-other rows are left out, and with ``groups=no`` the groups.
+other rows are left out, and with ``groups=no`` the groups. With ``measure=balanced_accuracy``, for a set whose plan
+decides by it, order, intervals and differences are of that measure; the mean accuracy has a column of its own.
 
 ``<!-- claims: PAPER -->`` in place of the first comment asks for the claims of a paper in records/claims.toml: each
 with the difference that was measured, the verdict of ``longtail.results.claims``, and how it moves when the tolerance
@@ -88,7 +89,7 @@ def table(what: str) -> str:
     """One table in Markdown.
 
     Args:
-        what: a folder, then ``against=...``, ``only=...``, ``groups=...``.
+        what: a folder, then ``against=...``, ``only=...``, ``groups=...``, ``measure=...``.
     """
     folder, *options = what.split(" ")
     named = dict(option.split("=", 1) for option in options)
@@ -99,19 +100,22 @@ def table(what: str) -> str:
     sizes = comparison(folder, baselines[0]).group_sizes
     groups = [group for group in GROUPS if sizes[group] and named.get("groups") != "no"]
     names = named["only"].split(";") if "only" in named else list(first)
+    measure = named.get("measure", "accuracy")
+    plain = ["accuracy"] * (measure != "accuracy")
     rows = [
-        "| method | accuracy % | "
+        f"| method | {measure.replace('_', ' ')} % | "
+        + "".join(f"{name} % | " for name in plain)
         + "".join(f"{group} ({sizes[group]}) | " for group in groups)
         + "".join("minus its control | " if name == "control" else f"minus `{name}` | " for name in against),
-        "|---" * (2 + len(groups) + len(against)) + "|",
+        "|---" * (2 + len(plain) + len(groups) + len(against)) + "|",
     ]
-    for method in sorted((first[name] for name in names), key=lambda each: -each.estimates["accuracy"].value):
-        name, accuracy = method.name, tables.interval(method.estimates["accuracy"])
-        cells = [f"`{name}`", f"{tables.over_seeds(method)} {accuracy}".rstrip()]
-        cells += [tables.percent(method.estimates[group]) for group in groups]
+    for method in sorted((first[name] for name in names), key=lambda each: -each.estimates[measure].value):
+        name, ends = method.name, tables.interval(method.estimates[measure])
+        cells = [f"`{name}`", f"{tables.over_seeds(method, measure)} {ends}".rstrip()]
+        cells += [tables.percent(method.estimates[rate]) for rate in [*plain, *groups]]
         for other in against:
             found = method.control if other == "control" else columns[other][name].difference
-            cells.append("" if found is None else gap(found))
+            cells.append("" if found is None else gap(found, measure))
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(row.rstrip() for row in rows) + "\n"
 

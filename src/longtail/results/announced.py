@@ -31,6 +31,7 @@ class Citation:
         arms: all that the plan announced; empty in citations that are older than the field.
         seeds: likewise.
         recipe: ``digest`` of the announced recipe; empty where it was not stated.
+        primary: the rate that decides; empty where it was not stated.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Citation:
     arms: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     recipe: str = ""
+    primary: str = ""
 
 
 def digest(config: Mapping[str, Any], numerics: int) -> str:
@@ -79,6 +81,7 @@ def citation(record: Record) -> Citation | None:
         arms=tuple(arm for arm in arms[:LONGEST] if isinstance(arm, str)),
         seeds=tuple(seed for seed in seeds[:LONGEST] if isinstance(seed, int) and not isinstance(seed, bool)),
         recipe=str(held.get("recipe") or ""),
+        primary=str(held.get("primary") or ""),
         **texts,  # type: ignore[arg-type]  # all are texts, as looked at above
     )
 

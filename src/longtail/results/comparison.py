@@ -15,7 +15,7 @@ from longtail.errors import InputError
 from longtail.metrics import Report
 from longtail.results.announced import citation, plan_marks, plan_notes
 from longtail.results.copies import copies_note, distinct
-from longtail.results.record import Loaded, budget_note, numerics_note, protocol, signature
+from longtail.results.record import Loaded, Record, budget_note, numerics_note, protocol, signature
 from longtail.results.rescoring import rescore
 from longtail.results.statistics import (
     ALIKE,
@@ -34,9 +34,9 @@ from longtail.results.statistics import (
 RATES = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 """Linear in the recalls, and so with an interval."""
 FURTHER = ("macro_f1", "geometric_mean", "harmonic_mean", "worst_decile")
-
-
 GROUPS = ("many", "medium", "few")
+TAILED = 2.0
+"""A test set whose largest class has so many times the items of its smallest has a tail of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +136,9 @@ class Comparison:
         methods: the rows.
         group_sizes: classes in each of the groups many, medium and few.
         notes: what a reader must know before believing a difference.
+        primary: the one of ``RATES`` that decides: that of the plan, if all runs that a plan announced name the same;
+            else the accuracy.
+        tailed: the test set has a tail of its own (``TAILED``), so accuracy and balanced accuracy may tell apart.
 
     Example:
         >>> import tempfile
@@ -154,6 +157,14 @@ class Comparison:
     methods: tuple[Method, ...]
     group_sizes: dict[str, int]
     notes: tuple[str, ...]
+    primary: str = "accuracy"
+    tailed: bool = False
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The rates whose differences are shown: the one that decides, accuracies over items and classes, groups."""
+        rates = (self.primary, *(("accuracy", "balanced_accuracy") if self.tailed else ("accuracy",)))
+        return tuple(dict.fromkeys((*rates, *(group for group in GROUPS if self.group_sizes.get(group)))))
 
 
 def compare_records(
@@ -251,9 +262,13 @@ def compare_records(
         )
     sizes = next(iter(reports.values()))[0].group_sizes
     notes = (*_notes(methods, runs, table, baseline, pairs), *copies, *plan_notes(announced))
+    support = torch.bincount(target)
+    support = support[support > 0]
+    primary, tailed = _primary(announced, weights), _tailed(support)
+    notes = (*_measures(announced, primary, support, tailed=tailed), *notes)
     if planned:
         methods = [dataclasses.replace(one, marks=one.marks + plan_marks(announced[one.name])) for one in methods]
-    return Comparison(data, baseline, tuple(methods), sizes, notes)
+    return Comparison(data, baseline, tuple(methods), sizes, notes, primary, tailed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,6 +326,32 @@ def rate_weights(target: Tensor, counts: Tensor, *, many: int, few: int) -> dict
         if tested.any():
             weights[name] = tested / tested.sum()
     return weights
+
+
+def _primary(rows: Mapping[str, Sequence[Record]], weights: Mapping[str, Tensor]) -> str:
+    """The rate that all plans of some runs decide by, if it can be computed here; else the accuracy."""
+    cited = [citation(record) for records in rows.values() for record in records]
+    named = {each.primary for each in cited if each is not None}
+    return named.pop() if len(named) == 1 and named <= weights.keys() else "accuracy"
+
+
+def _tailed(support: Tensor) -> bool:
+    return bool(support.max() >= TAILED * support.min())
+
+
+def _measures(rows: Mapping[str, Sequence[Record]], primary: str, support: Tensor, *, tailed: bool) -> list[str]:
+    """What to know where the accuracy does not decide, or says little of rare classes."""
+    notes = []
+    if tailed:
+        notes.append(
+            f"The test set has {support.min():,} to {support.max():,} items of a class: accuracy is mostly that of the "
+            f"frequent classes, balanced accuracy counts each class alike."
+        )
+    if primary != "accuracy":
+        names = {cited.name for records in rows.values() for one in records if (cited := citation(one))}
+        plans = f"plan{'s' * (len(names) > 1)} {', '.join(sorted(names))}"
+        notes.append(f"{primary.replace('_', ' ').capitalize()} decides, as the {plans} says.")
+    return notes
 
 
 def _one_method(name: str, loaded: Sequence[Loaded]) -> None:

@@ -92,7 +92,8 @@ def as_csv(comparison: Comparison) -> str:
     writer = csv.writer(out, lineterminator="\n")
     measures = [f"{rate}{end}" for rate in RATES for end in ("", "_low", "_high", "_sd")]
     gaps = ["against", "difference", "difference_low", "difference_high", "p_adjusted", "verdict"]
-    writer.writerow(["method", "seeds", *measures, *FURTHER, "seconds", *gaps, "marks", "signature"])
+    balanced = [f"balanced_{name}" for name in ("difference", "difference_low", "difference_high", "verdict")]
+    writer.writerow(["method", "seeds", *measures, *FURTHER, "seconds", *gaps, *balanced, "marks", "signature"])
     for method in comparison.methods:
         row: list[object] = [method.name, _seeds(method)]
         for rate in RATES:
@@ -105,10 +106,12 @@ def as_csv(comparison: Comparison) -> str:
         row.append(method.seconds)
         gap = method.difference
         accuracy = None if gap is None else gap.rates["accuracy"]
-        if gap is None or accuracy is None:
-            row += [None] * len(gaps)
+        alike = None if gap is None else gap.rates["balanced_accuracy"]
+        if gap is None or accuracy is None or alike is None:
+            row += [None] * (len(gaps) + len(balanced))
         else:
             row += [gap.against, accuracy.value, accuracy.low, accuracy.high, gap.p_adjusted, gap.verdict]
+            row += [alike.value, alike.low, alike.high, gap.verdicts["balanced_accuracy"]]
         row += ["; ".join(method.marks), method.signature]
         writer.writerow([cell(value) for value in row])
     return out.getvalue()
@@ -159,32 +162,37 @@ def _caption(comparison: Comparison) -> str:
     data = comparison.data
     drawn = "" if data["split_seed"] is None else f", imbalance {data['imbalance']:g}"
     return (
-        f"{data['name']}{drawn}: accuracy in %, mean ± standard deviation (seeds), 95 % intervals in "
-        f"brackets; many: more than {data['many']} training images, few: fewer than {data['few']}."
+        f"{data['name']}{drawn}: {comparison.primary.replace('_', ' ')} in %, mean ± standard deviation (seeds), 95 % "
+        f"intervals in brackets; many: more than {data['many']} training images, few: fewer than {data['few']}."
     )
 
 
 def _cells(comparison: Comparison) -> list[list[str]]:
-    """Header and rows as text, in per cent."""
-    gaps = any(method.difference is not None for method in comparison.methods)
-    groups = [f"{group} ({comparison.group_sizes[group]})" for group in GROUPS]
-    head = ["method", "accuracy", *groups, "balanced", *([f"minus {comparison.against}"] if gaps else []), "seconds"]
+    """Header and rows as text, in per cent; the measure that decides is the first column."""
+    first = comparison.primary
+    others = [rate for rate in ("accuracy", *GROUPS, "balanced_accuracy") if rate != first]
+    any_gap = any(method.difference is not None for method in comparison.methods)
+    gaps = [rate for rate in comparison.shown if rate not in GROUPS or rate == first] if any_gap else []
+    sizes = {group: f" ({comparison.group_sizes[group]})" for group in GROUPS}
+    head = ["method", *(tables.SHORT.get(rate, rate) + sizes.get(rate, "") for rate in (first, *others))]
+    named = [
+        f"minus {comparison.against}" + (f", {tables.SHORT.get(rate, rate)}" if rate != first else "") for rate in gaps
+    ]
     rows = []
     for method in comparison.methods:
-        accuracy = " ".join((tables.over_seeds(method), tables.interval(method.estimates["accuracy"]))).strip()
-        rates = [tables.percent(method.estimates[rate]) for rate in RATES[1:]]
+        held = " ".join((tables.over_seeds(method, first), tables.interval(method.estimates[first]))).strip()
+        rates = [tables.percent(method.estimates[rate]) for rate in others]
         name = " ".join((method.name, *(f"({mark})" for mark in method.marks)))
-        gap = [_gap(method.difference)] if gaps else []
-        rows.append([name, accuracy, *rates, *gap, f"{method.seconds:,.1f}"])
-    return [head, *rows]
+        rows.append([name, held, *rates, *(_gap(method.difference, rate) for rate in gaps), f"{method.seconds:,.1f}"])
+    return [[*head, *named, "seconds"], *rows]
 
 
-def _gap(found: Difference | None) -> str:
-    accuracy = None if found is None else found.rates["accuracy"]
-    if found is None or accuracy is None:
+def _gap(found: Difference | None, rate: str) -> str:
+    estimate = None if found is None else found.rates[rate]
+    if found is None or estimate is None:
         return tables.DASH
-    between = tables.interval(accuracy, difference=True)
-    return " ".join(word for word in (tables.signed(accuracy.value), between, found.verdict) if word)
+    between = tables.interval(estimate, difference=True)
+    return " ".join(word for word in (tables.signed(estimate.value), between, found.verdicts[rate]) if word)
 
 
 def _seeds(method: Method) -> int:

@@ -70,6 +70,7 @@ class Plan:
             "question": self.question,
             "arms": list(self.arms),
             "seeds": list(self.seeds),
+            "primary": self.primary,
             "recipe": digest(config, numerics),
         }
 
@@ -180,7 +181,7 @@ def departures(record: Record, plan: Plan, arm: str, config: dict[str, Any], num
 
 
 def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
-    """Return a record whose citation, if it is older than its arms and seeds, has those of the plan that it cites.
+    """Return a record whose citation has the arms, seeds and measure of its plan, which early ones do not state.
 
     Args:
         record: of a run.
@@ -189,12 +190,12 @@ def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
     plan = plans.get(str(record.plan.get("sha256")))
     if plan is None:
         return record
-    held = {"arms": list(plan.arms), "seeds": list(plan.seeds), **record.plan}
+    held = {"arms": list(plan.arms), "seeds": list(plan.seeds), "primary": plan.primary, **record.plan}
     return dataclasses.replace(record, plan=held)
 
 
 def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib.Path]) -> dict[str, list[Loaded]]:
-    """Return runs whose citations have the arms and seeds of their plans, which early records do not state.
+    """Return runs whose citations have the arms, seeds and primary measure of their plans (``completed``).
 
     Args:
         rows: runs by the name of their row.

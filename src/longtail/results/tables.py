@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 DASH = "–"
 """Shown where there is no value."""
 MINUS = "−"
-SHORT = {INDISTINGUISHABLE: "not told apart", NO_VERDICT: "no verdict"}
-"""Verdicts in a narrow column; the caption of the table explains them."""
+SHORT = {INDISTINGUISHABLE: "not told apart", NO_VERDICT: "no verdict", "balanced_accuracy": "balanced"}
+"""Verdicts and measures in a narrow column; the caption of the table explains the verdicts."""
+NARROW = 4
+"""Rates for whose differences a narrower terminal has room side by side."""
 WIDE = 120
 """Columns of the terminal from which on a value and its interval are one line."""
 
@@ -88,10 +90,9 @@ def table(comparison: Comparison, *, width: int | None = None) -> Printed:
     tables = [_rates(comparison, wide=wide)]
     main = [(method, method.difference) for method in comparison.methods if method.difference is not None]
     own = [(method, method.control) for method in comparison.methods if method.control is not None]
-    if main:
-        tables.append(_differences(f"Minus {comparison.against}, in points", main, comparison, wide=wide))
-    if own:
-        tables.append(_differences("Minus the own control, in points", own, comparison, wide=wide, named=True))
+    for title, rows, named in ((comparison.against, main, False), ("the own control", own, True)):
+        if rows:
+            tables += _differences(f"Minus {title}, in points", rows, comparison, wide=wide, named=named)
     parts = [part for made in tables for part in (made, Text())]
     return Printed(*parts, Text("\n".join(comparison.notes)), columns=columns)
 
@@ -100,38 +101,44 @@ def _rates(comparison: Comparison, *, wide: bool) -> Table:
     data, sizes = comparison.data, comparison.group_sizes
     drawn = "" if data["split_seed"] is None else f", imbalance {data['imbalance']:g}"
     made = _empty(
-        f"{data['name']}{drawn}: {data['num_train']:,} training images, accuracy in %",
+        f"{data['name']}{drawn}: {data['num_train']:,} training images, {comparison.primary.replace('_', ' ')} in %",
         "mean ± sd (seeds); brackets: 95 % interval; below a group: its classes.",
     )
-    made.add_column("accuracy", no_wrap=True)
-    for group in GROUPS:
-        made.add_column(f"{group}\n({sizes[group]})", justify="right", no_wrap=True)
-    made.add_column("balanced", justify="right", no_wrap=True)
+    first = comparison.primary
+    others = [rate for rate in ("accuracy", *GROUPS, "balanced_accuracy") if rate != first]
+    for rate in (first, *others):
+        size = f"\n({sizes[rate]})" if rate in GROUPS else ""
+        made.add_column(SHORT.get(rate, rate) + size, justify="left" if rate == first else "right", no_wrap=True)
     made.add_column("s", justify="right", no_wrap=True)
     for method in comparison.methods:
         made.add_row(
             _name(method),
-            (" " if wide else "\n").join((over_seeds(method), interval(method.estimates["accuracy"]) or "no interval")),
-            *(percent(method.estimates[rate]) for rate in (*GROUPS, "balanced_accuracy")),
+            (" " if wide else "\n").join(
+                (over_seeds(method, first), interval(method.estimates[first]) or "no interval")
+            ),
+            *(percent(method.estimates[rate]) for rate in others),
             f"{method.seconds:,.0f}" if method.seconds >= 10 else f"{method.seconds:.1f}",
         )
     return made
 
 
 def _differences(
-    title: str, rows: list[tuple[Method, Difference]], comparison: Comparison, *, wide: bool, named: bool = False
-) -> Table:
+    title: str, rows: list[tuple[Method, Difference]], comparison: Comparison, *, wide: bool, named: bool
+) -> Iterator[Table]:
+    """One table, or two where a narrow terminal has no room for all rates; the caption is below the last."""
     caption = "brackets: 95 % intervals that hold together."
     if any(found.verdict == INDISTINGUISHABLE or INDISTINGUISHABLE in found.verdicts.values() for _, found in rows):
         caption += f" {SHORT[INDISTINGUISHABLE].capitalize()}: {INDISTINGUISHABLE}, which does not mean equal."
-    made = _empty(title, caption)
-    shown = ["accuracy", *(group for group in GROUPS if comparison.group_sizes[group])]
-    for rate in shown:
-        made.add_column(rate, min_width=14)
-    for method, found in rows:
-        name = _name(method) + (f"\nminus {found.against}" if named else "")
-        made.add_row(name, *("\n".join(_parts(found, rate, wide=wide)) for rate in shown))
-    return made
+    shown = comparison.shown
+    parts = [shown] if wide or len(shown) <= NARROW else [shown[: -len(GROUPS)], shown[-len(GROUPS) :]]
+    for place, rates in enumerate(parts):
+        made = _empty(title if place == 0 else f"{title}, by group", caption if place == len(parts) - 1 else "")
+        for rate in rates:
+            made.add_column(SHORT.get(rate, rate), min_width=14)
+        for method, found in rows:
+            name = _name(method) + (f"\nminus {found.against}" if named else "")
+            made.add_row(name, *("\n".join(_parts(found, rate, wide=wide)) for rate in rates))
+        yield made
 
 
 def _empty(title: str, caption: str) -> Table:

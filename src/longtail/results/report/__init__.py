@@ -106,29 +106,30 @@ def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]])
     )
 
 
-def sentence(found: Difference) -> str:
+def sentence(found: Difference, rate: str = "accuracy") -> str:
     """Say a verdict in words.
 
     Args:
         found: a method's difference from another.
+        rate: one of ``RATES``. How a difference was tested, and its p-value, are said of the accuracy alone.
 
     Returns:
         For example "better than ce: +3.10 points, 95 % interval [+1.20, +5.00] (p = 0.002; test images and seeds)".
     """
-    accuracy = found.rates["accuracy"]
-    if accuracy is None:
+    gap, verdict = found.rates[rate], found.verdicts[rate]
+    if gap is None or verdict is None:
         return ""
-    points = f"{tables.signed(accuracy.value, 2)} points"
-    between = tables.interval(accuracy, difference=True, digits=2)
+    points = f"{tables.signed(gap.value, 2)} points"
+    between = tables.interval(gap, difference=True, digits=2)
     if between:
         points += f", 95 % interval {between}"
-    elif found.seeds:
+    elif found.seeds and rate == "accuracy":
         points += f", seed by seed {' and '.join(tables.signed(gap, 2) for gap in found.seeds)}"
-    than = {INDISTINGUISHABLE: "from", NO_VERDICT: "against"}.get(found.verdict, "than")
-    word = found.verdict.replace(ONE_RUN, "")
-    here = ONE_RUN if found.verdict.endswith(ONE_RUN) else ""
-    if found.p is None or found.p_adjusted is None:
-        return f"{word} {than} {found.against}: {points}"
+    than = {INDISTINGUISHABLE: "from", NO_VERDICT: "against"}.get(verdict, "than")
+    word = verdict.replace(ONE_RUN, "")
+    here = ONE_RUN if verdict.endswith(ONE_RUN) else ""
+    if rate != "accuracy" or found.p is None or found.p_adjusted is None:
+        return f"{word} {than} {found.against}{here}: {points}"
     adjusted = "" if found.family == 1 else f", and p {_p(found.p_adjusted)} for {found.family} contrasts together"
     return f"{word} {than} {found.against}{here}: {points} (p {_p(found.p)}{adjusted}; {found.test})"
 
