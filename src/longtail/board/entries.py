@@ -18,7 +18,7 @@ from longtail.board.model import Draft, Entry, board_slug
 from longtail.board.planned import plans_of
 from longtail.board.scale import on_one_scale
 from longtail.board.values import clean, look_alike, slug
-from longtail.board.verdicts import accuracy_estimate, test_interval
+from longtail.board.verdicts import ranked_by, rate_estimate, test_interval
 from longtail.results.statistics import summarize
 
 Key = tuple[str, str, float | None]
@@ -209,6 +209,13 @@ def _numerics(submission: dict[str, Any]) -> int | None:
     return min(versions) if versions else None
 
 
+_MEASURES = {
+    "accuracy": ("accuracy", "linear-probe"),
+    "balanced_accuracy": ("balanced-accuracy", "balanced-linear-probe"),
+}
+"""The measures of re-scored runs by their rate: of a network as it is, and of a probe on it."""
+
+
 def _add_submissions(out: Gathered, root: Path | None, content: Content, numerics: int | None) -> None:
     from longtail.board.submissions import scored_submissions, shipped_submissions
 
@@ -221,14 +228,15 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
     for each in found:
         submission, score = each.view, each.score
         variant = content.variants.get(submission["data"].get("variant") or "") or _own_variant(submission, score)
-        measure = content.measures.find("linear-probe" if submission["probe"] else "accuracy")
+        rate = ranked_by(each.answers)
+        measure = content.measures.find(_MEASURES[rate][bool(submission["probe"])])
         at = out.draft(variant, measure)
         badge = submission_badge(
             trusted=score["trusted"], num_seeds=len(score["runs"]), selection=submission["selection"]
         )
         method = content.methods.get(submission["method"])
-        values = tuple(100 * run["accuracy"] for run in score["runs"])
-        summary, estimate = summarize(values), accuracy_estimate(each.answers)
+        values = tuple(100 * run[rate] for run in score["runs"])
+        summary, estimate = summarize(values), rate_estimate(each.answers)
         entry = Entry(
             id=submission["id"],
             board=board_slug(variant, measure),

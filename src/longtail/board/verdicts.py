@@ -16,6 +16,7 @@ import torch
 
 from longtail.board.model import Answers
 from longtail.results import claims, crossed
+from longtail.results.comparison import has_tail
 from longtail.results.statistics import (
     BETTER,
     FEWEST,
@@ -36,14 +37,23 @@ TOLERANCE = 100 * claims.TOLERANCE
 """Points by which a published number may miss without counting as missed."""
 
 
-def accuracy_estimate(answers: Answers) -> Estimate:
-    """The accuracy over the runs, in [0, 1], with the interval that ``compare`` prints for the same runs."""
+def ranked_by(answers: Answers) -> str:
+    """The rate that a board ranks by: balanced accuracy on a test set with a tail of its own, else accuracy.
+
+    The two are one number where every class has as many test items.
+    """
+    return "balanced_accuracy" if has_tail(answers.target) else "accuracy"
+
+
+def rate_estimate(answers: Answers) -> Estimate:
+    """``ranked_by`` over the runs, in [0, 1], with the interval that ``compare`` prints for the same runs."""
     return estimate(answers.correct, answers.target, weights=_shares(answers))[0]
 
 
 def _shares(answers: Answers) -> torch.Tensor:
     support = torch.bincount(answers.target).double()
-    return (support / support.sum())[None]
+    weights = support if ranked_by(answers) == "accuracy" else (support > 0).double()
+    return (weights / weights.sum())[None]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -63,7 +73,7 @@ def test_interval(value: float, num_test: int) -> tuple[float, float]:
         (52.02, 53.98)
     """
     right = round(num_test * min(max(value / 100, 0.0), 1.0))
-    found = accuracy_estimate(
+    found = rate_estimate(
         Answers((torch.arange(num_test) < right)[None], torch.zeros(num_test, dtype=torch.int64), (0,))
     )
     assert found.low is not None and found.high is not None  # noqa: PT018
@@ -91,7 +101,7 @@ class Contrast:
     Args:
         first: place of the one.
         second: place of the other.
-        estimate: accuracy of the first minus that of the second, in [0, 1], with its simultaneous interval.
+        estimate: ``ranked_by`` of the first minus that of the second, in [0, 1], with its simultaneous interval.
         word: the verdict on the first, as ``compare`` says it.
         paired: the seeds are the same.
     """

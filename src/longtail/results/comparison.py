@@ -262,10 +262,8 @@ def compare_records(
         )
     sizes = next(iter(reports.values()))[0].group_sizes
     notes = (*_notes(methods, runs, table, baseline, pairs), *copies, *plan_notes(announced))
-    support = torch.bincount(target)
-    support = support[support > 0]
-    primary, tailed = _primary(announced, weights), _tailed(support)
-    notes = (*_measures(announced, primary, support, tailed=tailed), *notes)
+    primary, tailed = _primary(announced, weights), has_tail(target)
+    notes = (*_measures(announced, primary, target if tailed else None), *notes)
     if planned:
         methods = [dataclasses.replace(one, marks=one.marks + plan_marks(announced[one.name])) for one in methods]
     return Comparison(data, baseline, tuple(methods), sizes, notes, primary, tailed)
@@ -316,6 +314,18 @@ class _Table:
         )
 
 
+def has_tail(target: Tensor) -> bool:
+    """Whether a test set has a tail of its own (``TAILED``); classes without items do not count.
+
+    Example:
+        >>> has_tail(torch.tensor([0, 0, 0, 1, 1])), has_tail(torch.tensor([0, 0, 0, 0, 1, 1]))
+        (False, True)
+    """
+    support = torch.bincount(target)
+    support = support[support > 0]
+    return bool(support.max() >= TAILED * support.min())
+
+
 def rate_weights(target: Tensor, counts: Tensor, *, many: int, few: int) -> dict[str, Tensor]:
     """Each of ``RATES`` as weights (K,) of the recalls; a group without classes that are tested is left out."""
     support = torch.bincount(target, minlength=len(counts)).double()
@@ -335,14 +345,12 @@ def _primary(rows: Mapping[str, Sequence[Record]], weights: Mapping[str, Tensor]
     return named.pop() if len(named) == 1 and named <= weights.keys() else "accuracy"
 
 
-def _tailed(support: Tensor) -> bool:
-    return bool(support.max() >= TAILED * support.min())
-
-
-def _measures(rows: Mapping[str, Sequence[Record]], primary: str, support: Tensor, *, tailed: bool) -> list[str]:
+def _measures(rows: Mapping[str, Sequence[Record]], primary: str, tail: Tensor | None) -> list[str]:
     """What to know where the accuracy does not decide, or says little of rare classes."""
     notes = []
-    if tailed:
+    if tail is not None:
+        support = torch.bincount(tail)
+        support = support[support > 0]
         notes.append(
             f"The test set has {support.min():,} to {support.max():,} items of a class: accuracy is mostly that of the "
             f"frequent classes, balanced accuracy counts each class alike."
