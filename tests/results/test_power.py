@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+import statistics
 
 import pytest
 
 from longtail.errors import InputError
 from longtail.results import Loaded
+from longtail.results.comparison import compare_records
 from longtail.results.power import needed
 from oracles.runs import made_up_run
 
@@ -45,6 +48,39 @@ def test_images_needed_fall_with_the_square_of_the_difference(tmp_path: pathlib.
     runs = rows(tmp_path)
     (one,), (two,) = needed(runs, difference=0.01), needed(runs, difference=0.02)
     assert 4 * (two.images - 1) < one.images <= 4 * two.images  # each is rounded up
+
+
+def test_power_says_what_a_table_of_the_same_rows_says(tmp_path: pathlib.Path) -> None:
+    runs = rows(tmp_path)
+    for place, name in enumerate(("third", "fourth")):
+        runs[name] = [
+            made_up_run(tmp_path / f"{name}{seed}", recipe=name, seed=seed, accuracy=0.55 + 0.2 * place, items=500)
+            for seed in range(3)
+        ]
+    found = needed(runs, against="ce", difference=0.05)
+    assert [(row.family, row.measure) for row in found] == [(3, "accuracy")] * 3
+    three, five = (100 * statistics.median(row.smallest[seeds] for row in found) for seeds in (3, 5))
+    note = f"from about {three:.1f} points with three seeds and {five:.1f} points with five seeds."
+    assert any(each.endswith(note) for each in compare_records(runs, against="ce").notes)
+
+
+def test_the_measure_is_the_plans_or_the_one_asked_for(tmp_path: pathlib.Path) -> None:
+    runs = rows(tmp_path)
+    plan = {"name": "rare", "sha256": "b" * 64, "arm": "ce", "primary": "few"}
+    planned = {
+        name: [dataclasses.replace(run, record=dataclasses.replace(run.record, plan=plan)) for run in found]
+        for name, found in runs.items()
+    }
+    (few,), (asked,), (accuracy,) = (
+        needed(planned, difference=0.05),
+        needed(runs, difference=0.05, measure="few"),
+        needed(planned, difference=0.05, measure="accuracy"),
+    )
+    assert few == asked
+    assert (few.measure, few.family, accuracy.measure, accuracy.family) == ("few", 3, "accuracy", 1)
+    assert few.smallest[3] > accuracy.smallest[3]  # three of ten classes, and three groups together
+    with pytest.raises(InputError, match="unknown measure 'fewer': did you mean 'few'"):
+        needed(runs, difference=0.05, measure="fewer")
 
 
 def test_what_cannot_be_known_is_refused(tmp_path: pathlib.Path) -> None:

@@ -92,17 +92,28 @@ def power(
     folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs, of at least two methods")],
     against: Annotated[str | None, typer.Option(help="The baseline; the first row by default")] = None,
     difference: Annotated[float, typer.Option(min=0.01, max=100, help="The difference to be seen, in points")] = 1.0,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            help="accuracy, balanced_accuracy, many, medium or few; by default the one that the plan decides by"
+        ),
+    ] = None,
+    plans: Annotated[
+        list[pathlib.Path] | None,
+        typer.Option("--plan", help="A plan of some of the runs, for records that do not state its measure"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say how many seeds, and test images, it takes to see a difference, from the spread of finished runs.
 
     Example: longtail power runs/digits-lt-if100 --difference 2
     """
+    from longtail.results.plan import completed_rows
     from longtail.results.power import needed
     from longtail.training.many import loaded_rows
 
-    rows = loaded_rows(folders)
-    found = needed(rows, against=against, difference=difference / 100)
+    rows = completed_rows(loaded_rows(folders), plans or [])
+    found = needed(rows, against=against, difference=difference / 100, measure=measure)
     if as_json:
         print_json([row.__dict__ for row in found])
         return
@@ -116,9 +127,11 @@ def power(
         seeds = "more images" if row.seeds is None else str(row.seeds)
         table.add_row(row.method, *shown, seeds, f"{row.images:,}")
     Console().print(table)
+    together = "of one contrast" if found[0].family == 1 else f"that hold together for {found[0].family} of them"
     typer.echo(
-        f"Smallest difference in accuracy from {found[0].baseline}, in points, that is told from 0 every second time; "
-        f"seeds and test images needed for {difference:g} points (images: with many seeds)."
+        f"Smallest difference in {found[0].measure.replace('_', ' ')} from {found[0].baseline}, in points, that is "
+        f"told from 0 every second time, by intervals {together}; seeds and test images needed for {difference:g} points "
+        f"(images: with many seeds)."
     )
 
 

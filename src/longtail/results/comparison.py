@@ -235,7 +235,7 @@ def compare_records(
         correct=correct,
         target=target,
         weights=weights,
-        seeds=_seeds(runs, correct, target, weights),
+        seeds=pooled_spread(runs, correct, target, weights),
     )
     main = table.block({name: baseline for name in runs if name != baseline})
     own = table.block(pairs)
@@ -262,7 +262,7 @@ def compare_records(
         )
     sizes = next(iter(reports.values()))[0].group_sizes
     notes = (*_notes(methods, runs, table, baseline, pairs), *copies, *plan_notes(announced))
-    primary, tailed = _primary(announced, weights), has_tail(target)
+    primary, tailed = deciding(announced, weights), has_tail(target)
     notes = (*_measures(announced, primary, target if tailed else None), *notes)
     if planned:
         methods = [dataclasses.replace(one, marks=one.marks + plan_marks(announced[one.name])) for one in methods]
@@ -290,10 +290,10 @@ class _Table:
     def _difference(self, name: str, other: str, family: int) -> Difference:
         ours, theirs = self.correct[name], self.correct[other]
         paired = self.runs[name] == self.runs[other]
-        groups = sum(group in self.weights for group in GROUPS)
         found: dict[str, Estimate] = {}
         fewest = min(len(ours), len(theirs))
-        for size, wanted in ((family, ("accuracy", "balanced_accuracy")), (family * max(groups, 1), GROUPS)):
+        for wanted in (("accuracy", "balanced_accuracy"), GROUPS):
+            size = read_together(family, wanted[0], self.weights)
             every = difference(
                 ours, theirs, self.target, weights=self.stacked, paired=paired, family=size, seeds=self.seeds
             )
@@ -326,6 +326,11 @@ def has_tail(target: Tensor) -> bool:
     return bool(support.max() >= TAILED * support.min())
 
 
+def read_together(contrasts: int, rate: str, weights: Mapping[str, Tensor]) -> int:
+    """Number of intervals that hold together: the contrasts, and for the groups each of them in each group."""
+    return contrasts * max(sum(group in weights for group in GROUPS), 1) if rate in GROUPS else contrasts
+
+
 def rate_weights(target: Tensor, counts: Tensor, *, many: int, few: int) -> dict[str, Tensor]:
     """Each of ``RATES`` as weights (K,) of the recalls; a group without classes that are tested is left out."""
     support = torch.bincount(target, minlength=len(counts)).double()
@@ -338,7 +343,7 @@ def rate_weights(target: Tensor, counts: Tensor, *, many: int, few: int) -> dict
     return weights
 
 
-def _primary(rows: Mapping[str, Sequence[Record]], weights: Mapping[str, Tensor]) -> str:
+def deciding(rows: Mapping[str, Sequence[Record]], weights: Mapping[str, Tensor]) -> str:
     """The rate that all plans of some runs decide by, if it can be computed here; else the accuracy."""
     cited = [citation(record) for records in rows.values() for record in records]
     named = {each.primary for each in cited if each is not None}
@@ -407,7 +412,7 @@ def _test(ours: int, theirs: int, paired: bool) -> str:
     return "test images and seeds" + ("" if paired else ", seeds not paired")
 
 
-def _seeds(
+def pooled_spread(
     runs: Mapping[str, Sequence[Loaded]],
     correct: Mapping[str, Tensor],
     target: Tensor,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from longtail.errors import InputError
-from longtail.results.comparison import correct_items, rate_weights
+from longtail.errors import InputError, unknown
+from longtail.results.comparison import correct_items, deciding, pooled_spread, rate_weights, read_together
 from longtail.results.copies import distinct
 from longtail.results.record import Loaded
 from longtail.results.statistics import FEWEST, smallest_difference
@@ -26,37 +26,47 @@ class Need:
     Args:
         method: method that is compared.
         baseline: method that it is compared with.
-        smallest: seeds to the smallest difference of accuracy that they show, in [0, 1].
+        measure: one of ``RATES``.
+        family: number of intervals that hold together, as in a report of the same rows.
+        smallest: seeds to the smallest difference that they show, in [0, 1].
         seeds: that show the difference asked for on these test images; None where no number does.
         images: test images like these that show the difference, with many seeds.
     """
 
     method: str
     baseline: str
+    measure: str
+    family: int
     smallest: dict[int, float]
     seeds: int | None
     images: int
 
 
-def needed(rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, difference: float) -> list[Need]:
+def needed(
+    rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, difference: float, measure: str | None = None
+) -> list[Need]:
     """Return what each method needs to be told from the baseline when it differs by ``difference`` in truth.
 
-    Use it before a long comparison, on a few cheap runs of the same kind.
+    Use it before a long comparison, on a few cheap runs of the same kind. Intervals are those of ``compare_records`` of
+    the same rows: they hold together for all methods, and the spread over seeds is pooled where it may be.
 
     Args:
         rows: runs by method; at least three seeds each.
         against: the baseline; the first row if None.
-        difference: difference in accuracy, in (0, 1].
+        difference: difference in the measure, in (0, 1].
+        measure: one of ``RATES``; the one that the runs' plan decides by if None.
 
     Raises:
-        InputError: fewer than two methods, an unknown baseline, or fewer than three seeds.
+        InputError: fewer than two methods, an unknown baseline or measure, a group without classes, fewer than three
+            seeds, or runs on different data.
     """
     if len(rows) < 2:
         raise InputError("power needs runs of at least two methods")
     baseline = against or next(iter(rows))
     if baseline not in rows:
         raise InputError(f"--against {baseline!r} is no row here: {', '.join(rows)}")
-    rows = {name: distinct(runs) for name, runs in rows.items()}
+    announced = {name: [run.record for run in runs] for name, runs in rows.items()}
+    rows = {name: distinct(sorted(runs, key=lambda run: run.record.seed)) for name, runs in rows.items()}
     few = [name for name, runs in rows.items() if len(runs) < FEWEST]
     if few:
         raise InputError(
@@ -66,24 +76,36 @@ def needed(rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, 
     first = rows[baseline][0]
     order = first.index.argsort()
     target, data = first.target[order], first.record.data
-    weights = rate_weights(target, torch.tensor(data["counts"]), many=data["many"], few=data["few"])["accuracy"][None]
+    weights = rate_weights(target, torch.tensor(data["counts"]), many=data["many"], few=data["few"])
+    measure = measure or deciding(announced, weights)
+    if measure not in weights:
+        raise unknown("measure", measure, weights)
     correct = {name: _correct(runs, first) for name, runs in rows.items()}
+    spread = pooled_spread(rows, correct, target, {measure: weights[measure]})
     seeds = {name: [run.record.seed for run in runs] for name, runs in rows.items()}
+    family = read_together(len(rows) - 1, measure, weights)
     found = []
     for name in rows:
         if name == baseline:
             continue
-        paired = seeds[name] == seeds[baseline]
 
-        def half(runs: int, name: str = name, paired: bool = paired) -> float:
+        def half(runs: int, name: str = name) -> float:
             return smallest_difference(
-                correct[name], correct[baseline], target, weights=weights, paired=paired, runs=runs
+                correct[name],
+                correct[baseline],
+                target,
+                weights=weights[measure][None],
+                paired=seeds[name] == seeds[baseline],
+                runs=runs,
+                arms=len(rows),
+                family=family,
+                seeds=spread,
             )[0]
 
         limit = half(MANY)
         images = math.ceil(len(target) * (limit / difference) ** 2)
         needs = None if limit > difference else _fewest(half, difference)
-        found.append(Need(name, baseline, {runs: half(runs) for runs in RUNS}, needs, images))
+        found.append(Need(name, baseline, measure, family, {runs: half(runs) for runs in RUNS}, needs, images))
     return found
 
 
