@@ -127,11 +127,12 @@ def power(
         seeds = "more images" if row.seeds is None else str(row.seeds)
         table.add_row(row.method, *shown, seeds, f"{row.images:,}")
     Console().print(table)
-    together = "of one contrast" if found[0].family == 1 else f"that hold together for {found[0].family} of them"
+    family = found[0].family
+    together = "of one contrast" if family == 1 else f"that hold together for {family} of them"
     typer.echo(
         f"Smallest difference in {found[0].measure.replace('_', ' ')} from {found[0].baseline}, in points, that is "
-        f"told from 0 every second time, by intervals {together}; seeds and test images needed for {difference:g} points "
-        f"(images: with many seeds)."
+        f"told from 0 every second time, by intervals {together}; seeds and test images needed for {difference:g} "
+        f"point{'s' * (difference != 1)} (images: with many seeds)."
     )
 
 
