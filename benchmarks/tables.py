@@ -25,6 +25,11 @@ claims that is no paper of ours, only those numbers are asked for that a set her
 differences from the baseline in points, in accuracy or in the measure that a folder names, the methods in the order of
 the mean of their differences.
 
+``<!-- power: FOLDER;BASELINE FOLDER;BASELINE;MEASURE ... -->`` asks what more seeds would show of each set, in accuracy
+or in the measure named: the median over the contrasts with the baseline of the smallest difference that three, five and
+ten seeds tell from 0 every second time, and how many contrasts reach the tolerance of one point with how many seeds.
+Methods of fewer than three runs that differ are left out, as ``longtail power`` refuses them.
+
 ``<!-- cost: FOLDER FOLDER ... -->`` asks for what each of these sets took: its runs, the sum of the seconds in their
 records, a stage that several of them share counted once, the range of one run with all its stages, threads and
 processor.
@@ -36,8 +41,10 @@ processor.
 from __future__ import annotations
 
 import functools
+import math
 import pathlib
 import re
+import statistics
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -48,16 +55,19 @@ from longtail.board.verdicts import TOLERANCE as POINTS
 from longtail.board.verdicts import reproduction
 from longtail.results import tables
 from longtail.results.claims import VERDICTS, elsewhere, judge, moved
+from longtail.results.copies import distinct
+from longtail.results.power import needed
 from longtail.results.statistics import FEWEST
 from longtail.training.many import compare_rows, loaded_rows
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
 MARK = re.compile(
-    r"(<!-- (?P<kind>table|claims|tally|published|across|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)",
+    r"(<!-- (?P<kind>table|claims|tally|published|across|power|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)",
     re.DOTALL,
 )
 GROUPS = ("many", "medium", "few")
+POWER_SEEDS = (3, 5, 10)
 METHODS = {"dro-lt": ("dro-lt",), "bns-ipdpp": ("bns-ipdpp", "bns", "ip-dpp")}
 """The board's methods of each of the two papers."""
 
@@ -70,7 +80,15 @@ def pages() -> list[pathlib.Path]:
 
 def filled(text: str) -> str:
     """A page with every marked table made anew from its records."""
-    makers = {"table": table, "claims": claims, "tally": tally, "published": published, "across": across, "cost": cost}
+    makers = {
+        "table": table,
+        "claims": claims,
+        "tally": tally,
+        "published": published,
+        "across": across,
+        "power": power,
+        "cost": cost,
+    }
     return MARK.sub(lambda mark: mark[1] + makers[mark["kind"]](mark["what"]) + mark[4], text)
 
 
@@ -210,6 +228,34 @@ def across(what: str) -> str:
     for name in sorted(order, key=lambda name: -order[name]):
         cells = [gap(found[name][folder], measure) for folder, (_, measure) in columns.items()]
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def power(what: str) -> str:
+    """What more seeds would show of several sets, in Markdown."""
+    heads = ("set", "against", "seeds here", "contrasts", *(f"{runs} seeds show" for runs in POWER_SEEDS))
+    counts = ("one point with 3 seeds", f"with 4 to {POWER_SEEDS[-1]}", "with more, or not with these test items")
+    rows = [f"| {' | '.join((*heads, *counts))} |", "|---" * (len(heads) + len(counts)) + "|"]
+    for place in what.split(" "):
+        folder, baseline, *measure = place.split(";")
+        if not (ROOT / folder).is_dir():
+            rows.append(f"| `{folder}` | not run yet" + " |" * (len(heads) + len(counts) - 1))
+            continue
+        kept = {name: runs for name, runs in _rows(folder).items() if len(distinct(runs)) >= FEWEST}
+        needs = needed(kept, against=baseline, difference=POINTS / 100, measure=measure[0] if measure else "accuracy")
+        there = sorted({len(runs) for runs in kept.values()})
+        seeds = [need.seeds or math.inf for need in needs]
+        cells = [
+            f"`{folder}`",
+            f"`{baseline}`" + (f", {measure[0].replace('_', ' ')}" if measure else ""),
+            " or ".join(map(str, there)),
+            f"{len(needs)}",
+            *(f"{100 * statistics.median(need.smallest[runs] for need in needs):.2f}" for runs in POWER_SEEDS),
+            f"{sum(each <= FEWEST for each in seeds)}",
+            f"{sum(FEWEST < each <= POWER_SEEDS[-1] for each in seeds)}",
+            f"{sum(each > POWER_SEEDS[-1] for each in seeds)}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 

@@ -28,7 +28,7 @@ def test_every_table_of_a_page_is_as_its_records() -> None:
     assert len(tables.pages()) >= 1
     for path in tables.pages():
         text = path.read_text()
-        marks = re.findall(r"<!-- (?:table|claims|tally|published|across|cost): ", text)
+        marks = re.findall(r"<!-- (?:table|claims|tally|published|across|power|cost): ", text)
         assert len(marks) == len(list(tables.MARK.finditer(text))), f"{path}: a table without an end"
         assert tables.filled(text) == text, path
 
@@ -65,6 +65,16 @@ def test_what_a_set_took_is_the_sum_of_its_records_and_a_shared_stage_counts_onc
     hours = (held["ce"]["seconds"] + held["balanced-softmax"]["seconds"] + sum(own)) / 3600
     assert f"| {len(held)} | {hours:.2f} | {2 * hours:.2f} | {min(seconds):.1f} to {max(seconds):.0f} | 2 |" in row
     assert 0 < sum(own) < 0.2 * held["ce"]["seconds"]
+
+
+def test_more_seeds_show_smaller_differences_and_every_contrast_is_counted() -> None:
+    folder = "records/cifar100-lt-if100-frozen/heads"
+    (row,) = [line for line in program().power(f"{folder};ce records/none;ce").splitlines() if folder in line]
+    cells = [cell.strip() for cell in row.split("|")[4:-1]]
+    contrasts, three, five, ten, *reached = map(float, cells)
+    methods = [path for path in (ROOT / folder).iterdir() if len(list(path.glob("seed-*"))) >= 3]
+    assert contrasts == sum(reached) == len(methods) - 1  # of ncm and los fewer runs are kept
+    assert three > five > ten > 0
 
 
 def test_every_test_of_a_claim_is_counted_once() -> None:
