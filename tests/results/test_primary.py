@@ -157,11 +157,40 @@ def test_a_table_for_a_paper_has_both_differences(tailed: dict[str, Comparison])
     assert (row["verdict"], row["balanced_verdict"]) == ("worse", "better")
 
 
+@pytest.mark.parametrize(("smallest", "told"), [(0.9, "fair"), (0.01, ""), (0.0, None), (True, None), ("0.1", None)])
+def test_a_difference_that_is_surely_too_small_to_matter_is_named(
+    smallest: object, told: str | None, tmp_path: pathlib.Path
+) -> None:
+    held = rows(tmp_path, tailed=True, primaries=("few", "few"))
+    planned = {
+        name: [
+            dataclasses.replace(
+                run, record=dataclasses.replace(run.record, plan={**run.record.plan, "smallest": smallest})
+            )
+            for run in runs
+        ]
+        for name, runs in held.items()
+    }
+    notes = [note for note in compare_records(planned).notes if note.startswith("The plan cares")]
+    if told is None:
+        assert notes == []
+    elif told:
+        assert notes == [
+            "The plan cares for differences of 90 points or more. The whole interval is smaller, from ce: fair."
+        ]
+    else:
+        assert notes == ["The plan cares for differences of 1 point or more. No interval is wholly smaller than that."]
+
+
 def test_early_citations_take_the_measure_of_their_plan(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "rare.toml"
-    file.write_text('question = "Which?"\ndata = "digits-lt"\nseeds = [0]\nprimary = "few"\narms = ["ce"]\n')
+    file.write_text(
+        'question = "Which?"\ndata = "digits-lt"\nseeds = [0]\nprimary = "few"\nsmallest = 0.02\narms = ["ce"]\n'
+    )
     plan = read_plan(file)
     run = made_up_run(tmp_path / "run")
     early = dataclasses.replace(run.record, plan={"name": "rare", "sha256": plan.sha256, "arm": "ce"})
-    assert completed(early, {plan.sha256: plan}).plan["primary"] == "few"
-    assert plan.cited("ce", {}, 3)["primary"] == "few"
+    now = completed(early, {plan.sha256: plan}).plan
+    assert (now["primary"], now["smallest"]) == ("few", 0.02)
+    cited = plan.cited("ce", {}, 3)
+    assert {key: cited[key] for key in now} == now

@@ -47,7 +47,8 @@ def plan(
             control = f", control {held.controls[arm]}" if arm in held.controls else ""
             typer.echo(f"arm: {arm}{control}")
         typer.echo(
-            f"seeds: {', '.join(map(str, held.seeds))}; {held.primary} decides, from {100 * held.smallest:g} points"
+            f"seeds: {', '.join(map(str, held.seeds))}; {held.primary} decides, from {100 * held.smallest:g} points; a "
+            f"published number may be missed by {100 * held.tolerance:g}"
         )
         return
     drawing = Drawing(**({"root": root} | planned.data_options(held)))
@@ -100,7 +101,7 @@ def power(
     ] = None,
     plans: Annotated[
         list[pathlib.Path] | None,
-        typer.Option("--plan", help="A plan of some of the runs, for records that do not state its measure"),
+        typer.Option("--plan", help="A plan of some of the runs, for early records, which do not say all that it says"),
     ] = None,
     as_json: Json = False,
 ) -> None:

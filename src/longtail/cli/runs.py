@@ -395,7 +395,7 @@ def report(
     ] = None,
     plans: Annotated[
         list[pathlib.Path] | None,
-        typer.Option("--plan", help="A plan of some of the runs, for records that do not state its arms and seeds"),
+        typer.Option("--plan", help="A plan of some of the runs, for early records, which do not say all that it says"),
     ] = None,
     page: Page = None,
     quiet: Quiet = False,

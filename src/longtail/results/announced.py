@@ -32,6 +32,7 @@ class Citation:
         seeds: likewise.
         recipe: ``digest`` of the announced recipe; empty where it was not stated.
         primary: the rate that decides; empty where it was not stated.
+        smallest: the smallest difference of interest, in [0, 1]; 0 where it was not stated.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Citation:
     seeds: tuple[int, ...] = ()
     recipe: str = ""
     primary: str = ""
+    smallest: float = 0.0
 
 
 def digest(config: Mapping[str, Any], numerics: int) -> str:
@@ -75,6 +77,7 @@ def citation(record: Record) -> Citation | None:
     texts = {key: held.get(key) for key in ("name", "sha256", "arm")}
     if not all(isinstance(text, str) and text for text in texts.values()):
         return None
+    smallest = held.get("smallest")
     arms, seeds = (value if isinstance(value, list) else [] for value in (held.get("arms"), held.get("seeds")))
     return Citation(
         question=str(held.get("question") or ""),
@@ -82,6 +85,7 @@ def citation(record: Record) -> Citation | None:
         seeds=tuple(seed for seed in seeds[:LONGEST] if isinstance(seed, int) and not isinstance(seed, bool)),
         recipe=str(held.get("recipe") or ""),
         primary=str(held.get("primary") or ""),
+        smallest=smallest if isinstance(smallest, float) and 0 < smallest <= 1 else 0.0,
         **texts,  # type: ignore[arg-type]  # all are texts, as looked at above
     )
 

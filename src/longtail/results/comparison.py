@@ -261,9 +261,13 @@ def compare_records(
             )
         )
     sizes = next(iter(reports.values()))[0].group_sizes
-    notes = (*_notes(methods, runs, table, baseline, pairs), *copies, *plan_notes(announced))
     primary, tailed = deciding(announced, weights), has_tail(target)
-    notes = (*_measures(announced, primary, target if tailed else None), *notes)
+    notes = (*_notes(methods, runs, table, baseline, pairs), *copies, *plan_notes(announced))
+    notes = (
+        *_measures(announced, primary, target if tailed else None),
+        *notes,
+        *_of_no_interest(announced, methods, primary),
+    )
     if planned:
         methods = [dataclasses.replace(one, marks=one.marks + plan_marks(announced[one.name])) for one in methods]
     return Comparison(data, baseline, tuple(methods), sizes, notes, primary, tailed)
@@ -365,6 +369,26 @@ def _measures(rows: Mapping[str, Sequence[Record]], primary: str, tail: Tensor |
         plans = f"plan{'s' * (len(names) > 1)} {', '.join(sorted(names))}"
         notes.append(f"{primary.replace('_', ' ').capitalize()} decides, as the {plans} says.")
     return notes
+
+
+def _of_no_interest(rows: Mapping[str, Sequence[Record]], methods: Sequence[Method], primary: str) -> list[str]:
+    """Which differences are smaller than the smallest that the plan cares for, whatever the truth in their interval."""
+    cited = [citation(record) for records in rows.values() for record in records]
+    stated = {each.smallest for each in cited if each is not None}
+    if len(stated) != 1 or not (smallest := stated.pop()):
+        return []
+    small: dict[str, list[str]] = {}
+    for method in methods:
+        for found in filter(None, (method.difference, method.control)):
+            gap = found.rates[primary]
+            ends = () if gap is None or gap.low is None or gap.high is None else (-gap.low, gap.high)
+            if ends and max(ends) < smallest:
+                small.setdefault(found.against, []).append(method.name)
+    told = "; ".join(f"from {against}: {', '.join(dict.fromkeys(names))}" for against, names in small.items())
+    return [
+        f"The plan cares for differences of {100 * smallest:g} point{'s' * (smallest != 0.01)} or more. "
+        + (f"The whole interval is smaller, {told}." if told else "No interval is wholly smaller than that.")
+    ]
 
 
 def _one_method(name: str, loaded: Sequence[Loaded]) -> None:

@@ -71,6 +71,7 @@ class Plan:
             "arms": list(self.arms),
             "seeds": list(self.seeds),
             "primary": self.primary,
+            "smallest": self.smallest,
             "recipe": digest(config, numerics),
         }
 
@@ -181,7 +182,7 @@ def departures(record: Record, plan: Plan, arm: str, config: dict[str, Any], num
 
 
 def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
-    """Return a record whose citation has the arms, seeds and measure of its plan, which early ones do not state.
+    """Return a record whose citation states all that its plan says, as early ones do not.
 
     Args:
         record: of a run.
@@ -190,12 +191,13 @@ def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
     plan = plans.get(str(record.plan.get("sha256")))
     if plan is None:
         return record
-    held = {"arms": list(plan.arms), "seeds": list(plan.seeds), "primary": plan.primary, **record.plan}
+    stated = {"arms": list(plan.arms), "seeds": list(plan.seeds), "primary": plan.primary, "smallest": plan.smallest}
+    held = {**stated, **record.plan}
     return dataclasses.replace(record, plan=held)
 
 
 def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib.Path]) -> dict[str, list[Loaded]]:
-    """Return runs whose citations have the arms, seeds and primary measure of their plans (``completed``).
+    """Return runs whose citations state all that their plans say (``completed``).
 
     Args:
         rows: runs by the name of their row.
