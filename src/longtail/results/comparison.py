@@ -262,11 +262,12 @@ def compare_records(
         )
     sizes = next(iter(reports.values()))[0].group_sizes
     primary, tailed = deciding(announced, weights), has_tail(target)
-    notes = (*_notes(methods, runs, table, baseline, pairs), *copies, *plan_notes(announced))
     notes = (
         *_measures(announced, primary, target if tailed else None),
-        *notes,
+        *_notes(methods, runs, table, baseline, pairs),
+        *copies,
         *_of_no_interest(announced, methods, primary),
+        *plan_notes(announced),
     )
     if planned:
         methods = [dataclasses.replace(one, marks=one.marks + plan_marks(announced[one.name])) for one in methods]
@@ -378,17 +379,19 @@ def _of_no_interest(rows: Mapping[str, Sequence[Record]], methods: Sequence[Meth
     if len(stated) != 1 or not (smallest := stated.pop()):
         return []
     small: dict[str, list[str]] = {}
+    known = False
     for method in methods:
         for found in filter(None, (method.difference, method.control)):
             gap = found.rates[primary]
-            ends = () if gap is None or gap.low is None or gap.high is None else (-gap.low, gap.high)
-            if ends and max(ends) < smallest:
+            if gap is None or gap.low is None or gap.high is None:
+                continue
+            known = True
+            if max(-gap.low, gap.high) < smallest:
                 small.setdefault(found.against, []).append(method.name)
     told = "; ".join(f"from {against}: {', '.join(dict.fromkeys(names))}" for against, names in small.items())
-    return [
-        f"The plan cares for differences of {100 * smallest:g} point{'s' * (smallest != 0.01)} or more. "
-        + (f"The whole interval is smaller, {told}." if told else "No interval is wholly smaller than that.")
-    ]
+    note = f"The plan cares for differences of {100 * smallest:g} point{'s' * (smallest != 0.01)} or more. "
+    note += f"The whole interval is smaller, {told}." if told else "No interval is wholly smaller than that."
+    return [note] if known else []
 
 
 def _one_method(name: str, loaded: Sequence[Loaded]) -> None:

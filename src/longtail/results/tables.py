@@ -188,8 +188,10 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
     Example:
         >>> from longtail.results import Comparison
-        >>> to_json(Comparison({"name": "digits-lt"}, "ce", methods=(), group_sizes={"many": 3}, notes=("Short.",)))
-        {'data': {'name': 'digits-lt'}, 'against': 'ce', 'methods': [], 'group_sizes': {'many': 3}, 'notes': ['Short.']}
+        >>> empty = Comparison({"name": "digits-lt"}, "ce", methods=(), group_sizes={"many": 3}, notes=("Short.",))
+        >>> found = to_json(empty)
+        >>> found["data"], found["methods"], found["notes"], found["primary"]
+        ({'name': 'digits-lt'}, [], ['Short.'], 'accuracy')
     """
     return {name: _plain(value) for name, value in dataclasses.asdict(comparison).items()}
 
