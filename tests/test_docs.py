@@ -163,7 +163,8 @@ def page(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, held in protocols.PROTOCOLS.items():
         monkeypatch.setitem(protocols.PROTOCOLS, name, dataclasses.replace(held, epochs=1))
-    (tmp_path / "records").symlink_to(ROOT / "records")
+    for folder in ("records", "plans"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     generator = torch.Generator().manual_seed(0)
     for number, (bird, size) in enumerate({"robin": 12, "wren": 7, "owl": 5}.items()):
         (tmp_path / "birds" / bird).mkdir(parents=True)
