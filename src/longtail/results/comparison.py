@@ -161,6 +161,11 @@ class Comparison:
     tailed: bool = False
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """The rates that stand beside the one that decides, in the order of their columns."""
+        return tuple(rate for rate in ("accuracy", *GROUPS, "balanced_accuracy") if rate != self.primary)
+
+    @property
     def shown(self) -> tuple[str, ...]:
         """The rates whose differences are shown: the one that decides, accuracies over items and classes, groups."""
         rates = (self.primary, *(("accuracy", "balanced_accuracy") if self.tailed else ("accuracy",)))

@@ -169,8 +169,7 @@ def _caption(comparison: Comparison) -> str:
 
 def _cells(comparison: Comparison) -> list[list[str]]:
     """Header and rows as text, in per cent; the measure that decides is the first column."""
-    first = comparison.primary
-    others = [rate for rate in ("accuracy", *GROUPS, "balanced_accuracy") if rate != first]
+    first, others = comparison.primary, comparison.others
     any_gap = any(method.difference is not None for method in comparison.methods)
     gaps = [rate for rate in comparison.shown if rate not in GROUPS or rate == first] if any_gap else []
     sizes = {group: f" ({comparison.group_sizes[group]})" for group in GROUPS}

@@ -104,8 +104,7 @@ def _rates(comparison: Comparison, *, wide: bool) -> Table:
         f"{data['name']}{drawn}: {data['num_train']:,} training images, {comparison.primary.replace('_', ' ')} in %",
         "mean ± sd (seeds); brackets: 95 % interval; below a group: its classes.",
     )
-    first = comparison.primary
-    others = [rate for rate in ("accuracy", *GROUPS, "balanced_accuracy") if rate != first]
+    first, others = comparison.primary, comparison.others
     for rate in (first, *others):
         size = f"\n({sizes[rate]})" if rate in GROUPS else ""
         made.add_column(SHORT.get(rate, rate) + size, justify="left" if rate == first else "right", no_wrap=True)
