@@ -37,7 +37,7 @@ def test_what_waits_is_listed_shown_accepted_and_refused(tmp_path: pathlib.Path,
     assert show(root, good)["submitter"] == "Ada"
     notes = " ".join(show(root, bad)["notes"])
     assert "every answer is right" in notes
-    assert "1 seeds" in notes
+    assert "1 seed;" in notes
     accept(root, good)
     copied = queue(tmp_path, root, "Eve", (0.80,))
     assert f"its answers are those of {good} on 100.0 % of the images" in show(root, copied)["notes"]

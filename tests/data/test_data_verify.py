@@ -93,7 +93,7 @@ def test_a_wrong_array_is_named(tmp_path):
 
 def test_classes_that_are_never_tested_are_named(tmp_path):
     found = damages(verify(npz(tmp_path, test_target=np.array([0, 0, 0]))))
-    assert found == ["test: 3 images of 1 classes; none of b"]
+    assert found == ["test: 3 images of 1 class; none of b"]
 
 
 def test_test_images_that_were_trained_on_are_counted(tmp_path):

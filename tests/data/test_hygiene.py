@@ -63,7 +63,7 @@ def test_what_is_counted():
         "one_colour": 0,
     }
     assert not found.clean
-    assert "4 of 5 test images are training images too; 1 validation images are" in found.line()
+    assert "4 of 5 test images are training images too; 1 validation image is a" in found.line()
 
 
 def test_a_clean_set_has_nothing_to_say():

@@ -186,7 +186,7 @@ def test_all_empty_classes_are_named(zoo):
         load(f"folder:{zoo}")
     data = load(f"folder:{zoo}", leave_out_classes_below=1)
     assert data.class_names == ("ant", "bee")
-    assert "left out 3 classes with fewer than 1 pictures: cow (0), dog (0), emu (0)" in data.notes
+    assert "left out 3 classes with fewer than 1 picture: cow (0), dog (0), emu (0)" in data.notes
 
 
 def test_all_single_picture_classes_are_named_and_can_be_left_out(zoo):
@@ -199,7 +199,7 @@ def test_all_single_picture_classes_are_named_and_can_be_left_out(zoo):
     assert data.class_names == ("ant", "bee")
     assert data.counts.tolist() == [5, 4]
     assert "left out 2 classes with fewer than 2 pictures: eel (1), fox (1)" in data.notes
-    assert "left out 1 classes of copies of one picture: gnu" in data.notes
+    assert "left out 1 class of copies of one picture: gnu" in data.notes
 
 
 def test_single_training_pictures_beside_a_test_folder_are_a_note(tmp_path):
@@ -263,7 +263,7 @@ def test_pictures_of_other_kinds_are_named_and_other_files_counted(zoo):
         "left out 3 pictures of kinds that are not read" in n and "ant/a.svg, ant/c.xcf, bee/b.CR2" in n for n in notes
     )
     assert any("3 files): .txt (2), no ending (1)" in note for note in notes)
-    assert any("left out 1 hidden files and folders: .git" in note for note in notes)
+    assert any("left out 1 hidden file or folder: .git" in note for note in notes)
     found = verify(f"folder:{zoo}")
     assert [line.split(" (")[0] for line in faulty(found)] == [
         "left out: ant/a.svg",
@@ -292,9 +292,9 @@ def test_heic_is_read_where_the_plug_in_is(zoo):
 def test_stray_pictures_are_named(zoo):
     save(zoo / "stray.png")
     assert any(
-        "left out 1 pictures beside the folders of the classes: stray.png" in n for n in load(f"folder:{zoo}").notes
+        "left out 1 picture beside the folders of the classes: stray.png" in n for n in load(f"folder:{zoo}").notes
     )
-    assert faulty(verify(f"folder:{zoo}")) == ["left out: stray.png (pictures beside the folders of the classes)"]
+    assert faulty(verify(f"folder:{zoo}")) == ["left out: stray.png (picture beside the folders of the classes)"]
 
 
 # Links and what cannot be opened
@@ -321,14 +321,14 @@ def test_links_that_lead_back_end(zoo, target):
 
 def test_links_that_lead_nowhere_are_named(zoo):
     (zoo / "ant" / "gone.png").symlink_to("nowhere.png")
-    assert any("left out 1 links that lead nowhere: ant/gone.png" in note for note in load(f"folder:{zoo}").notes)
-    assert faulty(verify(f"folder:{zoo}")) == ["left out: ant/gone.png (links that lead nowhere)"]
+    assert any("left out 1 link that leads nowhere: ant/gone.png" in note for note in load(f"folder:{zoo}").notes)
+    assert faulty(verify(f"folder:{zoo}")) == ["left out: ant/gone.png (link that leads nowhere)"]
 
 
 def test_a_fifo_never_hangs(zoo, tmp_path):
     os.mkfifo(zoo / "ant" / "pipe.png")
     os.mkfifo(tmp_path / "pipe.npz")
-    assert any("no files: ant/pipe.png" in note for note in load(f"folder:{zoo}").notes)
+    assert any("no file: ant/pipe.png" in note for note in load(f"folder:{zoo}").notes)
     for call in (load, verify):
         with pytest.raises(InputError, match="no ordinary file"):
             call(f"npz:{tmp_path / 'pipe.npz'}")
@@ -352,7 +352,7 @@ def closed(monkeypatch):
 def test_folders_that_cannot_be_read_are_named(zoo, closed):
     fill(zoo / "ant", {"closed": 2})
     name = "ant/closed (Permission denied)"
-    assert any(f"left out 1 folders that cannot be read: {name}" in note for note in load(f"folder:{zoo}").notes)
+    assert any(f"left out 1 folder that cannot be read: {name}" in note for note in load(f"folder:{zoo}").notes)
     assert any(name in line for line in faulty(verify(f"folder:{zoo}")))
 
 

@@ -116,8 +116,8 @@ def test_of_several_frames_the_first_is_read_and_it_is_said(tmp_path):
     frames[0].save(tmp_path / "zoo" / "a" / "moving.gif", save_all=True, append_images=frames[1:])
     Image.new("L", (1, 1), 7).save(tmp_path / "zoo" / "b" / "dot.png")
     notes = load(f"folder:{tmp_path / 'zoo'}").notes
-    assert "1 pictures have several frames, of which the first is read: a/moving.gif" in notes
-    assert "1 pictures have 1 pixel: b/dot.png" in notes
+    assert "1 picture has several frames, of which the first is read: a/moving.gif" in notes
+    assert "1 picture has 1 pixel: b/dot.png" in notes
     assert any("2 sizes, 1 x 1 to 8 x 8" in note for note in notes)
 
 

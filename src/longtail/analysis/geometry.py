@@ -12,6 +12,7 @@ from torch import Tensor
 from longtail.counts import shot_groups
 from longtail.errors import InputError
 from longtail.shapes import Bool, Float, Int
+from longtail.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -254,7 +255,7 @@ def feature_figure(
     ]
     for c, (colour, shape) in styles.items():
         named = class_names[c] if class_names is not None else f"class {c}"
-        label = f"{named}, {sizes[c]} training image{'s' if sizes[c] != 1 else ''}"
+        label = f"{named}, {counted(sizes[c], 'training image')}"
         handles.append(entry(label, marker=shape, markersize=7, color=colour, markeredgecolor="black"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=10)
     return figure

@@ -19,6 +19,7 @@ from longtail.results import Estimate, Loaded, compare_records, estimate
 from longtail.results.report.looked import Looked, Pair, Picture, Rare, Row, Trust, address_of, matrix_svg
 from longtail.shapes import Float, Int
 from longtail.training.restore import adjustment_of, features_of
+from longtail.wording import counted
 
 MISTAKES, RARE, IN_ROW, PAIRS, NEAR, DOUBTS = 36, 10, 5, 20, 18, 36
 """Pictures and rows at most: worst mistakes, rare classes, pictures of one, confusions, near duplicates, suspects."""
@@ -130,9 +131,9 @@ def _rates(loaded: Loaded) -> tuple[tuple[str, Estimate | None], ...]:
     data, sizes = loaded.record.data, loaded.record.report["group_sizes"]
     named = {
         "accuracy": "all test images",
-        "many": f"many: more than {data['many']} training images ({sizes['many']} classes)",
-        "medium": f"medium ({sizes['medium']} classes)",
-        "few": f"few: fewer than {data['few']} training images ({sizes['few']} classes)",
+        "many": f"many: more than {data['many']} training images ({counted(sizes['many'], 'class')})",
+        "medium": f"medium ({counted(sizes['medium'], 'class')})",
+        "few": f"few: fewer than {data['few']} training images ({counted(sizes['few'], 'class')})",
     }
     return tuple((words, method.estimates[rate]) for rate, words in named.items())
 
@@ -272,7 +273,7 @@ def _near(data: Data) -> tuple[tuple[tuple[Picture, Picture], ...], str]:
         for same, first, second in pairs[:NEAR]
     )
     told = (
-        f"{len(equal):,} pairs of equal pictures and {len(across):,} of nearly equal ones stand in two splits"
+        f"{counted(len(equal), 'pair')} of equal pictures and {len(across):,} of nearly equal ones stand in two splits"
         + (f"; {len(shown)} are shown" if len(pairs) > len(shown) else "")
         + ". A test picture that was trained on says nothing. Pairs of two classes are marked red."
     )
@@ -296,7 +297,8 @@ def _suspects(features: Float[Tensor, "N D"], data: Data, seed: int) -> tuple[tu
     if len(found.position) > MANY * found.judged:
         told += " With so many, these features tell the classes apart too badly for the list to say much of the labels."
     if found.small:
-        told += f" {len(found.small):,} classes have fewer than {FOLDS} images and were not judged."
+        small = counted(len(found.small), "class was", "classes were")
+        told += f" {small} not judged, with fewer than {FOLDS} images."
     return shown, told
 
 

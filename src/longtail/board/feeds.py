@@ -16,6 +16,7 @@ from longtail.board.evidence import BADGES
 from longtail.board.model import Board, Entry, stated_share
 from longtail.board.reader import PAGE, Index, board_path
 from longtail.board.values import clean, safe_url
+from longtail.wording import counted
 
 _COLUMNS = (
     "rank",
@@ -213,8 +214,8 @@ def as_atom(index: Index, board: Board) -> str:
 def site_atom(index: Index) -> str:
     """What was added to the whole site, by the day."""
     items = [
-        (f"change:{each['date']}:{each['path']}", f"{each['title']} ({each['results']} results)", each["date"],
-         each["path"], "")
+        (f"change:{each['date']}:{each['path']}", f"{each['title']} ({counted(each['results'], 'result')})",
+         each["date"], each["path"], "")
         for each in index.changes(limit=100)
     ]  # fmt: skip
     site = index.settings()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from longtail.board.content import Link, Relation, Variant
 from longtail.board.fields import made
 from longtail.board.measures import Measure
+from longtail.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,7 +146,7 @@ class Entry:
     @property
     def protocol(self) -> str:
         """Epochs and augmentation in words; empty where nothing is stated."""
-        parts = [f"{self.epochs} epochs" if self.epochs is not None else "", self.augmentation or ""]
+        parts = [counted(self.epochs, "epoch") if self.epochs is not None else "", self.augmentation or ""]
         return ", ".join(part for part in parts if part)
 
     @property

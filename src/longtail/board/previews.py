@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from longtail.board.model import TRACK_ORDER
 from longtail.board.reader import Index
 from longtail.board.values import clean
+from longtail.wording import counted
 
 _SIZE = (1200, 630)
 _PAPER, _INK, _SOFT, _ACCENT = "#fcfbf8", "#1d2126", "#565f6b", "#0b5d57"
@@ -41,7 +42,7 @@ def preview(index: Index, path: str) -> bytes | None:
         if board is None:
             return None
         leaders, unit = index.leaders(board.slug), " %" if board.measure.unit == "%" else ""
-        lines = [f"{board.measure.name}, {board.entries} results, {board.scored} re-scored"]
+        lines = [f"{board.measure.name}, {counted(board.entries, 'result')}, {board.scored} re-scored"]
         lines += [
             f"{leaders[track].value:.1f}{unit}  {leaders[track].method}" for track in TRACK_ORDER if track in leaders
         ]

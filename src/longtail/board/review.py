@@ -18,6 +18,7 @@ from longtail.board.submissions import Submission, encode, read_submission
 from longtail.board.values import look_alike
 from longtail.errors import InputError, unknown
 from longtail.results.statistics import FEWEST
+from longtail.wording import counted
 
 _ALIKE = 0.995
 """Two sets of predictions that agree on more of the images are suspected to be one."""
@@ -128,7 +129,7 @@ def plausibility(found: Submission, index: Index) -> list[str]:
     if len(score["runs"]) > 1 and len({run["accuracy"] for run in score["runs"]}) == 1:
         notes.append("all seeds have the same accuracy")
     if len(score["runs"]) < FEWEST:
-        notes.append(f"{len(score['runs'])} seeds; three give a verdict")
+        notes.append(f"{counted(len(score['runs']), 'seed')}; three give a verdict")
     missing = [name for name in ("backbone", "epochs", "augmentation") if not view.get(name)]
     if missing:
         notes.append(f"not stated: {', '.join(missing)}; it compares with no claim")

@@ -29,6 +29,7 @@ from longtail.results.statistics import (
     t_quantile,
     verdict,
 )
+from longtail.wording import counted
 
 Z = 1.959963984540054
 TYPICAL_DISAGREEMENT = 0.2
@@ -282,7 +283,7 @@ def reproduction(
     """
     gap = published - mean
     if num_seeds < FEWEST or sd is None:
-        return Verdict("undecided", f"{num_seeds} seed{'s' * (num_seeds != 1)}; at least 3 are needed", gap)
+        return Verdict("undecided", f"{counted(num_seeds, 'seed')}; at least 3 are needed", gap)
     freedom = num_seeds - 1 if degrees is None else degrees
     scale = sd * math.sqrt(1 + 1 / num_seeds)
     interval = t_quantile(float(freedom)) * scale

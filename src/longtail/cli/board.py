@@ -13,6 +13,7 @@ from longtail.cli.options import Json
 from longtail.cli.progress import print_json
 from longtail.cli.words import Whole
 from longtail.errors import InputError
+from longtail.wording import counted
 
 app = typer.Typer(
     cls=Whole,
@@ -171,7 +172,7 @@ def board_review(
             return
         for each in waiting:
             _print_facts(each, as_json=False)
-        typer.echo(f"{len(waiting)} submissions wait")
+        typer.echo(counted(len(waiting), "submission waits", "submissions wait"))
         return
     if accept and refuse is not None:
         raise InputError("a submission is accepted or refused, not both")

@@ -12,6 +12,7 @@ import typer
 from longtail.cli.options import Drawing, Json, grouped
 from longtail.cli.progress import announce, counting, print_json
 from longtail.errors import InputError
+from longtail.wording import counted
 
 
 @grouped
@@ -61,7 +62,7 @@ def embed(
     name = f"{pictures.name}{'-whole' if whole else ''}-{kind}-{size or pictures.train.images.shape[-1]}"
     path = out or pathlib.Path("embedded") / f"{name.replace(':', '-').replace('/', '-')}.safetensors"
     total = sum(len(split) for split in (pictures.train, pictures.validation, pictures.test) if split is not None)
-    announce(f"{pictures.name}: {total:,} pictures through {model.partition('@')[0]}", as_json)
+    announce(f"{pictures.name}: {counted(total, 'picture')} through {model.partition('@')[0]}", as_json)
     clock = time.perf_counter()
     with counting("embedding", quiet=as_json) as notify:
         embedded(pictures, part, path, image_size=size, notify=notify)
@@ -69,7 +70,7 @@ def embed(
     if as_json:
         print_json({"features": f"features:{path}", "pictures": total, "seconds": seconds})
         return
-    typer.echo(f"{path}: {total:,} pictures in {seconds:.1f} s; use it as --data features:{path}")
+    typer.echo(f"{path}: {counted(total, 'picture')} in {seconds:.1f} s; use it as --data features:{path}")
 
 
 COMMANDS = (embed,)

@@ -11,6 +11,7 @@ from longtail.cli.options import DataName, ImageSize, Json, OwnModel, Quiet, Roo
 from longtail.cli.progress import counting, print_json
 from longtail.cli.runs import load_for
 from longtail.errors import InputError
+from longtail.wording import counted
 
 
 @grouped
@@ -124,7 +125,7 @@ def mistakes(
         print_json({"out": str(out), **_without_pictures(told)})
         return
     if not quiet:
-        typer.echo(f"{found.wrong:,} wrong of {found.data['num_test']:,} test images")
+        typer.echo(f"{found.wrong:,} wrong of {counted(found.data['num_test'], 'test image')}")
         for pair in found.pairs[:3]:
             typer.echo(
                 f"{pair.true} taken for {pair.taken}: {pair.times} times, {100 * pair.share:.0f} % of its images"

@@ -10,6 +10,7 @@ import typer
 from longtail.cli.options import Drawing, Json, Machine, grouped
 from longtail.cli.progress import announce, print_json, training
 from longtail.errors import InputError
+from longtail.wording import counted
 
 ACTIONS = ("show", "status", "run")
 
@@ -57,7 +58,8 @@ def plan(
         if on == "slurm":
             raise InputError("plan run --on slurm: a plan is trained here or on ray[:ADDRESS]")
         recipes = planned.recipes_of(held, data)
-        announce(f"{held.name}: {len(recipes)} arms, {len(held.seeds)} seeds; {machine.described(chosen)}", as_json)
+        runs = f"{counted(len(recipes), 'arm')}, {counted(len(held.seeds), 'seed')}"
+        announce(f"{held.name}: {runs}; {machine.described(chosen)}", as_json)
         with training(len(held.seeds) * sum(recipe.epochs for recipe in recipes), quiet=as_json) as notify:
             planned.run_plan(held, data, out=out, compute=chosen, notify=notify, jobs=jobs, on=on)
     found = planned.status(held, pathlib.Path(path), data, out=out, compute=chosen)

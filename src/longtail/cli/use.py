@@ -13,6 +13,7 @@ from longtail.cli.options import ImageSize, Json, OwnModel, Quiet, Root, grouped
 from longtail.cli.progress import counting, print_json
 from longtail.cli.runs import load_for
 from longtail.errors import InputError
+from longtail.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,13 +69,13 @@ def predict(
     if len(tally.unread) > NAMED:
         typer.echo(f"not read: {len(tally.unread) - NAMED:,} more", err=True)
     if not quiet:
-        told = [f"{tally.predicted:,} pictures predicted"]
+        told = [counted(tally.predicted, "picture predicted", "pictures predicted")]
         if abstain_below:
             told.append(f"{tally.abstained:,} of them without a class (below {abstain_below:g})")
         if tally.unread:
             told.append(f"{len(tally.unread):,} could not be read")
         if tally.others:
-            told.append(f"{tally.others:,} other files left out")
+            told.append(counted(tally.others, "other file left out", "other files left out"))
         typer.echo(", ".join(told) + ("" if out is None else f": {out}"), err=True)
 
 

@@ -19,6 +19,7 @@ from longtail.data.images import Split
 from longtail.data.splits import NAMED, held_out_with_copies, long_tailed_index
 from longtail.errors import InputError
 from longtail.shapes import Int, UInt8
+from longtail.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -371,7 +372,9 @@ def leave_out_small(source: Source, below: int) -> Source:
     named = ", ".join(f"{source.class_names[c]} ({int(counts[c])})" for c in small[:NAMED])
     more = f" and {len(small) - NAMED:,} more" if len(small) > NAMED else ""
     return without_classes(
-        source, small, f"left out {len(small):,} classes with fewer than {below} training images: {named}{more}"
+        source,
+        small,
+        f"left out {counted(len(small), 'class')} with fewer than {counted(below, 'training image')}: {named}{more}",
     )
 
 

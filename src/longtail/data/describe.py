@@ -13,6 +13,7 @@ from longtail.data.dataset import Data
 from longtail.data.hygiene import Summary, near_counted, splits_of, summary
 from longtail.data.pictures import printable
 from longtail.errors import InputError
+from longtail.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -195,7 +196,7 @@ def figure(description: Description) -> Figure:
         rule = {"many": f"> {description.many}", "few": f"< {description.few}"}.get(
             name, f"{description.few}..{description.many}"
         )
-        label = f"{name}: {len(members)} classes ({rule})"
+        label = f"{name}: {counted(len(members), 'class')} ({rule})"
         axes.stairs(members, edges, fill=True, color=COLOURS[name], label=label)
         start += len(members)
     axes.set_yscale("log")

@@ -24,6 +24,7 @@ from longtail.data.layout import Tree, find, first
 from longtail.data.pictures import DEFAULT_SIZE, KEPT_SIZE, Picture, decode, pixels, printable, shown, square
 from longtail.data.splits import held_out_with_copies
 from longtail.errors import InputError
+from longtail.wording import counted
 
 Notify = Callable[[int, int], None]
 
@@ -187,11 +188,17 @@ def finished(
         notes=notes,
     )
     if "validation" in found:
-        whole = _noted(whole, f"the validation {kind} is used as validation: {len(found['validation']):,} pictures")
+        whole = _noted(
+            whole, f"the validation {kind} is used as validation: {counted(len(found['validation']), 'picture')}"
+        )
     if "test" not in found:
         return _with_test(where, kind, whole, leave_out_classes_below)
     single = _named(whole, class_counts(whole.train.target, len(whole.class_names)) == 1)
-    return _noted(whole, f"{len(single)} classes have a single training picture: {first(single)}") if single else whole
+    return (
+        _noted(whole, f"{counted(len(single), 'class has', 'classes have')} a single training picture: {first(single)}")
+        if single
+        else whole
+    )
 
 
 def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: int | None) -> Source:
@@ -202,7 +209,9 @@ def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: in
     different = class_counts(pairs[0], len(whole.class_names))
     empty = _named(whole, different == 0)
     if empty and leave_out_classes_below is None:
-        raise InputError(f"{where}: {len(empty)} classes have no training images: {first(empty)}")
+        raise InputError(
+            f"{where}: {counted(len(empty), 'class has', 'classes have')} no training images: {first(empty)}"
+        )
     single = torch.nonzero(different < 2).flatten().tolist()
     if single and (leave_out_classes_below or 0) < 2:
         names = first([printable(whole.class_names[c]) for c in single])
@@ -215,7 +224,9 @@ def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: in
         names = first([printable(whole.class_names[c]) for c in single])
         if len(single) > len(whole.class_names) - 2:
             raise InputError(f"{where}: fewer than two classes have two different pictures")
-        whole = without_classes(whole, single, f"left out {len(single)} classes of copies of one picture: {names}")
+        whole = without_classes(
+            whole, single, f"left out {counted(len(single), 'class')} of copies of one picture: {names}"
+        )
         (alike,) = groups([whole.train.images])
     counts = class_counts(whole.train.target, len(whole.class_names))
     sizes = (counts // TEST_SHARE).clamp(min=1)
@@ -227,9 +238,14 @@ def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: in
     )
     extra = len(alike) - len(torch.unique(alike))
     if extra:
-        held = _noted(held, f"{extra:,} pictures are copies of another; copies were kept on one side of the test split")
+        copies = counted(extra, "picture is a copy", "pictures are copies")
+        held = _noted(held, f"{copies} of another; copies were kept on one side of the test split")
     untested = _named(held, class_counts(test.target, len(held.class_names)) == 0)
-    return _noted(held, f"{len(untested)} classes have no test picture: {first(untested)}") if untested else held
+    return (
+        _noted(held, f"{counted(len(untested), 'class has', 'classes have')} no test picture: {first(untested)}")
+        if untested
+        else held
+    )
 
 
 def _check_size(tree: Tree, files: list[pathlib.Path], image_size: int | None) -> None:
@@ -280,16 +296,17 @@ def _of_pictures(pictures: list[Picture], names: list[str]) -> list[str]:
     backgrounds = Counter(picture.background for picture in pictures if picture.background)
     notes = []
     if backgrounds:
-        notes.append(f"transparency of {backgrounds.total():,} pictures composed on white")
+        notes.append(f"transparency of {counted(backgrounds.total(), 'picture')} composed on white")
     if backgrounds["black"]:
         on_black = [name for name, picture in zip(names, pictures, strict=True) if picture.background == "black"]
         notes[-1] += f", of {len(on_black):,} on black, since they would be flat on white: {first(on_black)}"
     several = [name for name, picture in zip(names, pictures, strict=True) if picture.frames]
     if several:
-        notes.append(f"{len(several):,} pictures have several frames, of which the first is read: {first(several)}")
+        have = counted(len(several), "picture has", "pictures have")
+        notes.append(f"{have} several frames, of which the first is read: {first(several)}")
     dots = [name for name, picture in zip(names, pictures, strict=True) if picture.size == (1, 1)]
     if dots:
-        notes.append(f"{len(dots):,} pictures have 1 pixel: {first(dots)}")
+        notes.append(f"{counted(len(dots), 'picture has', 'pictures have')} 1 pixel: {first(dots)}")
     return notes
 
 

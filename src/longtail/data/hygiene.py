@@ -21,6 +21,7 @@ from longtail.data.images import Split
 from longtail.errors import InputError
 from longtail.files import write_atomically
 from longtail.shapes import Shaped
+from longtail.wording import counted
 
 HEADER = "# longtail: copies to leave out, one 'SPLIT NUMBER NAME' a line; fingerprint of the whole data "
 """How the first line of an index list begins."""
@@ -78,15 +79,20 @@ class Summary:
 
     def line(self) -> str:
         """What was found, in one line; empty if there are no copies and no picture of one colour."""
+        of, two = f"of {self.test:,} test images", "under two or more classes"
         told = (
-            (self.test_in_train, f"{self.test_in_train:,} of {self.test:,} test images are training images too"),
-            (self.validation_in_train, f"{self.validation_in_train:,} validation images are training images too"),
-            (self.test_in_validation, f"{self.test_in_validation:,} test images are validation images too"),
-            (self.in_two_classes, f"{self.in_two_classes:,} pictures stand under two or more classes"),
-            (self.repeated, f"{self.repeated:,} images repeat one of their class and split"),
-            (self.one_colour, f"{self.one_colour:,} images are of one colour"),
+            (self.test_in_train, f"{of} is a training image too", f"{of} are training images too"),
+            (
+                self.validation_in_train,
+                "validation image is a training image too",
+                "validation images are training images too",
+            ),
+            (self.test_in_validation, "test image is a validation image too", "test images are validation images too"),
+            (self.in_two_classes, f"picture stands {two}", f"pictures stand {two}"),
+            (self.repeated, "image repeats one of its class and split", "images repeat one of their class and split"),
+            (self.one_colour, "image is of one colour", "images are of one colour"),
         )
-        return "; ".join(words for number, words in told if number)
+        return "; ".join(counted(number, one, many) for number, one, many in told if number)
 
 
 def splits_of(data: Data | Source) -> dict[str, Split]:
@@ -182,7 +188,7 @@ def without_copies(source: Data | Source, path: pathlib.Path) -> tuple[dict[str,
     if out:
         raise InputError(f"{path}: there is no split {min(out)!r}; {', '.join(splits)} are there")
     number = sum(len(split) - len(kept[name]) for name, split in splits.items())
-    return kept, f"left out {number:,} images that {path.name} lists as copies"
+    return kept, f"left out {counted(number, 'image')} that {path.name} lists as copies"
 
 
 def near(splits: Mapping[str, Split]) -> list[tuple[Member, Member]] | str:
@@ -221,7 +227,7 @@ def near_counted(splits: Mapping[str, Split]) -> tuple[str, list[tuple[Member, M
     if isinstance(found, str):
         return f"not looked for: {found}", []
     apart = [(a, b) for a, b in found if a.split != b.split or a.target != b.target]
-    told = f"{len(apart):,} pair{'s' * (len(apart) != 1)} across splits or classes, {len(found) - len(apart):,} within"
+    told = f"{counted(len(apart), 'pair')} across splits or classes, {len(found) - len(apart):,} within"
     return told if found else "none", apart
 
 

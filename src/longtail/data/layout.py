@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from longtail.data.pictures import HEIF, NOT_READ, endings, is_utf8, printable, shown
 from longtail.errors import InputError
+from longtail.wording import counted
 
 SPLITS = {
     "train": "train",
@@ -43,18 +44,20 @@ class Left:
     """Things of one kind that are not read.
 
     Args:
-        what: they are.
+        one: what one of them is.
+        many: what several are.
         names: path of each picture below the folder.
         serious: whether a picture may be missing for it.
     """
 
-    what: str
+    one: str
+    many: str
     names: tuple[str, ...]
     serious: bool
 
     def line(self) -> str:
         """What, how many, and the first names."""
-        return f"left out {len(self.names):,} {self.what}: {first(self.names)}"
+        return f"left out {counted(len(self.names), self.one, self.many)}: {first(self.names)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,23 +357,29 @@ class _Reading:
         small = {name: number for name, number in sizes.items() if number < (below or 0)}
         if small:
             named = [f"{printable(name)} ({number})" for name, number in small.items()]
-            self.notes.append(f"left out {len(small):,} classes with fewer than {below} pictures: {first(named)}")
+            least = counted(below or 0, "picture")
+            self.notes.append(f"left out {counted(len(small), 'class')} with fewer than {least}: {first(named)}")
         return [name for name in sizes if name not in small]
 
     def _left(self) -> tuple[Left, ...]:
+        closed = [f"{name} ({why})" for name, why in self.closed.items()]
+        beside, hint = "beside the folders of the classes", _heif_hint(self.found)
+        found, named = self.found.get, "with the name of a picture"
         kinds = (
-            ("pictures beside the folders of the classes", self.strays, True),
-            ("links that lead nowhere", self.found.get("dangling"), True),
-            ("folders that cannot be read", [f"{name} ({why})" for name, why in self.closed.items()], True),
-            ("folders that are read already or lead back, through a link", self.found.get("again"), True),
-            ("things with the name of a picture that are no files", self.found.get("special"), True),
-            (f"pictures of kinds that are not read{_heif_hint(self.found)}", self.found.get("kind"), True),
-            ("hidden files and folders", self.found.get("hidden"), False),
+            (f"picture {beside}", f"pictures {beside}", self.strays),
+            ("link that leads nowhere", "links that lead nowhere", found("dangling")),
+            ("folder that cannot be read", "folders that cannot be read", closed),
+            ("folder reached a second time, by a link", "folders reached a second time, by links", found("again")),
+            (f"thing {named} that is no file", f"things {named} that are no files", found("special")),
+            (f"picture of a kind that is not read{hint}", f"pictures of kinds that are not read{hint}", found("kind")),
         )
-        left = [Left(what, tuple(sorted(names)), serious) for what, names, serious in kinds if names]
+        left = [Left(one, many, tuple(sorted(names)), serious=True) for one, many, names in kinds if names]
+        if hidden := found("hidden"):
+            left.append(Left("hidden file or folder", "hidden files and folders", tuple(sorted(hidden)), serious=False))
         if self.others:
             told = tuple(f"{printable(ending)} ({number})" for ending, number in sorted(self.others.items()))
-            left.append(Left(f"kinds of other files ({self.others.total():,} files)", told, False))
+            files = f" of other files ({counted(self.others.total(), 'file')})"
+            left.append(Left(f"kind{files}", f"kinds{files}", told, False))
         return tuple(left)
 
 

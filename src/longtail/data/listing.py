@@ -19,6 +19,7 @@ from longtail.data.names import Names
 from longtail.data.pictures import DEFAULT_SIZE, KEPT_SIZE, is_small, printable, shown
 from longtail.data.streams import Pictures, too_large
 from longtail.errors import InputError
+from longtail.wording import counted
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's training pictures, red, green and blue; grey pictures take the means of both."""
@@ -282,13 +283,17 @@ def _without(
     number = len(listing.splits["train"].names)
     if not skip or max(problems) >= number:
         place = min(problems) if not skip else max(problems)
-        more = f"; and {len(problems) - 1:,} more pictures (longtail data verify names them all" if problems else ""
+        more = (
+            f"; and {counted(len(problems) - 1, 'more picture')} (longtail data verify names them all"
+            if problems
+            else ""
+        )
         hint = "; --skip-unreadable leaves out those to train on)" if not skip else ")"
         raise InputError(problems[place] + (more + hint if len(problems) > 1 else ""))
     train = listing.splits["train"]
     stay = [place for place in range(number) if place not in problems]
     kept = Listed(Names(train.names[place] for place in stay), train.target[torch.tensor(stay, dtype=torch.int64)])
     named = first([printable(train.names[place]) for place in problems])
-    note = f"left out {len(problems):,} training pictures that cannot be read: {named}"
+    note = f"left out {counted(len(problems), 'training picture')} that cannot be read: {named}"
     rest = list(range(number, len(listing)))
     return dataclasses.replace(listing, splits={**listing.splits, "train": kept}), [*stay, *rest], (note,)

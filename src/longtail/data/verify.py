@@ -28,6 +28,7 @@ from longtail.data.fingerprint import fingerprint
 from longtail.data.images import Split
 from longtail.data.pictures import printable
 from longtail.errors import InputError
+from longtail.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +138,10 @@ def _folder(
     findings += [Finding("class names", False, doubt) for doubt in tree.doubts]
     for left in tree.left:
         if left.serious:
-            findings += [Finding("left out", False, f"{name} ({left.what})") for name in left.names]
+            findings += [Finding("left out", False, f"{name} ({left.one})") for name in left.names]
         else:
-            findings.append(Finding("left out", True, f"{len(left.names):,} {left.what}: {', '.join(left.names)}"))
+            what = counted(len(left.names), left.one, left.many)
+            findings.append(Finding("left out", True, f"{what}: {', '.join(left.names)}"))
     if not tree.files:
         return findings
     if listing.is_streamed(len(tree.files), image_size):
@@ -152,7 +154,7 @@ def _folder(
     decoded = folders.decode_all(tree, image_size, notify)
     findings += [Finding("picture", False, problem) for problem in decoded.problems]
     if not findings or all(finding.ok for finding in findings):
-        findings.append(Finding("files", True, f"{len(decoded.images):,} pictures decoded"))
+        findings.append(Finding("files", True, counted(len(decoded.images), "picture decoded", "pictures decoded")))
     splits, data = folders.pools(tree, decoded), None
     if not tree.faults and not decoded.problems:
         try:
@@ -228,7 +230,7 @@ def _streamed(
     )
     data = catalogue.drawn(source, imbalance=imbalance)
     copies = _copies(hygiene.splits_of(data), judged=True)
-    findings.append(Finding("files", True, f"{len(listed):,} pictures hashed anew and decoded"))
+    findings.append(Finding("files", True, f"{counted(len(listed), 'picture')} hashed anew and decoded"))
     findings += [Finding("one colour", True, name) for name in one_colour]
     return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
 
@@ -284,7 +286,7 @@ def _contents(data: Data) -> list[Finding]:
         Finding(
             "test",
             not untested,
-            f"{len(data.test):,} images of {data.num_classes - len(untested)} classes"
+            f"{counted(len(data.test), 'image')} of {counted(data.num_classes - len(untested), 'class')}"
             + (f"; none of {', '.join(untested[:5])}{' and more' if len(untested) > 5 else ''}" if untested else ""),
         ),
         _once("training index list", data.train),
@@ -298,14 +300,16 @@ def _notes(data: Data) -> list[Finding]:
 
 def _once(what: str, split: Split) -> Finding:
     twice = len(split) - len(torch.unique(split.index))
-    return Finding(what, twice == 0, f"{len(split):,} images, " + (f"{twice} of them twice" if twice else "each once"))
+    return Finding(
+        what, twice == 0, f"{counted(len(split), 'image')}, " + (f"{twice} of them twice" if twice else "each once")
+    )
 
 
 def _copies(splits: dict[str, Split], *, judged: bool) -> list[Finding]:
     """Copies of one picture, first how many, then each group whose copies stand in two splits or under two classes."""
     groups = hygiene.copies(splits)
-    counted = hygiene.count(splits, groups)
-    findings = [Finding("copies", counted.clean or not judged, counted.line() or "none")]
+    number = hygiene.count(splits, groups)
+    findings = [Finding("copies", number.clean or not judged, number.line() or "none")]
     for group in groups:
         two_classes = len({member.target for member in group}) > 1
         if two_classes or len({member.split for member in group}) > 1:

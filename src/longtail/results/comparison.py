@@ -30,6 +30,7 @@ from longtail.results.statistics import (
     summarize,
     verdict,
 )
+from longtail.wording import counted
 
 RATES = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 """Linear in the recalls, and so with an interval."""
@@ -540,7 +541,7 @@ def _environments(runs: Sequence[Loaded]) -> list[str]:
 def _families(contrasts: int, controls: int, groups: int, baseline: str) -> list[str]:
     if contrasts == 1 and controls == 0:
         return [] if groups < 2 else [f"Intervals of differences hold together for the {groups} groups."]
-    blocks = f"the {contrasts} contrast{'s' * (contrasts != 1)} with {baseline}"
+    blocks = f"the {counted(contrasts, 'contrast')} with {baseline}"
     if controls:
         blocks += f" and, apart from {'it' if contrasts == 1 else 'them'}, for {controls} with the method's own control"
     rest = f"; for the groups, {groups} times as many" if groups > 1 else ""

@@ -31,6 +31,7 @@ from longtail.training.passes import outputs
 from longtail.training.prepare import Prepared, advance, batches_of, class_mean_head, prepare
 from longtail.training.processes import ALONE, Division, Ranks
 from longtail.training.store import State, Store, load_network, load_optimizer, network_tensors, taken_up
+from longtail.wording import counted
 
 CHECKPOINT_SECONDS = 20.0
 """A checkpoint is written at the end of an epoch once this long has passed since the last."""
@@ -350,7 +351,7 @@ def _fed_by_several(job: Job, prepared: Prepared, rest: list[Tensor], seeds: Ten
 def unread(held: Epoch) -> list[str]:
     """Return what is to be said of pictures that could not be read: the first ones, and how many."""
     found = list(dict.fromkeys(held.unread))
-    more = [f"skipped {len(found):,} pictures that cannot be read"] if len(found) > NAMED else []
+    more = [f"skipped {counted(len(found), 'picture')} that cannot be read"] if len(found) > NAMED else []
     return [f"skipped: {why}" for why in found[:NAMED]] + more
 
 

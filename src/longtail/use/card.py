@@ -14,6 +14,7 @@ from longtail.results.formats import escaped
 from longtail.results.record import budget_note
 from longtail.use.export import Agreement, timm_settings, transform
 from longtail.use.network import Trained
+from longtail.wording import counted
 
 SHOWN = 12
 """Classes that are named in a card where a sentence speaks of several."""
@@ -107,9 +108,9 @@ def _rates(run: Trained) -> list[str]:
     what = {
         "accuracy": "all test images",
         "balanced_accuracy": "all classes alike",
-        "many": f"many: more than {data['many']} training images ({sizes['many']} classes)",
-        "medium": f"medium ({sizes['medium']} classes)",
-        "few": f"few: fewer than {data['few']} training images ({sizes['few']} classes)",
+        "many": f"many: more than {data['many']} training images ({counted(sizes['many'], 'class')})",
+        "medium": f"medium ({counted(sizes['medium'], 'class')})",
+        "few": f"few: fewer than {data['few']} training images ({counted(sizes['few'], 'class')})",
     }
     rows = [
         f"| {words} | {tables.percent(found)} | {tables.interval(found) or tables.DASH} |"

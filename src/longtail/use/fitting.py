@@ -38,6 +38,7 @@ from longtail.training.restore import adjustment_of
 from longtail.training.run import LOGITS, MODEL, train
 from longtail.training.store import locked
 from longtail.training.tuning import TRIALS
+from longtail.wording import counted
 
 PLAN, KEPT, RUNS, REPORT, MISTAKES = "fit.json", "model", "runs", "report.html", "mistakes.html"
 """What lies in the folder of a fit."""
@@ -489,7 +490,7 @@ def planned(seconds: float | int, seeds: int, epochs: int, overhead: float | int
                 *(["tuning of logit-adjustment"] if not both else []),
                 *(["tuning of ce"] if not trials else []),
                 *([f"{SETTINGS - trials} of {SETTINGS} settings of tuned ce"] if 0 < trials < SETTINGS else []),
-                *([f"{seeds - number} of {seeds} seeds"] if number < seeds else []),
+                *([f"{seeds - number} of {counted(seeds, 'seed')}"] if number < seeds else []),
                 *([f"{epochs - count} of {epochs} epochs of each run"] if count < epochs else []),
             ]
             cost = number * (overhead * (whole + light) + whole * count * each)
@@ -500,7 +501,7 @@ def planned(seconds: float | int, seeds: int, epochs: int, overhead: float | int
 def _told(plan: Plan, full: int) -> str:
     left = f"; left out for time: {', '.join(plan.left_out)}" if plan.left_out else "; nothing is left out"
     return (
-        f"Plan: {len(plan.methods) + 1} methods, {plan.seeds} seed{'s' * (plan.seeds != 1)}, {plan.epochs} of {full} "
+        f"Plan: {len(plan.methods) + 1} methods, {counted(plan.seeds, 'seed')}, {plan.epochs} of {full} "
         f"epochs, about {plan.seconds / 60:.1f} minutes{left}"
     )
 
