@@ -55,8 +55,8 @@ from longtail.board.verdicts import TOLERANCE as POINTS
 from longtail.board.verdicts import reproduction
 from longtail.results import tables
 from longtail.results.claims import VERDICTS, elsewhere, judge, moved
-from longtail.results.copies import distinct
-from longtail.results.power import needed
+from longtail.results.comparison import GROUPS
+from longtail.results.power import needed, with_spread
 from longtail.results.statistics import FEWEST
 from longtail.training.many import compare_rows, loaded_rows
 
@@ -66,7 +66,6 @@ MARK = re.compile(
     r"(<!-- (?P<kind>table|claims|tally|published|across|power|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)",
     re.DOTALL,
 )
-GROUPS = ("many", "medium", "few")
 POWER_SEEDS = (3, 5, 10)
 METHODS = {"dro-lt": ("dro-lt",), "bns-ipdpp": ("bns-ipdpp", "bns", "ip-dpp")}
 """The board's methods of each of the two papers."""
@@ -241,7 +240,7 @@ def power(what: str) -> str:
         if not (ROOT / folder).is_dir():
             rows.append(f"| `{folder}` | not run yet" + " |" * (len(heads) + len(counts) - 1))
             continue
-        kept = {name: runs for name, runs in _rows(folder).items() if len(distinct(runs)) >= FEWEST}
+        kept, _ = with_spread(_rows(folder))
         needs = needed(kept, against=baseline, difference=POINTS / 100, measure=measure[0] if measure else "accuracy")
         there = sorted({len(runs) for runs in kept.values()})
         seeds = [need.seeds or math.inf for need in needs]

@@ -7,11 +7,13 @@ import pathlib
 import statistics
 
 import pytest
+from typer.testing import CliRunner
 
+from longtail.cli.app import app
 from longtail.errors import InputError
 from longtail.results import Loaded
 from longtail.results.comparison import compare_records
-from longtail.results.power import needed
+from longtail.results.power import needed, with_spread
 from oracles.runs import made_up_run
 
 
@@ -89,5 +91,19 @@ def test_what_cannot_be_known_is_refused(tmp_path: pathlib.Path) -> None:
         needed({"ce": runs["ce"]}, difference=0.01)
     with pytest.raises(InputError, match="no row here"):
         needed(runs, against="crt", difference=0.01)
+    few = {"ce": runs["ce"], "other": runs["other"][:2]}
     with pytest.raises(InputError, match="three seeds"):
-        needed({"ce": runs["ce"], "other": runs["other"][:2]}, difference=0.01)
+        needed(few, difference=0.01)
+    assert with_spread(few) == ({"ce": runs["ce"]}, ["other"])
+    assert with_spread(runs) == (runs, [])
+
+
+def test_the_command_leaves_out_a_method_whose_spread_is_not_known_and_names_it(tmp_path: pathlib.Path) -> None:
+    for name, accuracy, seeds in (("ce", 0.6, 3), ("crt", 0.65, 3), ("lws", 0.7, 2)):
+        for seed in range(seeds):
+            made_up_run(tmp_path / name / f"seed-{seed}", recipe=name, seed=seed, accuracy=accuracy, items=500)
+    said = CliRunner().invoke(app, ["power", str(tmp_path)], catch_exceptions=False)
+    assert said.exit_code == 0
+    assert "crt" in said.stdout
+    assert "lws" not in said.stdout
+    assert said.stderr == "left out, with fewer than three runs that differ: lws\n"

@@ -112,11 +112,15 @@ def power(
     Example: longtail power runs/digits-lt-if100 --difference 2
     """
     from longtail.results.plan import completed_rows
-    from longtail.results.power import needed
+    from longtail.results.power import needed, with_spread
     from longtail.training.many import loaded_rows
 
-    rows = completed_rows(loaded_rows(folders), plans or [])
-    found = needed(rows, against=against, difference=difference / 100, measure=measure)
+    every = completed_rows(loaded_rows(folders), plans or [])
+    kept, few = with_spread(every)
+    whole = len(kept) > 1 and (against or next(iter(every))) not in few  # else the refusal says what is wrong
+    found = needed(kept if whole else every, against=against, difference=difference / 100, measure=measure)
+    if few:
+        typer.echo(f"left out, with fewer than three runs that differ: {', '.join(few)}", err=True)
     if as_json:
         print_json([row.__dict__ for row in found])
         return
@@ -124,7 +128,7 @@ def power(
 
     from longtail.cli.grid import grid
 
-    table = grid("method", *(f"{runs} seeds" for runs in found[0].smallest), "needed: seeds", "images")
+    table = grid("method", *(f"{runs}\nseeds" for runs in found[0].smallest), "seeds\nneeded", "images\nneeded")
     for row in found:
         shown = [f"{100 * value:.2f}" for value in row.smallest.values()]
         seeds = "more images" if row.seeds is None else str(row.seeds)

@@ -51,7 +51,7 @@ def needed(
     the same rows: they hold together for all methods, and the spread over seeds is pooled where it may be.
 
     Args:
-        rows: runs by method; at least three seeds each.
+        rows: runs by method; at least three seeds each (``with_spread`` leaves out the others).
         against: the baseline; the first row if None.
         difference: difference in the measure, in (0, 1].
         measure: one of ``RATES``; the one that the runs' plan decides by if None.
@@ -67,7 +67,7 @@ def needed(
         raise InputError(f"--against {baseline!r} is no row here: {', '.join(rows)}")
     announced = {name: [run.record for run in runs] for name, runs in rows.items()}
     rows = {name: distinct(sorted(runs, key=lambda run: run.record.seed)) for name, runs in rows.items()}
-    few = [name for name, runs in rows.items() if len(runs) < FEWEST]
+    _, few = with_spread(rows)
     if few:
         raise InputError(
             f"power needs three seeds of each method to know their spread; {', '.join(few)} "
@@ -107,6 +107,18 @@ def needed(
         needs = None if limit > difference else _fewest(half, difference)
         found.append(Need(name, baseline, measure, family, {runs: half(runs) for runs in RUNS}, needs, images))
     return found
+
+
+def with_spread(rows: Mapping[str, Sequence[Loaded]]) -> tuple[dict[str, Sequence[Loaded]], list[str]]:
+    """Return the methods whose spread over seeds is known, with three runs that differ or more, and the others' names.
+
+    Use it where one method is a rule without a draw: all its seeds give the same predictions, which are one run.
+
+    Args:
+        rows: runs by method.
+    """
+    few = [name for name, runs in rows.items() if len(distinct(runs)) < FEWEST]
+    return {name: runs for name, runs in rows.items() if name not in few}, few
 
 
 def _fewest(half: Callable[[int], float], difference: float) -> int:
