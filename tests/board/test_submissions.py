@@ -680,8 +680,14 @@ def test_the_plan_of_runs_is_shown_and_what_of_it_is_missing(tmp_path: pathlib.P
     departed = run(tmp_path / "departed", recipe="focal", accuracy=0.6, stream=5)  # its seed is not in the plan
     change(departed / "record.json", "plan", value={**cited, "arm": "focal", "seeds": [7, 8]})
     submit([departed], root=root)
+    twice = runs(tmp_path / "twice", (0.5, 0.51))
+    for number, folder in enumerate(twice):  # three seeds of one plan were announced, later two more by another
+        more = {**cited, "name": "more", "sha256": "6" * 64, "seeds": [1, 3]} if number else cited
+        change(folder / "record.json", "plan", value=more)
+    (both,) = submit(twice, root=root)
     with build_index(root) as index:
-        entry, unplanned = index.entry(made["id"]), index.entry(other["id"])
+        entry, unplanned, of_two = index.entry(made["id"]), index.entry(other["id"]), index.entry(both["id"])
+        page_of_two = render(index, f"submissions/{both['id']}.html")
         page, page_of_stray, board = (
             render(index, path)
             for path in (
@@ -696,6 +702,12 @@ def test_the_plan_of_runs_is_shown_and_what_of_it_is_missing(tmp_path: pathlib.P
     assert unplanned.marks[0] == "unplanned"
     assert page is not None
     assert "Which &lt;b&gt;helps&lt;/b&gt;? Announced: 3 seeds of 2 arms; not on this board: focal." in page[1]
+    assert of_two is not None
+    assert of_two.marks[0] == "2 of 4 planned seeds"
+    assert page_of_two is not None
+    assert "<dd>a-plan, " in page_of_two[1]
+    assert "<dd>more, " in page_of_two[1]
+    assert "Announced: 2 seeds of 2 arms" in page_of_two[1]
     assert page_of_stray is not None
     assert "none announced these runs" in page_of_stray[1]
     assert board is not None

@@ -285,7 +285,7 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
         title = f"{', '.join((entry.method, *entry.options))}: {variant.name}"
         out.changes[entry.added or "", title, f"submissions/{entry.id}.html", entry.board] += 1
         standing = {"score": score, "board": entry.board, "badge": entry.badge}
-        out.submissions.append({**submission, "plan": plans[each.id].shown, **standing})
+        out.submissions.append({**submission, "plans": plans[each.id].shown, **standing})
 
 
 def _aged(submission: dict[str, Any], newest: int) -> tuple[str, ...]:

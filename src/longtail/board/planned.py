@@ -19,12 +19,12 @@ class Planned(NamedTuple):
 
     Args:
         marks: what the plan sets apart, in a few words; nothing of predictions from another framework.
-        shown: for its page: name, hash, arm and question of the plan, the numbers of its arms and seeds, and the arms
-            that no submission of this board belongs to; None if the records cite no plan.
+        shown: for its page, of each plan that its records cite: name, hash, arm and question, the numbers of its arms
+            and seeds, and the arms that no submission of this board belongs to.
     """
 
     marks: tuple[str, ...]
-    shown: dict[str, Any] | None
+    shown: list[dict[str, Any]]
 
 
 def plans_of(
@@ -62,11 +62,11 @@ def _known(root: Path | None, warnings: list[str]) -> dict[str, Plan]:
     return known
 
 
-def _shown(records: Sequence[Record], arms: Mapping[str, set[str]]) -> dict[str, Any] | None:
-    cited = citation(records[0]) if records else None
-    if cited is None:
-        return None
-    # The texts may be anybody's.
-    texts = {name: clean(getattr(cited, name), 300) for name in ("name", "sha256", "arm", "question")}
-    absent = [clean(arm, 300) for arm in cited.arms if arm not in arms.get(cited.sha256, ())]
-    return {**texts, "arms": len(cited.arms), "seeds": len(cited.seeds), "absent": absent}
+def _shown(records: Sequence[Record], arms: Mapping[str, set[str]]) -> list[dict[str, Any]]:
+    shown = []
+    for cited in {(each.sha256, each.arm): each for each in map(citation, records) if each is not None}.values():
+        # The texts may be anybody's.
+        texts = {name: clean(getattr(cited, name), 300) for name in ("name", "sha256", "arm", "question")}
+        absent = [clean(arm, 300) for arm in cited.arms if arm not in arms.get(cited.sha256, ())]
+        shown.append({**texts, "arms": len(cited.arms), "seeds": len(cited.seeds), "absent": absent})
+    return shown
