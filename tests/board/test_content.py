@@ -185,6 +185,13 @@ def test_every_kept_run_ships_with_the_board() -> None:
     assert [str(file) for file, record in kept.items() if record["predictions"]["sha256"] not in known] == []
 
 
+def test_every_shipped_submission_stands_on_the_board() -> None:
+    with build_index() as index:
+        assert index.warnings == []
+        absent = [each.name for each in (shipped_root() / "submissions").iterdir() if index.entry(each.name) is None]
+    assert absent == []
+
+
 def test_recipes_named_on_the_pages_exist() -> None:
     # Read as text: the board does not import recipes, and neither do its tests.
     catalogue = (pathlib.Path(__file__).parents[2] / "src/longtail/methods/names.py").read_text()

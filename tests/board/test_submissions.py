@@ -182,6 +182,8 @@ def test_a_tampered_score_is_found(tmp_path: pathlib.Path, root: pathlib.Path) -
     # It is not shown either: the index scores again, and a site is not built.
     with build_index(root) as index:
         assert index.entry(made["id"]) is None
+        said = f"submission {made['id']}: left out, scores/{file.name} is not what scoring it gives"
+        assert index.warnings == [said]
     with pytest.raises(InputError, match=r"re-scored 0\.8"):
         build(tmp_path / "site", root=root)
     assert not (tmp_path / "site").exists()
@@ -194,6 +196,20 @@ def test_a_tampered_score_is_found(tmp_path: pathlib.Path, root: pathlib.Path) -
     file.write_bytes(honest)
     (root / "scores" / "invented-0123456789ab.json").write_bytes(honest)
     assert verify(root) == ["scores/invented-0123456789ab.json: there is no such submission"]
+
+
+def test_a_score_of_another_processor_stands(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.8, 0.81)), root=root)
+    file = root / "scores" / f"{made['id']}.json"
+    mean = json.loads(file.read_bytes())["runs"][0]["geometric_mean"]
+    change(file, "runs", 0, "geometric_mean", value=float(np.nextafter(mean, 1)))  # its logarithms round differently
+    assert verify(root) == []
+    with build_index(root) as index:
+        assert index.entry(made["id"]) is not None
+        assert index.warnings == []
+    change(file, "runs", 0, "geometric_mean", value=mean + 1e-6)
+    (finding,) = verify(root)
+    assert "geometric_mean" in finding
 
 
 @pytest.mark.parametrize(

@@ -219,8 +219,10 @@ _MEASURES = {
 def _add_submissions(out: Gathered, root: Path | None, content: Content, numerics: int | None) -> None:
     from longtail.board.submissions import scored_submissions, shipped_submissions
 
-    own = scored_submissions(root, content) if root is not None else ()
-    found = list({each.id: each for each in (*shipped_submissions(), *own)}.values())
+    known, left_out = shipped_submissions()
+    out.warnings += left_out
+    own = scored_submissions(root, content, out.warnings) if root is not None else ()
+    found = list({each.id: each for each in (*known, *own)}.values())
     newest = max((version for each in found if (version := _numerics(each.view)) is not None), default=0)
     newest = max(newest, numerics or 0)
     replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}

@@ -24,8 +24,9 @@ from longtail.board import recipes
 from longtail.board.content import Content, Variant, shipped, shipped_root
 from longtail.board.model import Answers
 from longtail.board.statement import check_statement
-from longtail.board.values import parse_json, safe_url, slug
+from longtail.board.values import clean, parse_json, safe_url, slug
 from longtail.errors import InputError
+from longtail.results.rescoring import agree
 
 if TYPE_CHECKING:
     from longtail.results.record import Record
@@ -419,29 +420,34 @@ def write_submission(submission: Submission, parent: Path) -> Path:
 
 
 @cache
-def shipped_submissions() -> tuple[Submission, ...]:
-    """What comes with the package, scored once in a process."""
-    return tuple(scored_submissions(shipped_root(), shipped()))
+def shipped_submissions() -> tuple[tuple[Submission, ...], tuple[str, ...]]:
+    """What comes with the package, scored once in a process, and a line for each that is left out."""
+    warnings: list[str] = []
+    return tuple(scored_submissions(shipped_root(), shipped(), warnings)), tuple(warnings)
 
 
-def scored_submissions(root: Path, content: Content) -> Iterator[Submission]:
+def scored_submissions(root: Path, content: Content, warnings: list[str]) -> Iterator[Submission]:
     """What is submitted and scored, for the index.
 
     Each is scored again here, and one that does not come out as it stands in ``scores/`` is left out: what has been
     changed by hand is never shown, whoever changed it.
+
+    Args:
+        root: the board's folder.
+        content: of the board.
+        warnings: takes a line for each that is left out.
     """
     folder = root / "scores"
     for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
         try:
             submission = read_submission(root / "submissions" / file.stem, content)
             score = parse_json(read_file(file, MAX_JSON), file.name)
-        except InputError:
+        except InputError as error:
+            warnings.append(f"submission {clean(file.stem, 100)}: left out, {error}")
             continue
-        if submission.id == file.stem and _alike(score, submission.score):
+        if submission.id != file.stem:
+            warnings.append(f"submission {clean(file.stem, 100)}: left out, its content is that of {submission.id}")
+        elif agree(score, submission.score):
             yield submission
-
-
-def _alike(first: object, second: object) -> bool:
-    """Whether two values have the same JSON, so that 1, 1.0 and true differ."""
-    one, other = (json.dumps(value, sort_keys=True) for value in (first, second))
-    return one == other
+        else:
+            warnings.append(f"submission {submission.id}: left out, scores/{file.name} is not what scoring it gives")

@@ -10,10 +10,11 @@ from typing import Any
 from longtail.board.archive.files import archive_findings
 from longtail.board.content import OWN, OWN_FILES, Content, load, shipped
 from longtail.board.intake import locked
-from longtail.board.submissions import encode, read_submission
+from longtail.board.submissions import read_submission
 from longtail.board.values import parse_json
 from longtail.errors import InputError
 from longtail.files import sha256
+from longtail.results.rescoring import agree
 
 KEPT = (*OWN, *OWN_FILES, "submissions", "scores", "plans", "archive")
 """The folders that make a board; the queue and the locks do not."""
@@ -88,8 +89,8 @@ def score_findings(root: Path, content: Content) -> list[str]:
             file = root / "scores" / f"{name}.json"
             if not file.is_file():
                 findings.append(f"scores/{name}.json is missing")
-            elif file.read_bytes() != encode(submission.score):
-                findings.append(_difference(name, parse_json(file.read_bytes(), file.name), submission.score))
+            elif not agree(stored := parse_json(file.read_bytes(), file.name), submission.score):
+                findings.append(_difference(name, stored, submission.score))
         except InputError as error:
             findings.append(f"submissions/{name}: {error}")
     scores = root / "scores"

@@ -48,7 +48,7 @@ def rescore(loaded: Loaded, data: Data | None = None) -> Report:
     rescored = report.to_json()
     for name, claimed in stored.to_json().items():
         found = rescored[name]
-        if not _agree(claimed, found):
+        if not agree(claimed, found):
             raise InputError(f"{where}: the record claims {name} {claimed}, its own predictions give {found}")
     return report
 
@@ -118,9 +118,23 @@ def _same_data(loaded: Loaded, data: Data) -> None:
         raise InputError(f"{where}: the stored test items or their classes are not those of the data's test split")
 
 
-def _agree(claimed: object, found: object) -> bool:
+def agree(claimed: object, found: object) -> bool:
+    """Whether two plain values are the same up to rounding; 1, 1.0 and true differ.
+
+    Two processors give the same mean of logarithms with another last digit, so fractions are not compared to the last.
+
+    Args:
+        claimed: a number, text, list or dictionary, as JSON holds them.
+        found: likewise.
+
+    Example:
+        >>> agree({"few": [0.1, 0.2]}, {"few": [0.1, 0.2 + 1e-16]}), agree([1], [1.0]), agree(0.1, 0.1001)
+        (True, False, False)
+    """
     if isinstance(claimed, list) and isinstance(found, list):
-        return len(claimed) == len(found) and all(map(_agree, claimed, found))
+        return len(claimed) == len(found) and all(map(agree, claimed, found))
+    if isinstance(claimed, dict) and isinstance(found, dict):
+        return claimed.keys() == found.keys() and all(agree(value, found[name]) for name, value in claimed.items())
     if isinstance(claimed, float) and isinstance(found, float):
-        return abs(claimed - found) <= TOLERANCE
-    return claimed == found
+        return claimed == found or abs(claimed - found) <= TOLERANCE
+    return type(claimed) is type(found) and claimed == found
