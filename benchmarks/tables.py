@@ -240,8 +240,14 @@ def power(what: str) -> str:
         if not (ROOT / folder).is_dir():
             rows.append(f"| `{folder}` | not run yet" + " |" * (len(heads) + len(counts) - 1))
             continue
-        kept, _ = with_spread(_rows(folder))
-        needs = needed(kept, against=baseline, difference=POINTS / 100, measure=measure[0] if measure else "accuracy")
+        kept, few = with_spread(_rows(folder))
+        needs = needed(
+            kept,
+            against=baseline,
+            difference=POINTS / 100,
+            measure=measure[0] if measure else "accuracy",
+            contrasts=len(kept) + len(few) - 1,
+        )
         there = sorted({len(runs) for runs in kept.values()})
         seeds = [need.seeds or math.inf for need in needs]
         cells = [

@@ -48,7 +48,7 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose another folder with --out") from None
+        raise InputError(f"cannot write to {path.parent}: {error.strerror}; choose another folder") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -189,7 +189,7 @@ def test_a_run_that_no_plan_announced_is_shown(done: tuple[Plan, pathlib.Path, l
         plan, folder / "plan.toml", load("digits-lt"), out=folder / "runs", compute=choose("cpu", "float32")
     )
     (stray / "record.json").unlink()
-    assert status.unplanned == {stray: ["no run of the plan"]}
+    assert status.unplanned == {stray: [f"{stray}/record.json is damaged or is no record: field 'schema' is missing"]}
 
 
 def test_kept_runs_count_in_another_folder_and_altered_ones_do_not(
@@ -208,6 +208,47 @@ def test_kept_runs_count_in_another_folder_and_altered_ones_do_not(
     assert all(tmp_path in place.parents for place in status.done.values())
     assert list(status.unplanned) == [altered.parent]
     assert "another plan" in status.unplanned[altered.parent][0]
+
+
+def test_why_a_run_of_the_plan_does_not_count_is_said(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path
+) -> None:
+    plan, folder, runs = done
+    other = planned.status(
+        plan, folder / "plan.toml", load("digits-lt"), out=folder / "runs", compute=choose("cpu", "bfloat16")
+    )
+    assert other.unplanned == {run: ["precision float32 (here bfloat16)"] for run in runs}
+    other = planned.status(
+        plan,
+        folder / "plan.toml",
+        load("digits-lt", imbalance=20),
+        out=folder / "runs",
+        compute=choose("cpu", "float32"),
+    )
+    assert all(why == ["it is of other data"] for why in other.unplanned.values())
+    for name in ("good", "zz"):
+        shutil.copytree(runs[0], tmp_path / name / runs[0].name)
+    bad = tmp_path / "zz" / runs[0].name / "record.json"
+    bad.write_text(bad.read_text().replace(plan.sha256, "0" * 64))
+    shutil.copytree(tmp_path / "good", tmp_path / "later")
+    kept = planned.status(plan, folder / "plan.toml", load("digits-lt"), out=tmp_path, compute=choose("cpu", "float32"))
+    assert list(kept.done.values()) == [tmp_path / "good" / runs[0].name]
+    assert kept.unplanned[bad.parent] == ["it cites another plan, or an earlier text of this one"]
+    assert kept.unplanned[tmp_path / "later" / runs[0].name] == [f"a copy of {tmp_path / 'good' / runs[0].name}"]
+    with pytest.raises(InputError, match="is no folder"):
+        planned.status(plan, folder / "plan.toml", load("digits-lt"), out=bad, compute=choose("cpu", "float32"))
+
+
+def test_a_plan_is_not_begun_where_its_runs_lie_as_those_of_another(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]],
+) -> None:
+    plan, folder, _ = done
+    more = dataclasses.replace(plan, seeds=(0, 1, 2), sha256="1" * 64)
+    with pytest.raises(
+        InputError, match=r"4 runs that the plan announces lie in .* without being of it .*another --out"
+    ):
+        planned.run_plan(more, load("digits-lt"), out=folder / "runs", compute=choose("cpu", "float32"))
+    assert len(list((folder / "runs").rglob("record.json"))) == 4
 
 
 def test_a_plan_committed_after_its_runs_is_told(done: tuple[Plan, pathlib.Path, list[pathlib.Path]]) -> None:
@@ -234,10 +275,10 @@ def test_a_plan_that_began_as_a_copy_of_another_was_committed_with_its_own_text(
             subprocess.run([*git, *words], check=True, env=time)
 
     first, other, moved = (place / name for name in ("first.toml", "other.toml", "moved.toml"))
-    first.write_text(TEXT * 3)
+    first.write_text(TEXT)
     commit(2021)
-    first.write_text(TEXT * 3 + "# changed")
-    other.write_text(TEXT * 3 + "# another")
+    first.write_text(f'note = "changed"\n{TEXT}')
+    other.write_text(f'note = "another"\n{TEXT}')
     commit(2022)
     other.rename(moved)
     commit(2023)
@@ -247,6 +288,12 @@ def test_a_plan_that_began_as_a_copy_of_another_was_committed_with_its_own_text(
     assert committed(moved) is None
     commit(2024)
     assert (committed(moved) or "")[:4] == "2024"
+    moved.write_text(f"{TEXT}\n# A comment says nothing that the plan says.\n")
+    commit(2025)
+    assert (committed(moved) or "")[:4] == "2024"
+    linked = place / "linked.toml"
+    linked.symlink_to(moved)
+    assert (committed(linked) or "")[:4] == "2024"
     assert committed(tmp_path / "gone.toml") is None
 
 

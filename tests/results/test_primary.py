@@ -123,8 +123,30 @@ def test_a_group_may_decide(tailed: dict[str, Comparison]) -> None:
     assert re.search(r"^ *method +few", text.partition("Minus ce")[2], re.MULTILINE)
 
 
-def test_plans_that_disagree_leave_it_to_the_accuracy(tmp_path: pathlib.Path) -> None:
-    assert compare_records(rows(tmp_path, tailed=True, primaries=("few", "balanced_accuracy"))).primary == "accuracy"
+def test_plans_that_disagree_leave_it_to_the_accuracy_and_it_is_said(tmp_path: pathlib.Path) -> None:
+    comparison = compare_records(rows(tmp_path, tailed=True, primaries=("few", "balanced_accuracy")))
+    assert comparison.primary == "accuracy"
+    assert "The plan rare decides by balanced accuracy and few: accuracy is shown first." in comparison.notes
+    comparison = compare_records(rows(tmp_path / "early", tailed=True, primaries=("few", "")))
+    assert comparison.primary == "few"  # what no plan announced does not decide
+
+
+def test_a_group_without_tested_classes_does_not_decide_and_it_is_said(tmp_path: pathlib.Path) -> None:
+    held = rows(tmp_path, tailed=True, primaries=("few", "few"))
+    for name, runs in held.items():
+        held[name] = []
+        for run in runs:
+            data = {**run.record.data, "few": 1}  # no class is as small
+            report = {**run.record.report, "few": None, "group_sizes": {"many": 4, "medium": 6, "few": 0}}
+            report["medium"] = sum(run.record.report["per_class"][4:]) / 6
+            report["thresholds"] = {"many": 100, "few": 1}
+            record = dataclasses.replace(run.record, data=data, report=report)
+            held[name].append(dataclasses.replace(run, record=record))
+    comparison = compare_records(held)
+    assert comparison.primary == "accuracy"
+    said = "The plan rare would decide by few, of which no class is tested here: accuracy is shown."
+    assert said in comparison.notes
+    assert not any("cares" in note for note in comparison.notes)
 
 
 def test_a_measure_that_is_none_is_not_taken(tmp_path: pathlib.Path) -> None:
@@ -155,6 +177,12 @@ def test_a_table_for_a_paper_has_both_differences(tailed: dict[str, Comparison])
     assert gap.rates["balanced_accuracy"] is not None
     assert float(row["balanced_difference"]) == gap.rates["balanced_accuracy"].value
     assert (row["verdict"], row["balanced_verdict"]) == ("worse", "better")
+    row = list(csv.DictReader(io.StringIO(as_csv(tailed["few"]))))[1]
+    gap = tailed["few"].methods[1].difference
+    assert gap is not None
+    assert gap.rates["few"] is not None
+    assert (row["primary"], float(row["primary_difference"])) == ("few", gap.rates["few"].value)
+    assert row["primary_verdict"] == gap.verdicts["few"]
 
 
 @pytest.mark.parametrize(("smallest", "told"), [(0.9, "fair"), (0.01, ""), (0.0, None), (True, None), ("0.1", None)])

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 from rich.console import Console
 
+from longtail.cli.grid import grid
 from longtail.results.comparison import Comparison, compare_records
 from longtail.results.statistics import Estimate
 from longtail.results.tables import interval, table, to_json
@@ -113,3 +114,17 @@ def test_an_end_that_is_rounded_to_zero_keeps_its_side() -> None:
     assert interval(Estimate(0.01, 0.0001, 0.02), difference=True) == "[+0.0, +2.0]"
     assert interval(Estimate(-0.01, -0.02, -0.0001), difference=True) == "[−2.0, −0.0]"
     assert interval(Estimate(0.01, 0.0, 0.02), difference=True) == "[0.0, +2.0]"
+
+
+@pytest.mark.parametrize("name", ["w[old]/my.py:loss", "x[/b]", "[red]y"])
+def test_names_in_square_brackets_are_shown_as_they_are(name: str, tmp_path: pathlib.Path) -> None:
+    runs = {each: [made_up_run(tmp_path / str(place), seed=0)] for place, each in enumerate(("ce", name))}
+    for width in (80, 140):
+        text = str(table(compare_records(runs, against=name), width=width))
+        assert text.count(name) >= 2
+        assert f"Minus {name}, in points" in text
+    shown = io.StringIO()
+    made = grid("method", "5\nseeds", title=name)
+    made.add_row(name, "1.0")
+    Console(file=shown, width=80).print(made)
+    assert shown.getvalue().count(name) == 2

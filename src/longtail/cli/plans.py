@@ -76,6 +76,8 @@ def plan(
             }
         )
         return
+    if not out.exists():
+        typer.echo(f"There is no folder {out} yet.")
     typer.echo(f"{held.name}: {len(found.done)} of {len(held.arms) * len(held.seeds)} planned runs are done")
     for note in found.copies:
         typer.echo(note)
@@ -118,7 +120,13 @@ def power(
     every = completed_rows(loaded_rows(folders), plans or [])
     kept, few = with_spread(every)
     whole = len(kept) > 1 and (against or next(iter(every))) not in few  # else the refusal says what is wrong
-    found = needed(kept if whole else every, against=against, difference=difference / 100, measure=measure)
+    found = needed(
+        kept if whole else every,
+        against=against,
+        difference=difference / 100,
+        measure=measure,
+        contrasts=len(every) - 1,
+    )
     if few:
         typer.echo(f"left out, with fewer than three runs that differ: {', '.join(few)}", err=True)
     if as_json:

@@ -175,16 +175,19 @@ def _show(
         if asked is None:
             return
     html = results.report_html(comparison, rows)
+    written: str | None
     try:
         write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
-        where = f"Report: {page}"
+        where, written = f"Report: {page}", str(page)
     except InputError as error:  # finished runs may lie where nobody can write
         if asked is not None:
             raise
-        where = f"No report was written: {error}"
+        where, written = f"No report was written: {error}", None
     if as_json:
         paths = {name: [str(run.folder) for run in held] for name, held in rows.items()}
-        print_json({**results.to_json(comparison), "folders": paths, "report": str(page)})
+        if written is None:
+            typer.echo(where, err=True)
+        print_json({**results.to_json(comparison), "folders": paths, "report": written})
         return
     if kind is None:
         from rich.console import Console

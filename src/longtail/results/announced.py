@@ -59,7 +59,7 @@ def nameless(config: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             held = {key: plain(item) for key, item in value.items()}
             if held.get("source") and "arguments" in held:
-                held["name"] = str(held["name"]).rpartition(":")[2]
+                held["name"] = str(held.get("name")).rpartition(":")[2]
             return held
         return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
@@ -121,7 +121,8 @@ def plan_marks(records: Sequence[Record]) -> tuple[str, ...]:
     found = []
     planned = [record for record in records if not departure(record)]
     if len(planned) < len(records):
-        some = "" if not planned else f"seeds {spans(record.seed for record in records if departure(record))} "
+        stray = [record.seed for record in records if departure(record)]
+        some = "" if not planned else f"seed{_s(stray)} {spans(stray)} "
         found.append(f"{some}unplanned")
     wanted = {seed for record in planned if (cited := citation(record)) for seed in cited.seeds}
     there = wanted & {record.seed for record in planned}
@@ -160,17 +161,21 @@ def plan_notes(rows: Mapping[str, Sequence[Record]]) -> list[str]:
                 plans.setdefault(cited.sha256, cited)
                 there.setdefault(cited.sha256, {}).setdefault(cited.arm, set()).add(record.seed)
     for sha256, cited in plans.items():
-        missing: dict[tuple[int, ...], list[str]] = {}
+        absent: dict[tuple[int, ...], list[str]] = {}
+        other: dict[tuple[int, ...], list[str]] = {}
         for arm in cited.arms:
-            absent = tuple(sorted(set(cited.seeds) - there[sha256].get(arm, set())))
-            if absent:
-                missing.setdefault(absent, []).append(arm)
-        told = [
-            f"seed{_s(absent)} {spans(absent)} of {'every arm' if len(arms) == len(cited.arms) else ', '.join(arms)}"
-            for absent, arms in missing.items()
-        ]
-        if told:
-            notes.append(f"Announced by the plan {cited.name} and not here: {'; '.join(told)}.")
+            wanted = set(cited.seeds) - there[sha256].get(arm, set())
+            shown = wanted & {record.seed for record in rows.get(arm, ())}
+            for kind, numbers in ((absent, wanted - shown), (other, shown)):
+                if numbers:
+                    kind.setdefault(tuple(sorted(numbers)), []).append(arm)
+        for kind, words in ((absent, "not here"), (other, "here by another plan or by none")):
+            told = [
+                f"seed{_s(seeds)} {spans(seeds)} of {'every arm' if len(arms) == len(cited.arms) else ', '.join(arms)}"
+                for seeds, arms in kind.items()
+            ]
+            if told:
+                notes.append(f"Announced by the plan {cited.name} and {words}: {'; '.join(told)}.")
     return notes
 
 

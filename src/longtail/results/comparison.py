@@ -13,12 +13,13 @@ from torch import Tensor
 from longtail.counts import shot_groups
 from longtail.errors import InputError
 from longtail.metrics import Report
-from longtail.results.announced import citation, plan_marks, plan_notes
+from longtail.results.announced import Citation, citation, departure, plan_marks, plan_notes
 from longtail.results.copies import copies_note, distinct
 from longtail.results.record import Loaded, Record, budget_note, numerics_note, protocol, signature
 from longtail.results.rescoring import rescore
 from longtail.results.statistics import (
     ALIKE,
+    FEWEST,
     Estimate,
     Seeds,
     Summary,
@@ -212,23 +213,15 @@ def compare_records(
         ce minus None
         balanced-softmax minus ce
     """
-    runs = {name: sorted(loaded, key=lambda run: run.record.seed) for name, loaded in records.items()}
-    if not runs or not all(runs.values()):
-        empty = next((name for name, loaded in runs.items() if not loaded), None)
-        raise InputError("there are no records to compare" if empty is None else f"{empty!r} has no records")
-    baseline = next(iter(runs)) if against is None else against
-    if baseline not in runs:
-        raise InputError(f"there is no row {baseline!r} to compare with; the rows are {', '.join(runs)}")
-    for name, loaded in runs.items():
-        _one_method(name, loaded)
-    copies = [note for name, loaded in runs.items() if (note := copies_note(name, loaded))]
-    announced = {name: [run.record for run in loaded] for name, loaded in runs.items()}
+    every = in_order(records)
+    baseline = next(iter(every)) if against is None else against
+    if baseline not in every:
+        raise InputError(f"there is no row {baseline!r} to compare with; the rows are {', '.join(every)}")
+    copies = [note for name, loaded in every.items() if (note := copies_note(name, loaded))]
+    announced = {name: [run.record for run in loaded] for name, loaded in every.items()}
     planned = any(citation(record) for records in announced.values() for record in records)
-    runs = {name: distinct(loaded) for name, loaded in runs.items()}
+    runs = {name: distinct(loaded) for name, loaded in every.items()}
     first = next(iter(runs.values()))[0]
-    for loaded in runs.values():
-        for run in loaded:
-            _same_test(first, run)
 
     data = first.record.data
     target = first.target[first.index.argsort()]
@@ -278,6 +271,26 @@ def compare_records(
     if planned:
         methods = [dataclasses.replace(one, marks=one.marks + plan_marks(announced[one.name])) for one in methods]
     return Comparison(data, baseline, tuple(methods), sizes, notes, primary, tailed)
+
+
+def in_order(records: Mapping[str, Sequence[Loaded]]) -> dict[str, list[Loaded]]:
+    """Return the runs of each method in the order of their seeds, if they can be compared.
+
+    Raises:
+        InputError: no runs, runs on different data, a seed twice, or runs of one method that differ in more than their
+            seed.
+    """
+    runs = {name: sorted(loaded, key=lambda run: run.record.seed) for name, loaded in records.items()}
+    if not runs or not all(runs.values()):
+        empty = next((name for name, loaded in runs.items() if not loaded), None)
+        raise InputError("there are no records to compare" if empty is None else f"{empty!r} has no records")
+    for name, loaded in runs.items():
+        _one_method(name, loaded)
+    first = next(iter(runs.values()))[0]
+    for loaded in runs.values():
+        for run in loaded:
+            _same_test(first, run)
+    return runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,14 +369,24 @@ def rate_weights(target: Tensor, counts: Tensor, *, many: int, few: int) -> dict
 
 def deciding(rows: Mapping[str, Sequence[Record]], weights: Mapping[str, Tensor]) -> str:
     """The rate that all plans of some runs decide by, if it can be computed here; else the accuracy."""
-    cited = [citation(record) for records in rows.values() for record in records]
-    named = {each.primary for each in cited if each is not None}
+    named = {each.primary for each in _announcing(rows)}
     return named.pop() if len(named) == 1 and named <= weights.keys() else "accuracy"
+
+
+def _announcing(rows: Mapping[str, Sequence[Record]]) -> list[Citation]:
+    """The plans that announced some runs, each once; what a run says that departs from its plan does not count."""
+    cited = [citation(one) for records in rows.values() for one in records if not departure(one)]
+    known = [each if each.primary in RATES else dataclasses.replace(each, primary="") for each in cited if each]
+    return list({(each.sha256, each.primary, each.smallest): each for each in known}.values())
 
 
 def _measures(rows: Mapping[str, Sequence[Record]], primary: str, tail: Tensor | None) -> list[str]:
     """What to know where the accuracy does not decide, or says little of rare classes."""
     notes = []
+    plans = _announcing(rows)
+    names = sorted({each.name for each in plans})
+    told = f"plan{'s' * (len(names) > 1)} {', '.join(names)}"
+    named = sorted({each.primary for each in plans} - {""})
     if tail is not None:
         support = torch.bincount(tail)
         support = support[support > 0]
@@ -371,28 +394,45 @@ def _measures(rows: Mapping[str, Sequence[Record]], primary: str, tail: Tensor |
             f"The test set has {support.min():,} to {support.max():,} items of a class: accuracy is mostly that of the "
             f"frequent classes, balanced accuracy counts each class alike."
         )
+    measures = " and ".join(measure.replace("_", " ") for measure in named)
     if primary != "accuracy":
-        names = {cited.name for records in rows.values() for one in records if (cited := citation(one))}
-        plans = f"plan{'s' * (len(names) > 1)} {', '.join(sorted(names))}"
-        notes.append(f"{primary.replace('_', ' ').capitalize()} decides, as the {plans} says.")
+        notes.append(f"{measures.capitalize()} decides, as the {told} say{'s' * (len(names) == 1)}.")
+    elif len(named) > 1:
+        notes.append(f"The {told} decide{'s' * (len(names) == 1)} by {measures}: accuracy is shown first.")
+    elif named not in ([], ["accuracy"]) and not all(each.primary for each in plans):
+        notes.append(
+            f"A plan of {', '.join(names)} decides by {measures}; early records do not say (--plan FILE does)."
+        )
+    elif named not in ([], ["accuracy"]):
+        notes.append(f"The {told} would decide by {measures}, of which no class is tested here: accuracy is shown.")
     return notes
 
 
 def _of_no_interest(rows: Mapping[str, Sequence[Record]], methods: Sequence[Method], primary: str) -> list[str]:
     """Which differences are smaller than the smallest that the plan cares for, whatever the truth in their interval."""
-    cited = [citation(record) for records in rows.values() for record in records]
-    stated = {each.smallest for each in cited if each is not None}
-    if len(stated) != 1 or not (smallest := stated.pop()):
+    plans = _announcing(rows)
+    if {each.primary for each in plans} != {primary}:
+        return []  # the smallest difference is one of the plan's own measure
+    stated = sorted({each.smallest for each in plans})
+    if len(stated) > 1:
+        points = " and ".join(f"{100 * each:g}" for each in stated)
+        return [f"The plans care for differences of {points} points, so no difference is judged by one of them."]
+    if not stated or not (smallest := stated[0]):
         return []
+    judged = {
+        method.name
+        for method in methods
+        if len(method.seeds) >= FEWEST and not any(departure(record) for record in rows[method.name])
+    }
     small: dict[str, list[str]] = {}
     known = False
     for method in methods:
         for found in filter(None, (method.difference, method.control)):
             gap = found.rates[primary]
-            if gap is None or gap.low is None or gap.high is None:
+            if gap is None or gap.low is None or gap.high is None or not {method.name, found.against} <= judged:
                 continue
             known = True
-            if max(-gap.low, gap.high) < smallest:
+            if round(100 * max(-gap.low, gap.high), 1) < 100 * smallest:  # as it is printed
                 small.setdefault(found.against, []).append(method.name)
     told = "; ".join(f"from {against}: {', '.join(dict.fromkeys(names))}" for against, names in small.items())
     note = f"The plan cares for differences of {100 * smallest:g} point{'s' * (smallest != 0.01)} or more. "

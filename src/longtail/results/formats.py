@@ -93,7 +93,9 @@ def as_csv(comparison: Comparison) -> str:
     measures = [f"{rate}{end}" for rate in RATES for end in ("", "_low", "_high", "_sd")]
     gaps = ["against", "difference", "difference_low", "difference_high", "p_adjusted", "verdict"]
     balanced = [f"balanced_{name}" for name in ("difference", "difference_low", "difference_high", "verdict")]
-    writer.writerow(["method", "seeds", *measures, *FURTHER, "seconds", *gaps, *balanced, "marks", "signature"])
+    decides = ["primary", "primary_difference", "primary_difference_low", "primary_difference_high", "primary_verdict"]
+    heads = ["method", "seeds", *measures, *FURTHER, "seconds", *gaps, *balanced, *decides, "marks", "signature"]
+    writer.writerow(heads)
     for method in comparison.methods:
         row: list[object] = [method.name, _seeds(method)]
         for rate in RATES:
@@ -112,6 +114,12 @@ def as_csv(comparison: Comparison) -> str:
         else:
             row += [gap.against, accuracy.value, accuracy.low, accuracy.high, gap.p_adjusted, gap.verdict]
             row += [alike.value, alike.low, alike.high, gap.verdicts["balanced_accuracy"]]
+        row.append(comparison.primary)
+        first = None if gap is None else gap.rates[comparison.primary]
+        if gap is None or first is None:
+            row += [None] * 4
+        else:
+            row += [first.value, first.low, first.high, gap.verdicts[comparison.primary]]
         row += ["; ".join(method.marks), method.signature]
         writer.writerow([cell(value) for value in row])
     return out.getvalue()

@@ -7,6 +7,7 @@ not fit it, or that no plan announced, is shown as such.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import pathlib
@@ -126,10 +127,9 @@ def read_plan(path: pathlib.Path | str) -> Plan:
         raise unknown(f"primary measure of {path}", str(primary), RATES)
     if not isinstance(table.get("options", {}), dict):
         raise InputError(f"{path}: options must be a table, as in [options]")
-    text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=str)
     return Plan(
         name=path.stem,
-        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        sha256=_hash(table),
         question=str(table["question"]),
         data=str(table["data"]),
         arms=names,
@@ -140,6 +140,19 @@ def read_plan(path: pathlib.Path | str) -> Plan:
         smallest=_share(table.get("smallest", 0.01), "smallest", path),
         tolerance=_share(table.get("tolerance", TOLERANCE), "tolerance", path),
     )
+
+
+def _hash(table: dict[str, Any]) -> str:
+    text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digest(content: bytes) -> str | None:
+    """The hash of a plan's file; None for what is none."""
+    try:
+        return _hash(tomllib.loads(content.decode()))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None
 
 
 def _listed(value: Any, key: str, path: pathlib.Path) -> list[Any]:
@@ -186,14 +199,13 @@ def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
 
     Args:
         record: of a run.
-        plans: by their SHA-256; what a citation says counts before them.
+        plans: by their SHA-256; what they say counts before a citation, which anybody may have changed.
     """
     plan = plans.get(str(record.plan.get("sha256")))
     if plan is None:
         return record
     stated = {"arms": list(plan.arms), "seeds": list(plan.seeds), "primary": plan.primary, "smallest": plan.smallest}
-    held = {**stated, **record.plan}
-    return dataclasses.replace(record, plan=held)
+    return dataclasses.replace(record, plan={**record.plan, **stated})
 
 
 def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib.Path]) -> dict[str, list[Loaded]]:
@@ -220,12 +232,16 @@ def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib
 
 
 def committed(path: pathlib.Path) -> str | None:
-    """Return when the present text of a file was first committed, ISO 8601; None if it was not, or git is not there.
+    """Return when what a plan says now was first committed, ISO 8601; None if it was not, or git is not there.
 
-    A file that was renamed, or copied from another one, is followed under its earlier name as long as its text is this.
+    Comments and the order of keys do not count. A file that was renamed, or copied from another one, is followed under
+    its earlier name as long as it says this.
     """
     try:
-        git = ["git", "-C", str(path.resolve().parent), "-c", "core.quotePath=false"]
+        path = path.resolve()
+        text = path.read_bytes()
+        own = _digest(text)
+        git = ["git", "-C", str(path.parent), "-c", "core.quotePath=false"]
         words = ["log", "--follow", "--name-only", "--format=%x00%H %cI", "--", path.name]
         done = subprocess.run([*git, *words], capture_output=True, text=True, check=True)
         first = None
@@ -233,8 +249,9 @@ def committed(path: pathlib.Path) -> str | None:
             head, *names = said.split("\n")
             commit, time = head.split(" ", 1)
             for name in filter(None, names):  # a merge names none
-                shown = subprocess.run([*git, "show", f"{commit}:{name}"], capture_output=True, check=True)
-                if shown.stdout != path.read_bytes():
+                shown = subprocess.run([*git, "show", f"{commit}:{name}"], capture_output=True, check=False)
+                same = shown.stdout == text or (own is not None and own == _digest(shown.stdout))
+                if shown.returncode or not same:  # deleted there, or another plan
                     return first
                 first = time
         return first
@@ -244,7 +261,11 @@ def committed(path: pathlib.Path) -> str | None:
 
 def early(records: Sequence[Record], since: str) -> list[Record]:
     """Return the records that were begun before a time, such as the commit of their plan."""
-    import datetime
+    when = _time(since)
+    return [record for record in records if _time(record.started) < when]
 
-    when = datetime.datetime.fromisoformat(since)
-    return [record for record in records if datetime.datetime.fromisoformat(record.started) < when]
+
+def _time(text: str) -> datetime.datetime:
+    """A time that is written without a zone is taken as UTC."""
+    found = datetime.datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from longtail.errors import InputError, unknown
-from longtail.results.comparison import correct_items, deciding, pooled_spread, rate_weights, read_together
+from longtail.results.comparison import correct_items, deciding, in_order, pooled_spread, rate_weights, read_together
 from longtail.results.copies import distinct
 from longtail.results.record import Loaded
+from longtail.results.rescoring import rescore
 from longtail.results.statistics import FEWEST, smallest_difference
 
 RUNS = (3, 5, 10, 20)
@@ -43,7 +44,12 @@ class Need:
 
 
 def needed(
-    rows: Mapping[str, Sequence[Loaded]], *, against: str | None = None, difference: float, measure: str | None = None
+    rows: Mapping[str, Sequence[Loaded]],
+    *,
+    against: str | None = None,
+    difference: float,
+    measure: str | None = None,
+    contrasts: int | None = None,
 ) -> list[Need]:
     """Return what each method needs to be told from the baseline when it differs by ``difference`` in truth.
 
@@ -55,6 +61,7 @@ def needed(
         against: the baseline; the first row if None.
         difference: difference in the measure, in (0, 1].
         measure: one of ``RATES``; the one that the runs' plan decides by if None.
+        contrasts: whose intervals hold together, with those of rows that are left out here; these rows alone if None.
 
     Raises:
         InputError: fewer than two methods, an unknown baseline or measure, a group without classes, fewer than three
@@ -65,8 +72,9 @@ def needed(
     baseline = against or next(iter(rows))
     if baseline not in rows:
         raise InputError(f"--against {baseline!r} is no row here: {', '.join(rows)}")
+    rows = in_order(rows)
     announced = {name: [run.record for run in runs] for name, runs in rows.items()}
-    rows = {name: distinct(sorted(runs, key=lambda run: run.record.seed)) for name, runs in rows.items()}
+    rows = {name: distinct(runs) for name, runs in rows.items()}
     _, few = with_spread(rows)
     if few:
         raise InputError(
@@ -80,10 +88,12 @@ def needed(
     measure = measure or deciding(announced, weights)
     if measure not in weights:
         raise unknown("measure", measure, weights)
-    correct = {name: _correct(runs, first) for name, runs in rows.items()}
+    for run in (run for runs in rows.values() for run in runs):
+        rescore(run)
+    correct = {name: torch.stack([correct_items(run) for run in runs]) for name, runs in rows.items()}
     spread = pooled_spread(rows, correct, target, {measure: weights[measure]})
     seeds = {name: [run.record.seed for run in runs] for name, runs in rows.items()}
-    family = read_together(len(rows) - 1, measure, weights)
+    family = read_together(contrasts or len(rows) - 1, measure, weights)
     found = []
     for name in rows:
         if name == baseline:
@@ -130,12 +140,3 @@ def _fewest(half: Callable[[int], float], difference: float) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if half(middle) <= difference else (middle, high)
     return high
-
-
-def _correct(runs: Sequence[Loaded], first: Loaded) -> torch.Tensor:
-    rows = []
-    for run in runs:
-        if run.record.data["fingerprint"] != first.record.data["fingerprint"]:
-            raise InputError(f"{run.folder} and {first.folder} are of different data, so they cannot be compared")
-        rows.append(correct_items(run))
-    return torch.stack(rows)

@@ -508,11 +508,18 @@ def _is(value: object, kind: Kind) -> bool:
         case "whole number":
             return isinstance(value, int) and not isinstance(value, bool) and value >= 0
         case "number":
-            return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            return isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value)
         case "whole number or null":
             return value is None or _is(value, "whole number")
         case "number or null":
             return value is None or _is(value, "number")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no fraction holds
+        return False
 
 
 def _require(data: Mapping[str, Any], fields: Mapping[str, Kind], where: str, prefix: str = "") -> None:
@@ -544,6 +551,16 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         _require(data[part], fields, where, prefix=f"{part}.")
     if data["budget"]:
         _require(data["budget"], _BUDGET, where, prefix="budget.")
+    if not all(_is(note, "text") for note in data["notes"]):
+        raise refuse("notes must be texts")
+    if not isinstance(data["revision"].get("commit"), (str, type(None))):
+        raise refuse("revision.commit must be a text or null")
+    if not all(_is(stage, "object") for stage in _listed(data["config"].get("stages", []))):
+        raise refuse("config.stages must be a list of objects")
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise refuse("it holds half of a character, which no text has") from None
 
     facts, num_classes = data["data"], len(data["data"]["counts"])
     if not num_classes or not all(_is(count, "whole number") for count in facts["counts"]):
@@ -567,15 +584,16 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         datetime.datetime.fromisoformat(data["started"])
     except ValueError:
         raise refuse(f"started is {data['started']!r}, which is no ISO 8601 time") from None
-    try:
-        data = {**data, "seconds": float(data["seconds"])}
-    except OverflowError:
-        raise refuse("seconds is no duration") from None
+    data = {**data, "seconds": float(data["seconds"])}
     if data["predictions"]["file"] != PREDICTIONS:
         raise refuse(f"predictions.file is {data['predictions']['file']!r}; it is always {PREDICTIONS!r}")
     if not re.fullmatch(r"[0-9a-f]{64}", data["predictions"]["sha256"]):
         raise refuse("predictions.sha256 must be 64 hexadecimal digits")
     return data
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _check_history(rows: Iterable[Any], where: str) -> None:

@@ -98,6 +98,8 @@ def table(comparison: Comparison, *, width: int | None = None) -> Printed:
 
 
 def _rates(comparison: Comparison, *, wide: bool) -> Table:
+    from rich.text import Text
+
     data, sizes = comparison.data, comparison.group_sizes
     drawn = "" if data["split_seed"] is None else f", imbalance {data['imbalance']:g}"
     made = _empty(
@@ -111,7 +113,7 @@ def _rates(comparison: Comparison, *, wide: bool) -> Table:
     made.add_column("s", justify="right", no_wrap=True)
     for method in comparison.methods:
         made.add_row(
-            _name(method),
+            Text(_name(method)),
             (" " if wide else "\n").join(
                 (over_seeds(method, first), interval(method.estimates[first]) or "no interval")
             ),
@@ -125,6 +127,8 @@ def _differences(
     title: str, rows: list[tuple[Method, Difference]], comparison: Comparison, *, wide: bool, named: bool
 ) -> Iterator[Table]:
     """One table, or two where a narrow terminal has no room for all rates; the caption is below the last."""
+    from rich.text import Text
+
     caption = "brackets: 95 % intervals that hold together."
     if any(found.verdict == INDISTINGUISHABLE or INDISTINGUISHABLE in found.verdicts.values() for _, found in rows):
         caption += f" {SHORT[INDISTINGUISHABLE].capitalize()}: {INDISTINGUISHABLE}, which does not mean equal."
@@ -136,17 +140,18 @@ def _differences(
             made.add_column(SHORT.get(rate, rate), min_width=14)
         for method, found in rows:
             name = _name(method) + (f"\nminus {found.against}" if named else "")
-            made.add_row(name, *("\n".join(_parts(found, rate, wide=wide)) for rate in rates))
+            made.add_row(Text(name), *("\n".join(_parts(found, rate, wide=wide)) for rate in rates))
         yield made
 
 
 def _empty(title: str, caption: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(
         box=SIMPLE_HEAD,
-        title=title,
+        title=Text(title, style="table.title"),
         title_justify="left",
         caption=caption,
         caption_justify="left",

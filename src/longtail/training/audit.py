@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from longtail.data import Data
@@ -21,21 +22,37 @@ from longtail.training.tuning import TRIALS
 def runs_below(folders: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     """Return the folders with a record among and below these, each once, in the order of their paths.
 
+    Links to folders are followed; a run that is reached by two paths counts under the first.
+
     Raises:
         InputError: no such folder, or no record below one.
     """
-    found: dict[pathlib.Path, None] = {}
+    found: dict[pathlib.Path, pathlib.Path] = {}
     for folder in folders:
         if folder.name == "record.json":
             folder = folder.parent
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; give the folder of a finished run, or one with runs")
-        below = [folder] if (folder / "record.json").exists() else sorted(p.parent for p in folder.rglob("record.json"))
+        below = [folder] if (folder / "record.json").exists() else sorted(_with_record(folder))
         below = [path for path in below if TRIALS not in path.relative_to(folder).parts]  # rows of no table
         if not below:
             raise InputError(f"{folder} holds no finished run (a folder with record.json)")
-        found |= dict.fromkeys(below)
-    return list(found)
+        for path in below:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _with_record(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The folders below one that hold a record; a link that leads back is not followed again."""
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = os.path.realpath(place)
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        if "record.json" in files:
+            yield pathlib.Path(place)
 
 
 def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda record: None) -> tuple[Loaded, Report]:

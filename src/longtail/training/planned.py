@@ -20,6 +20,9 @@ from longtail.training import compute as computing
 from longtail.training.audit import runs_below
 from longtail.training.loop import Notify
 from longtail.training.many import run_folder, train_many
+from longtail.training.prepare import settled
+from longtail.training.processes import ALONE
+from longtail.wording import counted
 
 
 def recipes_of(plan: Plan, data: Data | None) -> list[Recipe]:
@@ -70,8 +73,21 @@ def run_plan(
 
     Returns:
         The folders of the records, by arm.
+
+    Raises:
+        InputError: the same run lies there and cites another plan or none, so this plan could never be done there; and
+            as ``train_many``.
     """
     arms = recipes_of(plan, data)
+    taken = []
+    for arm in arms:
+        for folder in (run_folder(out, arm, data, seed, compute) for seed in plan.seeds):
+            if (folder / "record.json").exists():
+                wrong = departures(read(folder).record, plan, arm.name, plain(arm), NUMERICS)
+                taken += [f"{folder}: {wrong[0]}"] if wrong else []
+    if taken:
+        lie = counted(len(taken), "run that the plan announces lies", "runs that the plan announces lie")
+        raise InputError(f"{lie} in {out} without being of it ({taken[0]}): give another --out, or plan other seeds")
     citations = {arm.name: plan.cited(arm.name, plain(arm), NUMERICS) for arm in arms}
     return train_many(
         arms, data, seeds=plan.seeds, out=out, compute=compute, notify=notify, jobs=jobs, on=on, plans=citations
@@ -112,8 +128,11 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
         compute: device, precision and compilation, the same for all runs.
 
     Raises:
-        InputError: a file that an arm names is not there, and without its contents its runs cannot be known.
+        InputError: a file that an arm names is not there, and without its contents its runs cannot be known; or
+            ``out`` is no folder.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is no folder: --out names the folder of the runs")
     done: dict[tuple[str, int], pathlib.Path] = {}
     missing: list[tuple[str, int]] = []
     unplanned: dict[pathlib.Path, list[str]] = {}
@@ -127,34 +146,63 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
     records: dict[pathlib.Path, Record] = {}
     runs: dict[str, list[Loaded]] = {arm.name: [] for arm in arms}
     below = _below(out)
-    elsewhere = {folder.name: folder for folder in below}
+    elsewhere: dict[str, list[pathlib.Path]] = {}
+    for folder in below:
+        elsewhere.setdefault(folder.name, []).append(folder)
     for seed in plan.seeds:
         for arm in arms:
             folder = run_folder(out, arm, data, seed, compute)
-            if not (folder / "record.json").exists():
-                folder = elsewhere.get(folder.name, folder)  # kept apart from where it was trained, under its address
-            if not (folder / "record.json").exists():
+            # It may be kept apart from where it was trained, under its address.
+            for place in dict.fromkeys((folder, *elsewhere.get(folder.name, ()))):
+                if not (place / "record.json").exists():
+                    continue
+                loaded = read(place)
+                wrong = departures(loaded.record, plan, arm.name, plain(arm), NUMERICS)
+                if wrong:
+                    unplanned[place] = wrong
+                elif (arm.name, seed) in done:
+                    unplanned[place] = [f"a copy of {done[arm.name, seed]}"]
+                else:
+                    done[arm.name, seed] = place
+                    records[place] = loaded.record
+                    runs[arm.name].append(loaded)
+            if (arm.name, seed) not in done:
                 missing.append((arm.name, seed))
-                continue
-            loaded = read(folder)
-            record = loaded.record
-            wrong = departures(record, plan, arm.name, plain(arm), NUMERICS)
-            if wrong:
-                unplanned[folder] = wrong
-                missing.append((arm.name, seed))
-            else:
-                done[arm.name, seed] = folder
-                records[folder] = record
-                runs[arm.name].append(loaded)
+    known = {arm.name: arm for arm in arms}
     for folder in below:
         if folder not in done.values() and folder not in unplanned:
-            unplanned[folder] = ["no run of the plan"]
+            unplanned[folder] = _why_not(folder, plan, known, data, compute)
     since = committed(path)
     begun = [] if since is None else early(list(records.values()), since)
     copies = [note for name, held in runs.items() if (note := copies_note(name, held))]
     return Status(
         done, missing, unplanned, since, [folder for folder, held in records.items() if held in begun], copies
     )
+
+
+def _why_not(
+    folder: pathlib.Path, plan: Plan, arms: dict[str, Recipe], data: Data, compute: computing.Compute
+) -> list[str]:
+    """In what a run that lies under no address of the plan is not one of its runs."""
+    try:
+        record = read(folder).record
+    except InputError as error:
+        return [str(error)]
+    arm = arms.get(str(record.plan.get("arm")))
+    if record.plan.get("sha256") != plan.sha256 or arm is None:
+        return ["no run of the plan"]
+    wrong = departures(record, plan, arm.name, plain(arm), NUMERICS)
+    if record.data["fingerprint"] != data.fingerprint:
+        wrong.append("it is of other data")
+    there, here = computing.identity_of_record(record.numerics), computing.identity(settled(compute, arm, data, ALONE))
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            wrong.append(
+                "the library's source is not the one it was made with"
+                if name == "package"
+                else f"{name} {there.get(name)} (here {here.get(name)})"
+            )
+    return wrong or ["its folder bears another address than the plan's run"]
 
 
 def _below(out: pathlib.Path) -> list[pathlib.Path]:
