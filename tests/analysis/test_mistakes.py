@@ -72,7 +72,7 @@ def test_numbers_are_those_of_the_predictions(found: tuple[mistakes.Looked, resu
 
 def test_a_test_picture_that_was_trained_on_is_shown(found: tuple[mistakes.Looked, results.Loaded]) -> None:
     shown, _ = found
-    assert "1 pairs of equal pictures" in shown.near_told
+    assert "1 pair of equal pictures" in shown.near_told
     assert {one.lines[0] for one in shown.near[0]} == {"train", "test"}
 
 

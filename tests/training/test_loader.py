@@ -284,7 +284,7 @@ def test_what_is_no_picture_at_all_is_said_before_training(zoo: pathlib.Path) ->
         load(f"folder:{zoo}", image_size=SIDE)
     held = load(f"folder:{zoo}", image_size=SIDE, skip_unreadable=True)
     assert held.counts.tolist() == [7, 4, 4]
-    assert any("left out 1 training pictures that cannot be read: train/bee/001.jpg" in note for note in held.notes)
+    assert any("left out 1 training picture that cannot be read: train/bee/001.jpg" in note for note in held.notes)
 
 
 # -------------------------------------------------------------------------------------------------------------- flips
