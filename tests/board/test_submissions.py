@@ -207,6 +207,9 @@ def test_a_score_of_another_processor_stands(tmp_path: pathlib.Path, root: pathl
     with build_index(root) as index:
         assert index.entry(made["id"]) is not None
         assert index.warnings == []
+    change(file, "runs", 0, "worst_decile", value=0.99)
+    (finding,) = verify(root)
+    assert "worst_decile is 0.99" in finding  # and not the mean, which is rounded otherwise and stands before it
     change(file, "runs", 0, "geometric_mean", value=mean + 1e-6)
     (finding,) = verify(root)
     assert "geometric_mean" in finding

@@ -106,7 +106,7 @@ def _difference(name: str, stored: Any, scored: Mapping[str, Any]) -> str:
     if isinstance(stored, dict):
         for there, here in zip(stored.get("runs", ()), scored["runs"], strict=False):
             for field, value in here.items():
-                if not isinstance(there, dict) or there.get(field) != value:
+                if not isinstance(there, dict) or not agree(there.get(field), value):
                     said = there.get(field) if isinstance(there, dict) else None
                     return f"scores/{name}.json: seed {here['seed']}: {field} is {said!r}, re-scored {value!r}"[:400]
     return f"scores/{name}.json: differs from what the scorer writes"

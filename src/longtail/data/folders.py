@@ -194,11 +194,10 @@ def finished(
     if "test" not in found:
         return _with_test(where, kind, whole, leave_out_classes_below)
     single = _named(whole, class_counts(whole.train.target, len(whole.class_names)) == 1)
-    return (
-        _noted(whole, f"{counted(len(single), 'class has', 'classes have')} a single training picture: {first(single)}")
-        if single
-        else whole
-    )
+    if single:
+        have = counted(len(single), "class has", "classes have")
+        whole = _noted(whole, f"{have} a single training picture: {first(single)}")
+    return whole
 
 
 def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: int | None) -> Source:
@@ -241,11 +240,10 @@ def _with_test(where: str, kind: str, whole: Source, leave_out_classes_below: in
         copies = counted(extra, "picture is a copy", "pictures are copies")
         held = _noted(held, f"{copies} of another; copies were kept on one side of the test split")
     untested = _named(held, class_counts(test.target, len(held.class_names)) == 0)
-    return (
-        _noted(held, f"{counted(len(untested), 'class has', 'classes have')} no test picture: {first(untested)}")
-        if untested
-        else held
-    )
+    if untested:
+        have = counted(len(untested), "class has", "classes have")
+        held = _noted(held, f"{have} no test picture: {first(untested)}")
+    return held
 
 
 def _check_size(tree: Tree, files: list[pathlib.Path], image_size: int | None) -> None:

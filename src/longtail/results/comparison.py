@@ -260,12 +260,13 @@ def compare_records(
             )
         )
     sizes = next(iter(reports.values()))[0].group_sizes
-    primary, tailed = deciding(announced, weights), has_tail(target)
+    plans = announcing(announced)
+    primary, tailed = deciding(plans, weights), has_tail(target)
     notes = (
-        *_measures(announced, primary, target if tailed else None),
+        *_measures(plans, primary, target if tailed else None),
         *_notes(methods, runs, table, baseline, pairs),
         *copies,
-        *_of_no_interest(announced, methods, primary),
+        *_of_no_interest(plans, announced, methods, primary),
         *plan_notes(announced),
     )
     if planned:
@@ -367,23 +368,22 @@ def rate_weights(target: Tensor, counts: Tensor, *, many: int, few: int) -> dict
     return weights
 
 
-def deciding(rows: Mapping[str, Sequence[Record]], weights: Mapping[str, Tensor]) -> str:
-    """The rate that all plans of some runs decide by, if it can be computed here; else the accuracy."""
-    named = {each.primary for each in _announcing(rows)}
+def deciding(plans: Sequence[Citation], weights: Mapping[str, Tensor]) -> str:
+    """The rate that all of some plans decide by, if it can be computed here; else the accuracy."""
+    named = {each.primary for each in plans}
     return named.pop() if len(named) == 1 and named <= weights.keys() else "accuracy"
 
 
-def _announcing(rows: Mapping[str, Sequence[Record]]) -> list[Citation]:
+def announcing(rows: Mapping[str, Sequence[Record]]) -> list[Citation]:
     """The plans that announced some runs, each once; what a run says that departs from its plan does not count."""
     cited = [citation(one) for records in rows.values() for one in records if not departure(one)]
     known = [each if each.primary in RATES else dataclasses.replace(each, primary="") for each in cited if each]
     return list({(each.sha256, each.primary, each.smallest): each for each in known}.values())
 
 
-def _measures(rows: Mapping[str, Sequence[Record]], primary: str, tail: Tensor | None) -> list[str]:
+def _measures(plans: Sequence[Citation], primary: str, tail: Tensor | None) -> list[str]:
     """What to know where the accuracy does not decide, or says little of rare classes."""
     notes = []
-    plans = _announcing(rows)
     names = sorted({each.name for each in plans})
     told = f"plan{'s' * (len(names) > 1)} {', '.join(names)}"
     named = sorted({each.primary for each in plans} - {""})
@@ -408,9 +408,10 @@ def _measures(rows: Mapping[str, Sequence[Record]], primary: str, tail: Tensor |
     return notes
 
 
-def _of_no_interest(rows: Mapping[str, Sequence[Record]], methods: Sequence[Method], primary: str) -> list[str]:
+def _of_no_interest(
+    plans: Sequence[Citation], rows: Mapping[str, Sequence[Record]], methods: Sequence[Method], primary: str
+) -> list[str]:
     """Which differences are smaller than the smallest that the plan cares for, whatever the truth in their interval."""
-    plans = _announcing(rows)
     if {each.primary for each in plans} != {primary}:
         return []  # the smallest difference is one of the plan's own measure
     stated = sorted({each.smallest for each in plans})

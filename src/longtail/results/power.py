@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from longtail.errors import InputError, unknown
-from longtail.results.comparison import correct_items, deciding, in_order, pooled_spread, rate_weights, read_together
+from longtail.results.comparison import (
+    announcing,
+    correct_items,
+    deciding,
+    in_order,
+    pooled_spread,
+    rate_weights,
+    read_together,
+)
 from longtail.results.copies import distinct
 from longtail.results.record import Loaded
 from longtail.results.rescoring import rescore
@@ -75,7 +83,7 @@ def needed(
     rows = in_order(rows)
     announced = {name: [run.record for run in runs] for name, runs in rows.items()}
     rows = {name: distinct(runs) for name, runs in rows.items()}
-    _, few = with_spread(rows)
+    few = [name for name, runs in rows.items() if len(runs) < FEWEST]
     if few:
         raise InputError(
             f"power needs three seeds of each method to know their spread; {', '.join(few)} "
@@ -85,7 +93,7 @@ def needed(
     order = first.index.argsort()
     target, data = first.target[order], first.record.data
     weights = rate_weights(target, torch.tensor(data["counts"]), many=data["many"], few=data["few"])
-    measure = measure or deciding(announced, weights)
+    measure = measure or deciding(announcing(announced), weights)
     if measure not in weights:
         raise unknown("measure", measure, weights)
     for run in (run for runs in rows.values() for run in runs):

@@ -555,7 +555,8 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         raise refuse("notes must be texts")
     if not isinstance(data["revision"].get("commit"), (str, type(None))):
         raise refuse("revision.commit must be a text or null")
-    if not all(_is(stage, "object") for stage in _listed(data["config"].get("stages", []))):
+    stages = data["config"].get("stages", [])
+    if not isinstance(stages, list) or not all(_is(stage, "object") for stage in stages):
         raise refuse("config.stages must be a list of objects")
     try:
         json.dumps(data, ensure_ascii=False).encode()
@@ -590,10 +591,6 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     if not re.fullmatch(r"[0-9a-f]{64}", data["predictions"]["sha256"]):
         raise refuse("predictions.sha256 must be 64 hexadecimal digits")
     return data
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _check_history(rows: Iterable[Any], where: str) -> None:
