@@ -404,3 +404,23 @@ def normalised(ranks: Ranks, shape: tuple[int, ...]) -> float:
     pairs += [(one, other.grad) for one, other in zip(total, plain.parameters(), strict=True)]
     pairs += zip(several.buffers(), plain.buffers(), strict=True)
     return max(float((one - other).abs().max()) for one, other in pairs)
+
+
+def children(parent: int) -> list[int]:
+    """Return the processes that ``parent`` started and that live; for tests on machines with /proc."""
+    running = [int(status.parent.name) for status in pathlib.Path("/proc").glob("[0-9]*/stat")]
+    return [process for process in running if _parent(process) == parent]
+
+
+def living(processes: list[int]) -> list[int]:
+    """Return those of the processes that still live."""
+    return [process for process in processes if _parent(process) is not None]
+
+
+def _parent(process: int) -> int | None:
+    """The parent of a process; None if it has ended, even where nobody has asked yet how."""
+    try:
+        state, parent = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state == "Z" else int(parent)

@@ -24,6 +24,7 @@ from longtail.training import checkpoint, loader, loop
 from longtail.training.compute import Compute
 from longtail.training.passes import images_of
 from longtail.training.run import train
+from together import children, living
 from trees import folder, picture
 
 pytest.importorskip("torchvision")
@@ -205,7 +206,7 @@ def test_an_objective_that_saw_the_training_set_is_not_stopped_within(
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(zoo: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """Killed in the middle of a streamed epoch, with its workers alive."""
+    """Killed in the middle of a streamed epoch, with its workers alive; they end with it."""
 
     script = (
         "import sys, time, pathlib\n"
@@ -230,8 +231,14 @@ def test_a_killed_run_goes_on_to_the_same_numbers(zoo: pathlib.Path, tmp_path: p
     )
     while not (tmp_path / "there").exists() and killed.poll() is None:
         time.sleep(0.05)
+    workers = children(killed.pid)
+    assert workers or not pathlib.Path("/proc/self/stat").exists()
     killed.send_signal(signal.SIGKILL)
     killed.wait()
+    deadline = time.monotonic() + 60
+    while living(workers):
+        assert time.monotonic() < deadline, "a worker outlives the run that started it"
+        time.sleep(0.1)
     (progress,) = (tmp_path / "cut").rglob("progress.safetensors")
     within = checkpoint.load(progress)[1]["within"]
     assert (within["number"], within["step"]) == (1, 2)  # an epoch of four steps has three such checkpoints

@@ -27,6 +27,7 @@ from longtail.training.compute import Compute
 from longtail.training.many import train_many
 from longtail.training.run import train
 from longtail.training.store import Store
+from together import children, living
 
 CPU = Compute(device="cpu", precision="float32", compiled=False)
 
@@ -296,19 +297,6 @@ def test_runs_at_once_are_the_runs(digits: Data, tmp_path: pathlib.Path) -> None
             assert left == right
 
 
-def children(parent: int) -> list[int]:
-    """Processes that train for ``parent``."""
-    found = []
-    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent and fields[0] != "Z":
-            found.append(int(status.parent.name))
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
@@ -328,9 +316,9 @@ def test_no_process_outlives_the_command(end: signal.Signals, whom: str, tmp_pat
     ]
     os.kill(started.pid if whom == "command" else training[0], end)
     _, said = started.communicate(timeout=240)
-    while any(pathlib.Path(f"/proc/{process}").exists() for process in working) and time.monotonic() < deadline:
+    while living(working) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not any(pathlib.Path(f"/proc/{process}").exists() for process in working)
+    assert not living(working)
     if end is signal.SIGINT:
         assert started.returncode == 130
         assert said.splitlines()[-1].startswith("interrupted; the same command continues")

@@ -23,6 +23,7 @@ from longtail.data import Data, Source
 from longtail.data.decoding import squared
 from longtail.data.streams import Pictures
 from longtail.errors import InputError
+from longtail.training.orphans import end_with_parent
 from longtail.training.processes import beside
 
 MOST_WORKERS = 8
@@ -114,6 +115,7 @@ def loaded(
         collate_fn=_collated,
         prefetch_factor=AHEAD if number else None,
         generator=torch.Generator(),  # else it would draw from the global one
+        worker_init_fn=_started,
     )
     try:
         for arrays, kept, problems in reading:
@@ -177,6 +179,11 @@ class _Read(Dataset[Any]):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return self.transform(picture).numpy()
+
+
+def _started(worker: int) -> None:
+    """PyTorch's own watch over the parent ends a worker only while it waits for work, not while it hands some over."""
+    end_with_parent()
 
 
 def _collated(found: list[np.ndarray | str]) -> tuple[np.ndarray, np.ndarray, list[str]]:

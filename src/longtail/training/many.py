@@ -12,8 +12,6 @@ import re
 import shutil
 import signal
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any
@@ -32,6 +30,7 @@ from longtail.training import compute as computing
 from longtail.training.audit import runs_below
 from longtail.training.cluster import address_of, train_on_cluster
 from longtail.training.loop import Notify, Progress
+from longtail.training.orphans import end_with_parent
 from longtail.training.prepare import settled
 from longtail.training.processes import ALONE, Ranks
 from longtail.training.run import Task, run_address, train
@@ -349,7 +348,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 def _work(file: str, pipe: connection.Connection) -> None:
     """Train what the parent asks for until it asks for nothing more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     try:
         parts, data, tasks, threads = pickle.loads(pathlib.Path(file).read_bytes())
         sources.receive(parts)
@@ -374,10 +373,3 @@ def _travels(error: Exception) -> bool:
     except Exception:
         return False
     return True
-
-
-def _end_with(parent: int) -> None:
-    """A parent that was killed cannot end its workers: each watches for that itself."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
