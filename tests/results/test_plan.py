@@ -274,7 +274,7 @@ def test_a_plan_that_began_as_a_copy_of_another_was_committed_with_its_own_text(
         for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "plan"]):
             subprocess.run([*git, *words], check=True, env=time)
 
-    first, other, moved = (place / name for name in ("first.toml", "other.toml", "moved.toml"))
+    first, other, moved = (place / name for name in ("first.toml", "other.toml", 'the "moved"\tplan [1]*.toml'))
     first.write_text(TEXT)
     commit(2021)
     first.write_text(f'note = "changed"\n{TEXT}')

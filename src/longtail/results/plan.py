@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import tomllib
@@ -241,12 +242,12 @@ def committed(path: pathlib.Path) -> str | None:
         path = path.resolve()
         text = path.read_bytes()
         own = _digest(text)
-        git = ["git", "-C", str(path.parent), "-c", "core.quotePath=false"]
-        words = ["log", "--follow", "--name-only", "--format=%x00%H %cI", "--", path.name]
-        done = subprocess.run([*git, *words], capture_output=True, text=True, check=True)
+        git = ["git", "--literal-pathspecs", "-C", str(path.parent)]
+        words = ["log", "-z", "--follow", "--name-only", "--format=%x01%H %cI", "--", path.name]
+        done = subprocess.run([*git, *words], capture_output=True, check=True)
         first = None
-        for said in done.stdout.split("\0")[1:]:  # the newest commit first, each with the name of the file then
-            head, *names = said.split("\n")
+        for said in os.fsdecode(done.stdout).split("\1")[1:]:  # the newest commit first, each with the name of the file then
+            head, *names = (word.removeprefix("\n") for word in said.split("\0"))
             commit, time = head.split(" ", 1)
             for name in filter(None, names):  # a merge names none
                 shown = subprocess.run([*git, "show", f"{commit}:{name}"], capture_output=True, check=False)
