@@ -371,8 +371,9 @@ def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int 
     if options.own_data(data, names()):  # what it draws is said where it is named: file.py:load@imbalance=20
         return Drawing(root=root, image_size=image_size).load(data)
     drawn = identity["split_seed"] is not None
-    if image_size is None and identity["shape"][-1] > IN_MEMORY_SIDE:  # only a size that was asked for is as large
-        image_size = identity["shape"][-1]
+    side = (identity.get("shape") or [0])[-1]  # early records have none
+    if image_size is None and side > IN_MEMORY_SIDE:  # only a size that was asked for is as large
+        image_size = side
     if identity.get("profile") == GIVEN:
         if identity["validation_share"]:
             raise InputError(f"{data}: its class sizes before validation was held out are not in the record")

@@ -246,7 +246,8 @@ def committed(path: pathlib.Path) -> str | None:
         words = ["log", "-z", "--follow", "--name-only", "--format=%x01%H %cI", "--", path.name]
         done = subprocess.run([*git, *words], capture_output=True, check=True)
         first = None
-        for said in os.fsdecode(done.stdout).split("\1")[1:]:  # the newest commit first, each with the name of the file then
+        # The newest commit comes first, each with the name of the file then.
+        for said in os.fsdecode(done.stdout).split("\1")[1:]:
             head, *names = (word.removeprefix("\n") for word in said.split("\0"))
             commit, time = head.split(" ", 1)
             for name in filter(None, names):  # a merge names none

@@ -446,7 +446,20 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"it holds {name}, which is no number")
 
 
-Kind = Literal["text", "whole number", "number", "object", "list", "whole number or null", "number or null"]
+Kind = Literal[
+    "text",
+    "whole number",
+    "number",
+    "object",
+    "list",
+    "truth value",
+    "list of texts",
+    "list of numbers",
+    "list of whole numbers",
+    "text or null",
+    "whole number or null",
+    "number or null",
+]
 
 _FIELDS: dict[str, Kind] = {
     "schema": "whole number",
@@ -467,7 +480,7 @@ _FIELDS: dict[str, Kind] = {
     "started": "text",
     "predictions": "object",
 }
-_LATER: dict[str, Kind] = {"budget": "object", "digests": "object", "plan": "object", "notes": "list"}
+_LATER: dict[str, Kind] = {"budget": "object", "digests": "object", "plan": "object", "notes": "list of texts"}
 """Fields that earlier records do not have."""
 _BUDGET: dict[str, Kind] = {"epochs": "whole number", "stated": "whole number", "steps": "whole number"}
 _PARTS: dict[str, dict[str, Kind]] = {
@@ -478,15 +491,43 @@ _PARTS: dict[str, dict[str, Kind]] = {
         "split_seed": "whole number or null",
         "num_train": "whole number",
         "num_test": "whole number",
-        "counts": "list",
-        "class_names": "list",
+        "counts": "list of whole numbers",
+        "class_names": "list of texts",
         "many": "whole number",
         "few": "whole number",
     },
-    "model": {"name": "text", "parameters": "whole number", "multiply_adds": "whole number", "widths": "list"},
+    "model": {
+        "name": "text",
+        "parameters": "whole number",
+        "multiply_adds": "whole number",
+        "widths": "list of whole numbers",
+    },
     "numerics": {"version": "whole number", "device": "text", "precision": "text", "threads": "whole number"},
     "predictions": {"file": "text", "sha256": "text"},
 }
+_PARTS_LATER: dict[str, dict[str, Kind]] = {
+    "data": {
+        "profile": "text or null",
+        "validation_share": "number",
+        "num_validation": "whole number",
+        "notes": "list of texts",
+        "hygiene": "text",
+        "shape": "list of whole numbers",
+        "mean": "list of numbers",
+        "std": "list of numbers",
+    },
+    "numerics": {
+        "compiled": "truth value",
+        "state": "text",
+        "divided": "whole number",
+        "sync_batch_norm": "truth value",
+        "package": "text",
+    },
+    "budget": {"trials": "whole number", "chosen": "whole number"},
+    "digests": {"run": "text", "model": "text", "logits": "text"},
+    "revision": {"commit": "text or null"},
+}
+"""Fields that not every record has."""
 _ROW: dict[str, Kind] = {
     "stage": "text",
     "epoch": "whole number",
@@ -507,12 +548,22 @@ def _is(value: object, kind: Kind) -> bool:
             return isinstance(value, list)
         case "whole number":
             return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        case "truth value":
+            return isinstance(value, bool)
         case "number":
             return isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value)
+        case "text or null":
+            return value is None or _is(value, "text")
         case "whole number or null":
             return value is None or _is(value, "whole number")
         case "number or null":
             return value is None or _is(value, "number")
+        case "list of texts":
+            return isinstance(value, list) and all(_is(one, "text") for one in value)
+        case "list of whole numbers":
+            return isinstance(value, list) and all(_is(one, "whole number") for one in value)
+        case "list of numbers":
+            return isinstance(value, list) and all(_is(one, "number") for one in value)
 
 
 def _finite(value: float) -> bool:
@@ -542,7 +593,7 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     _require(data, {"schema": "whole number"}, where)
     if data["schema"] != SCHEMA:
         raise InputError(f"{where} has schema {data['schema']}; this version of longtail reads schema {SCHEMA}")
-    data = {**{name: [] if kind == "list" else {} for name, kind in _LATER.items()}, **data}
+    data = {**{name: {} if kind == "object" else [] for name, kind in _LATER.items()}, **data}
     _require(data, {**_FIELDS, **_LATER}, where)
     extra = sorted(set(data) - set(_FIELDS) - set(_LATER))
     if extra:
@@ -551,27 +602,27 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         _require(data[part], fields, where, prefix=f"{part}.")
     if data["budget"]:
         _require(data["budget"], _BUDGET, where, prefix="budget.")
-    if not all(_is(note, "text") for note in data["notes"]):
-        raise refuse("notes must be texts")
-    if not isinstance(data["revision"].get("commit"), (str, type(None))):
-        raise refuse("revision.commit must be a text or null")
+    for part, fields in _PARTS_LATER.items():
+        here = {name: kind for name, kind in fields.items() if name in data[part]}
+        _require(data[part], here, where, prefix=f"{part}.")
     stages = data["config"].get("stages", [])
     if not isinstance(stages, list) or not all(_is(stage, "object") for stage in stages):
         raise refuse("config.stages must be a list of objects")
+    for place, stage in enumerate(stages):
+        if "batch_size" in stage:
+            _require(stage, {"batch_size": "whole number"}, where, prefix=f"config.stages.{place}.")
     try:
         json.dumps(data, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise refuse("it holds half of a character, which no text has") from None
 
     facts, num_classes = data["data"], len(data["data"]["counts"])
-    if not num_classes or not all(_is(count, "whole number") for count in facts["counts"]):
-        raise refuse("data.counts must be a list of whole numbers, one for each class")
-    if len(facts["class_names"]) != num_classes or not all(_is(name, "text") for name in facts["class_names"]):
+    if not num_classes:
+        raise refuse("data.counts names no class; it has a whole number for each")
+    if len(facts["class_names"]) != num_classes:
         raise refuse(f"data.class_names must be {num_classes} texts, as data.counts has {num_classes} numbers")
     if sum(facts["counts"]) != facts["num_train"]:
         raise refuse(f"data.counts sum to {sum(facts['counts'])}, but data.num_train is {facts['num_train']}")
-    if not all(_is(width, "whole number") for width in data["model"]["widths"]):
-        raise refuse("model.widths must be whole numbers")
     if data["selection"] not in SELECTIONS:
         raise refuse(f"selection is {data['selection']!r}; it is one of {', '.join(SELECTIONS)}")
     _check_history(data["history"], where)

@@ -214,7 +214,7 @@ def identity_of_record(numerics: dict[str, Any]) -> dict[str, Any]:
 
 def of_record(numerics: dict[str, Any]) -> Compute:
     """Return how a finished run was computed, from its record's ``numerics``."""
-    plain = (numerics["device"], numerics["precision"], numerics["compiled"])
+    plain = (numerics["device"], numerics["precision"], bool(numerics.get("compiled", False)))
     return Compute(*plain, bool(numerics.get("sync_batch_norm", False)), int(numerics.get("divided", 1)))
 
 

@@ -112,7 +112,8 @@ def features_of(loaded: Loaded, data: Data, model: Part | None = None) -> tuple[
     network = restored(loaded, data, model)
     channels, size = sides_of(tuple(data.train.images.shape[1:]))
     work = identity(network, channels=channels, image_size=size)
-    with computing.threads_for(work["multiply_adds"] * max(s["batch_size"] for s in loaded.record.config["stages"])):
+    largest = max((stage.get("batch_size", 1) for stage in loaded.record.config.get("stages", [])), default=1)
+    with computing.threads_for(work["multiply_adds"] * largest):
         found = outputs(network, data.test, data)
         _check_answers(loaded, data, found)
         learned = outputs(network, data.train, data)
