@@ -378,6 +378,10 @@ def test_probes_train_a_fresh_classifier_on_the_frozen_backbone() -> None:
         by_name(name, PLAIN).stages[0].objective["loss"]["temperature"] for name in ("bns-probe", "supcon-probe")
     ]
     assert temperatures == [0.5, 0.1]
+    for name in ("bns-probe", "supcon-probe"):
+        plain, bare = (by_name(f"{name}{more}", PLAIN).stages for more in ("", "@hidden=0"))
+        assert bare[0] == dataclasses.replace(plain[0], objective=part(plain[0].objective, hidden=0))
+        assert bare[1] == plain[1]
 
 
 # ------------------------------------------------------------------------------------------- what arms share

@@ -80,6 +80,12 @@ def test_projector_is_linear_relu_linear_from_its_generator():
     assert not torch.equal(projector(features), Projector(6, hidden=32, out=5, generator=seeded(1))(features))
 
 
+@pytest.mark.parametrize("wrong", [{"hidden": 0}, {"out": -1}])
+def test_a_projector_has_widths(wrong: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="a projector has hidden and out of at least 1"):
+        Projector(6, **wrong, generator=seeded())
+
+
 def test_projector_has_the_published_sizes():
     shapes = [tuple(p.shape) for p in Projector(512, generator=seeded()).parameters()]
     assert shapes == [(2048, 512), (2048,), (128, 2048), (128,)]

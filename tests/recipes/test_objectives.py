@@ -540,6 +540,18 @@ def test_contrastive_is_the_plain_loss_on_the_projections(world: World, loss: Ca
         assert not torch.allclose(found, swapped)
 
 
+def test_without_a_projector_the_loss_is_that_of_the_features(world: World) -> None:
+    batch = two_views(world)
+    pairs = part(losses.supervised_contrastive, temperature=0.4)
+    objective: Any = world.build(part(Contrastive, loss=pairs, hidden=0))
+    features = copy.deepcopy(world.network).backbone(batch.images.flatten(0, 1))
+    expected = losses.supervised_contrastive(*features.chunk(2), batch.target, temperature=0.4)
+    torch.testing.assert_close(objective(world.forward(), batch), expected)
+    assert not list(objective.parameters())
+    projected: Any = world.build(part(Contrastive, loss=pairs))
+    assert not torch.allclose(projected(world.forward(), batch), expected)
+
+
 def test_the_partners_of_bns_come_from_the_stages_generator(world: World) -> None:
     batch = two_views(world)
     description = contrastive(positives=1, negatives=2)

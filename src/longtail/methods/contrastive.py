@@ -43,6 +43,7 @@ def pretrain(
     positives: int | None = 2,
     negatives: int | None = None,
     partners: int = 1,
+    hidden: int = 2048,
 ) -> Stage:
     """Return stage 1: AdamW, no decay on biases and norms, warm-up of 20 in 1000 epochs, cosine to zero.
 
@@ -53,6 +54,7 @@ def pretrain(
         positives: m, further images of its class for each anchor; none for all in the batch. For ``bns`` alone.
         negatives: n, images of other classes for each anchor; none for all in the batch. For ``bns`` alone.
         partners: g, how many images of a class come into a batch together; 1 is natural sampling.
+        hidden: width of the projector's hidden layer; 0 for no projector.
     """
     tau = temperature if temperature is not None else 0.1 if loss == "supcon" else 0.5
     drawn = {"positives": positives, "negatives": negatives} if loss == "bns" else {}
@@ -60,7 +62,7 @@ def pretrain(
         "pretrain",
         epochs=protocol.share(protocol.contrastive_epochs),
         batch_size=protocol.contrastive_batch_size,
-        objective=part(Contrastive, loss=part(_LOSSES[loss], temperature=tau, **drawn)),
+        objective=part(Contrastive, loss=part(_LOSSES[loss], temperature=tau, **drawn), hidden=hidden),
         sampler=part(InstanceBalanced) if partners == 1 else part(MinimumPerClass, minimum=partners),
         optimizer=part(adamw, lr=1e-3 * protocol.contrastive_batch_size / 256, beta2=0.95, weight_decay=0.05),
         schedule=part(cosine, warmup=0.02),
@@ -96,9 +98,11 @@ def probe(protocol: Protocol, *, per_class: int | None = None, **options: Annota
     return Recipe(name, protocol.model, (pretrain(protocol, **options), classify))
 
 
-def supcon_probe(protocol: Protocol, *, temperature: float | None = None, partners: int = 1) -> Recipe:
+def supcon_probe(
+    protocol: Protocol, *, temperature: float | None = None, partners: int = 1, hidden: int = 2048
+) -> Recipe:
     """The same with SupCon in the first stage."""
-    return probe(protocol, loss="supcon", temperature=temperature, partners=partners)
+    return probe(protocol, loss="supcon", temperature=temperature, partners=partners, hidden=hidden)
 
 
 def simclr_probe(protocol: Protocol, *, temperature: float | None = None) -> Recipe:

@@ -147,6 +147,9 @@ class Projector(nn.Module):
         out: E, the dimension of the embedding.
         generator: gives the first weights.
 
+    Raises:
+        InputError: a width below 1.
+
     Example:
         >>> projector = Projector(512, generator=torch.Generator().manual_seed(0))
         >>> projector(torch.ones(4, 512)).shape
@@ -158,6 +161,8 @@ class Projector(nn.Module):
 
     def __init__(self, width: int, *, hidden: int = 2048, out: int = 128, generator: torch.Generator) -> None:
         super().__init__()
+        if min(hidden, out) < 1:
+            raise InputError(f"a projector has hidden and out of at least 1, not {hidden} and {out}")
         self.layers = materialise(
             lambda: nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out)),
             generator=generator,

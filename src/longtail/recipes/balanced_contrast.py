@@ -77,9 +77,9 @@ class Targeted(Contrastive):
             raise InputError(f"after {after:g}: the share of the epochs without targets, from 0 to 1")
         self._weight, self._temperature, self._after, self._momentum = weight, temperature, after, momentum
         self._active = False
-        targets = even_targets(len(counts), out, generator=projector_generator)
+        targets = even_targets(len(counts), self.out, generator=projector_generator)
         self.register_buffer("targets", targets.to(device))
-        self.register_buffer("means", torch.zeros(len(counts), out, device=device))
+        self.register_buffer("means", torch.zeros(len(counts), self.out, device=device))
         self.register_buffer("assigned", torch.arange(len(counts), device=device))
 
     def start_epoch(self, context: Context) -> None:

@@ -295,8 +295,8 @@ class Contrastive(nn.Module):
         device: device that the network is on.
         projector_generator: draws the projector's first weights; on the CPU, so that every device starts alike.
         loss: pair loss, ``(queries (N, E), keys (N, E), target (N,)) -> (N,)``.
-        hidden: width of the projector's hidden layer.
-        out: E, dimension of the embedding.
+        hidden: width of the projector's hidden layer; 0 for no projector: the loss is of the features themselves.
+        out: E, dimension of the embedding; the features' own without a projector.
 
     References:
         Lin and Yuan, Long-Tailed Recognition via Information-Preservable Two-Stage Learning, NeurIPS 2025.
@@ -314,7 +314,10 @@ class Contrastive(nn.Module):
     ) -> None:
         super().__init__()
         self.loss: Any = loss
-        self.projector = Projector(widths[-1], hidden=hidden, out=out, generator=projector_generator).to(device)
+        self.out = out if hidden else widths[-1]
+        self.projector: nn.Module = nn.Identity()
+        if hidden:
+            self.projector = Projector(widths[-1], hidden=hidden, out=out, generator=projector_generator).to(device)
 
     def forward(self, model: Forward, batch: Batch) -> Tensor:
         """The losses (N,) of a batch of two views."""
