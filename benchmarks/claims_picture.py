@@ -15,6 +15,7 @@ from longtail.results.claims import TOLERANCE, judge
 from tables import ROOT, counted, measured
 
 PICTURE = ROOT / "docs" / "figures" / "claims.svg"
+PAPERS = {"dro-lt": "DRO-LT", "bns-ipdpp": "BNS + IP-DPP"}
 WIDTH, LEFT, RIGHT, LINE, CLAIM, AXIS = 868, 400, 138, 26, 30, 46
 STYLE = """<style>
 svg { --ink: #1f2328; --soft: #59626c; --faint: #d5dade; --agrees: #1b8a6b; --below: #b3261e; --undecided: #7a6a00;
@@ -22,6 +23,7 @@ svg { --ink: #1f2328; --soft: #59626c; --faint: #d5dade; --agrees: #1b8a6b; --be
 @media (prefers-color-scheme: dark) { svg { --ink: #e4e8ec; --soft: #a3acb8; --faint: #39414b; --agrees: #4cc3a0;
       --below: #ef8079; --undecided: #cfbf3f; } }
 text { fill: var(--ink); } .soft { fill: var(--soft); } .claim { font-weight: 600; }
+.paper { font-size: 15px; font-weight: 700; }
 </style>"""
 
 
@@ -33,19 +35,22 @@ def signed(number: int) -> str:
 def drawn() -> str:
     """Return the picture."""
     held = [
-        (claim["says"], [(test, found) for test in claim["tests"] if (found := measured(test))])
+        (claim["paper"], claim["says"], [(test, found) for test in claim["tests"] if (found := measured(test))])
         for claim in tomllib.loads((ROOT / "records" / "claims.toml").read_text())["claim"]
     ]
-    held = [(says, tests) for says, tests in held if tests]
-    shown = [(value, *pair) for _, tests in held for _, (value, pair, _) in tests]
+    held = [(paper, says, tests) for paper, says, tests in held if tests]
+    shown = [(value, *pair) for _, _, tests in held for _, (value, pair, _) in tests]
     ends = [100 * point for points in shown for point in points if point is not None]
     low, high = min(-2.0, *ends) - 0.5, max(2.0, *ends) + 0.5
 
     def x(points: float) -> float:
         return LEFT + (points - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    rows, y = [], AXIS
-    for says, tests in held:
+    rows, y, before = [], AXIS, ""
+    for paper, says, tests in held:
+        if paper != before:
+            rows.append(f'<text class="paper" x="8" y="{y + 20}">{escape(PAPERS[paper])}</text>')
+            y, before = y + 30, paper
         for line in wrap(says, 118):
             rows.append(f'<text class="claim" x="8" y="{y + 18}">{escape(line)}</text>')
             y += 18
@@ -70,7 +75,10 @@ def drawn() -> str:
         f'<rect x="{x(-half):.1f}" width="{x(half) - x(-half):.1f}" y="{AXIS - 8}" height="{bottom - AXIS + 8}" '
         'fill="var(--faint)" opacity="0.5"/>'
     )
-    caption = f"points of accuracy; grey: within {half:g}; bars: 95 %, those of a set hold together"
+    caption = (
+        f"points of accuracy, or of the measure named; grey: within {half:g}; bars: 95 %, those of a set hold "
+        "together, and none below three seeds"
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 26}" role="img">'
         "<title>The claims of the two papers beside what was measured</title>"
@@ -84,7 +92,7 @@ def _row(test, value, start, end, seeds, x, y):
     claimed = None if "claimed" not in test else test["claimed"] / 100
     verdict = judge(start, end, claimed=claimed)
     colour = f"var(--{verdict if verdict in ('agrees', 'below') else 'undecided'})"
-    measure = test.get("measure", "accuracy").replace("_", " ")
+    measure = test.get("measure", "accuracy").replace("_", " ").replace("few", "few-shot")
     told = test["on"] + ("" if measure == "accuracy" else f", {measure}")
     middle = y + 8
     bar = (

@@ -21,6 +21,9 @@ of one point is halved or doubled.
 each with what was measured here and the verdict; records/claims.toml says which set could reproduce which. Of a file of
 claims that is no paper of ours, only those numbers are asked for that a set here could reproduce.
 
+``<!-- relations: PAPER -->`` asks for what a paper's tables say of two methods under one protocol ("A beats B by so
+much"), from the board's relations, and whether both methods have runs in a set here.
+
 ``<!-- across: BASELINE FOLDER FOLDER@MEASURE ... -->`` asks for the methods of several folders beside each other: their
 differences from the baseline in points, in accuracy or in the measure that a folder names, the methods in the order of
 the mean of their differences.
@@ -31,8 +34,10 @@ ten seeds tell from 0 every second time, and how many contrasts reach the tolera
 Methods of fewer than three runs that differ are left out, as ``longtail power`` refuses them.
 
 ``<!-- cost: FOLDER FOLDER ... -->`` asks for what each of these sets took: its runs, the sum of the seconds in their
-records, a stage that several of them share counted once, the range of one run with all its stages, threads and
-processor.
+records, a stage that several of them share counted once, hours of the trials of tuned rows, the sum of both times the
+threads, the range of one run with all its stages, threads and processor. Early records do not hold the seconds of their
+trials; for those they are the number of trials times the seconds of the run that was chosen, on a little more data. A
+word that begins with ``+`` stands before the folders of a block, whose sum follows them.
 
     python benchmarks/tables.py            # write the pages that have such marks
     python benchmarks/tables.py --check    # say which page is not as its records are; status 1 if there is one
@@ -63,7 +68,8 @@ from longtail.training.many import compare_rows, loaded_rows
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("README.md", "docs/*.md", "records/*/README.md", "records/README.md")
 MARK = re.compile(
-    r"(<!-- (?P<kind>table|claims|tally|published|across|power|cost): (?P<what>.+?) -->\n).*?(<!-- end of table -->)",
+    r"(<!-- (?P<kind>table|claims|tally|published|relations|across|power|cost): (?P<what>.+?) -->\n)"
+    r".*?(<!-- end of table -->)",
     re.DOTALL,
 )
 POWER_SEEDS = (3, 5, 10)
@@ -84,6 +90,7 @@ def filled(text: str) -> str:
         "claims": claims,
         "tally": tally,
         "published": published,
+        "relations": relations,
         "across": across,
         "power": power,
         "cost": cost,
@@ -195,6 +202,18 @@ def published(paper: str) -> str:
     return _joined(rows)
 
 
+def relations(paper: str) -> str:
+    """What a paper's tables say of two methods, in Markdown; none is tested at a published budget here."""
+    rows = ["| relation | data set | printed in | verdict |", "|---|---|---|---|"]
+    content = tomllib.loads((ROOT / "src/longtail/board/content/claims/relations.toml").read_text())
+    for held in ({**content["defaults"], **each} for each in content["relation"]):
+        if held["paper"] == paper:
+            told = f"{held['better']} over {held['than']}, +{held['gap']}"
+            place = f"[{held['source']}]({held['url']}), {held['locator']}"
+            rows.append(f"| {told} | {held['dataset']} | {place} | not tested |")
+    return _joined(rows)
+
+
 def _joined(rows: Sequence[str]) -> str:
     """The rows of a table, empty cells of one blank."""
     return "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
@@ -264,29 +283,45 @@ def power(what: str) -> str:
     return "\n".join(rows) + "\n"
 
 
-def cost(folders: str) -> str:
+def cost(what: str) -> str:
     """What sets of runs took, in Markdown."""
-    heads = ("set", "runs", "hours", "hours x threads", "seconds of one run", "threads", "processor")
+    heads = ("set", "runs", "hours", "of trials", "hours x threads", "seconds of one run", "threads", "processor")
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for folder in folders.split(" "):
-        if not (ROOT / folder).is_dir():
-            rows.append(f"| `{folder}` | not run yet | | | | | |")
-            continue
-        records = [run.record for runs in _rows(folder).values() for run in runs]
-        seconds, own = sorted(record.seconds for record in records), _own_seconds(records)
-        threads = sorted({record.numerics["threads"] for record in records})
-        processors = sorted({record.hardware["processor"] for record in records})
-        cells = [
-            f"`{folder}`",
-            f"{len(records)}",
-            f"{sum(own) / 3600:.2f}",
-            f"{sum(one * record.numerics['threads'] for one, record in zip(own, records, strict=True)) / 3600:.2f}",
-            f"{seconds[0]:.1f} to {seconds[-1]:.0f}",
-            ", ".join(map(str, threads)),
-            ", ".join(processors),
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
+    for block in re.split(r"(?:^| )(?=\+)", what):
+        name, *folders = block.split(" ") if block.startswith("+") else ["", *block.split(" ")]
+        total = [0.0] * 4
+        for folder in filter(None, folders):
+            if not (ROOT / folder).is_dir():
+                rows.append(f"| `{folder}` | not run yet | | | | | | |")
+                continue
+            records = [run.record for runs in _rows(folder).values() for run in runs]
+            seconds, own = sorted(record.seconds for record in records), _own_seconds(records)
+            trials = [_trial_seconds(record) for record in records]
+            work = [
+                (one + more) * record.numerics["threads"]
+                for one, more, record in zip(own, trials, records, strict=True)
+            ]
+            taken = [float(len(records)), *(sum(each) / 3600 for each in (own, trials, work))]
+            total = [one + more for one, more in zip(total, taken, strict=True)]
+            threads = sorted({record.numerics["threads"] for record in records})
+            processors = sorted({record.hardware["processor"] for record in records})
+            cells = [f"{seconds[0]:.1f} to {seconds[-1]:.0f}", ", ".join(map(str, threads)), ", ".join(processors)]
+            rows.append(f"| `{folder}` | {_hours(taken)} | {' | '.join(cells)} |")
+        if name and total[0]:
+            rows.append(f"| **block {name[1:]}** | {_hours(total)} | | | |")
     return "\n".join(rows) + "\n"
+
+
+def _hours(taken: Sequence[float]) -> str:
+    """Cells of a number of runs and of hours."""
+    runs, *hours = taken
+    return " | ".join([f"{runs:.0f}", *(f"{each:.2f}" if each else "" for each in hours)]).replace("|  |", "| |")
+
+
+def _trial_seconds(record: results.Record) -> float:
+    """Seconds of the trials of a run; reckoned where the record does not hold them."""
+    budget = record.budget
+    return float(budget.get("trial_seconds", budget.get("trials", 0) * record.seconds))
 
 
 def _own_seconds(records: Sequence[results.Record]) -> list[float]:
@@ -322,7 +357,7 @@ def tested(test: Mapping[str, Any]) -> tuple[str, str, str]:
     _, ends, seeds = measured(test)
     claimed = None if "claimed" not in test else test["claimed"] / 100
     told = "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
-    shown = f"{gap(method.difference, measure)} ({counted(seeds)}{told})"
+    shown = f"{gap(method.difference, measure, digits=2)} ({counted(seeds)}{told})"
     return shown, judge(*ends, claimed=claimed), moved(*ends, claimed=claimed)
 
 
@@ -353,13 +388,13 @@ def _found(test: Mapping[str, Any]) -> tuple[Any, int] | None:
     return method, len(rows[against])
 
 
-def gap(found: results.Difference, rate: str = "accuracy") -> str:
-    """A difference in points with interval and verdict."""
+def gap(found: results.Difference, rate: str = "accuracy", *, digits: int = 1) -> str:
+    """A difference in points with interval and verdict; two digits where a tolerance is held against its ends."""
     estimate, verdict = found.rates[rate], found.verdicts[rate]
     if estimate is None or verdict is None:
         return tables.DASH
-    ends = tables.interval(estimate, difference=True)
-    return f"{tables.signed(estimate.value)} {ends} {tables.SHORT.get(verdict, verdict)}".replace("  ", " ")
+    ends = tables.interval(estimate, difference=True, digits=digits)
+    return f"{tables.signed(estimate.value, digits)} {ends} {tables.SHORT.get(verdict, verdict)}".replace("  ", " ")
 
 
 def main() -> int:

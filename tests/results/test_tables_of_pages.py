@@ -28,7 +28,7 @@ def test_every_table_of_a_page_is_as_its_records() -> None:
     assert len(tables.pages()) >= 1
     for path in tables.pages():
         text = path.read_text()
-        marks = re.findall(r"<!-- (?:table|claims|tally|published|across|power|cost): ", text)
+        marks = re.findall(r"<!-- (?:table|claims|tally|published|relations|across|power|cost): ", text)
         assert len(marks) == len(list(tables.MARK.finditer(text))), f"{path}: a table without an end"
         assert tables.filled(text) == text, path
 
@@ -63,8 +63,24 @@ def test_what_a_set_took_is_the_sum_of_its_records_and_a_shared_stage_counts_onc
     own = [record["seconds"] - shared for name, record in held.items() if name not in ("ce", "balanced-softmax")]
     seconds = [record["seconds"] for record in held.values()]
     hours = (held["ce"]["seconds"] + held["balanced-softmax"]["seconds"] + sum(own)) / 3600
-    assert f"| {len(held)} | {hours:.2f} | {2 * hours:.2f} | {min(seconds):.1f} to {max(seconds):.0f} | 2 |" in row
+    assert f"| {len(held)} | {hours:.2f} | | {2 * hours:.2f} | {min(seconds):.1f} to {max(seconds):.0f} | 2 |" in row
     assert 0 < sum(own) < 0.2 * held["ce"]["seconds"]
+
+
+def test_what_a_block_took_is_the_sum_of_its_sets_with_the_trials_of_tuned_rows() -> None:
+    one, other = (f"records/{name}" for name in ("cifar100-lt-if100-frozen/cosine", "sections"))
+    tables = program()
+    lines = tables.cost(f"+x {one} {other} records/not/there").splitlines()
+    total = next(line for line in lines if line.startswith("| **block x** |"))
+    _, runs, hours, trials, work = (cell.strip() for cell in total.split("|")[1:6])
+    tuned = [json.loads(path.read_text()) for path in (ROOT / other / "tuned@of=ce").rglob("record.json")]
+    assert float(trials) == pytest.approx(sum(8 * held["seconds"] for held in tuned) / 3600, abs=0.005)
+    assert float(work) == pytest.approx(float(hours) + float(trials), abs=0.011)
+    assert int(runs) == sum(len(list((ROOT / each).rglob("record.json"))) for each in (one, other))
+    assert "| `records/not/there` | not run yet |" in "\n".join(lines)
+    held = tables.results.read(ROOT / next(iter((ROOT / other / "ce").glob("seed-*")))).record
+    held.budget["trial_seconds"] = 7.0
+    assert tables._trial_seconds(held) == 7.0
 
 
 def test_more_seeds_show_smaller_differences_and_every_contrast_is_counted() -> None:
@@ -90,7 +106,7 @@ def test_every_test_of_a_claim_is_counted_once() -> None:
 def test_a_claim_has_the_verdict_of_its_records() -> None:
     tables = program()
     test = {"folder": "cifar100-lt-if100-frozen/cosine", "method": "crt", "against": "ce"}
-    assert tables.tested(test) == ("+7.3 [+6.5, +8.2] better (5 seeds)", "agrees", "")
+    assert tables.tested(test) == ("+7.31 [+6.45, +8.18] better (5 seeds)", "agrees", "")
     turned = {**test, "method": "ce", "against": "crt", "measure": "few"}
     assert tables.tested(turned)[1:] == ("below", "")
     assert tables.tested({**test, "claimed": 7.3})[1:] == ("agrees", "halved: undecided")

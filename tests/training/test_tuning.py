@@ -57,6 +57,9 @@ def test_the_best_trial_on_held_out_images_is_trained_on_all(run: pathlib.Path, 
     losses = [[row["loss"] for row in held.history] for held in (record, again)]
     assert losses[0] == losses[1]
     assert record.report == again.report
+    taken = [results.read(folder).record.seconds for folder in runs_below([run / "trials"])]
+    assert record.budget["trial_seconds"] == pytest.approx(sum(taken))
+    assert 0 < record.seconds < record.budget["trial_seconds"]
     (note,) = record.notes
     assert f"trial {best} of 4" in note
     assert "67 held-out training images" in note

@@ -99,7 +99,7 @@ class Method:
         estimates: each of ``RATES`` with its interval, from the runs of this method alone; None for an empty group.
         per_class: mean recall of each class; None for a class without test items.
         calibration: expected calibration error as recorded, if it was.
-        seconds: mean duration of a run.
+        seconds: mean duration of a run, with its trials where the record has theirs.
         difference: what it differs by from the method that all are compared with; None for that method itself.
         control: difference from the method's own control; None without one in the table.
 
@@ -254,7 +254,9 @@ def compare_records(
                 estimates={**dict.fromkeys(RATES), **dict(zip(weights, rates, strict=True))},
                 per_class=_per_class(reports[name]),
                 calibration=summarize(errors) if len(errors) == len(loaded) else None,
-                seconds=standard.fmean(run.record.seconds for run in loaded),
+                seconds=standard.fmean(
+                    run.record.seconds + run.record.budget.get("trial_seconds", 0.0) for run in loaded
+                ),
                 difference=main.get(name),
                 control=own.get(name),
             )

@@ -64,11 +64,12 @@ class Record:
         history: one row for each epoch.
         report: ``longtail.metrics.Report`` in its JSON form.
         legacy: numbers selected on the test set, flagged as such; empty where none were measured.
-        seconds: duration of training and evaluation.
+        seconds: duration of training and evaluation; that of the trials of a tuned run is ``budget``'s.
         started: UTC, ISO 8601.
         predictions: name and SHA-256 of the file with the test predictions; filled in by ``write``.
-        budget: ``epochs`` trained, ``stated`` by the recipe for these data, and optimiser ``steps``; empty in records
-            that are older than the field, as are the two that follow.
+        budget: ``epochs`` trained, ``stated`` by the recipe for these data, and optimiser ``steps``; of a tuned run
+            ``trials``, the number of the ``chosen`` one, and ``trial_seconds``; empty in records that are older than
+            the field, as are the two that follow.
         digests: SHA-256 of the sources and files that the run was made with, by part.
         plan: what was planned before the run; empty if nothing was.
         notes: what a reader of the run must know, in the words of its parts.
@@ -523,7 +524,7 @@ _PARTS_LATER: dict[str, dict[str, Kind]] = {
         "sync_batch_norm": "truth value",
         "package": "text",
     },
-    "budget": {"trials": "whole number", "chosen": "whole number"},
+    "budget": {"trials": "whole number", "chosen": "whole number", "trial_seconds": "number"},
     "digests": {"run": "text", "model": "text", "logits": "text"},
     "revision": {"commit": "text or null"},
 }

@@ -239,7 +239,7 @@ def _differences(there: Any, here: Any, path: str = "") -> str:
 def _trained(
     asked: Recipe,
     recipe: Recipe,
-    budget: dict[str, int],
+    budget: dict[str, float],
     notes: list[str],
     data: Data,
     seed: int,

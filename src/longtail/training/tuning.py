@@ -20,7 +20,7 @@ TRIALS = "trials"
 
 def choose(
     recipe: Recipe, data: Data, out: pathlib.Path, train: Callable[[Recipe, Data, pathlib.Path], Record]
-) -> list[tuple[Recipe, dict[str, int], list[str]]]:
+) -> list[tuple[Recipe, dict[str, float], list[str]]]:
     """Train every trial of a recipe on a part of the training set, and rank them by the rest.
 
     The trials never see the test split: what their records call the test split are the held-out images.
@@ -35,7 +35,7 @@ def choose(
         The recipe to train on the whole training set, numbers for the record's budget, and a note that says what was
         chosen from what; the best first, and each other one for the case that those before it diverge there. Of equal
         trials the first is the better. A trial whose loss became infinite or no number is never chosen, and the note
-        says that there was one.
+        says that there was one. Its seconds are not in the budget's either.
 
     Raises:
         InputError: a class layout that leaves nothing to hold out.
@@ -43,6 +43,7 @@ def choose(
     """
     smaller = without_test(data)
     scores: list[float | None] = []
+    seconds = 0.0
     for number, trial in enumerate(recipe.trials):
         one = dataclasses.replace(trial, name=f"{recipe.name} trial {number}", selection="last epoch")
         try:
@@ -53,6 +54,7 @@ def choose(
                 raise
         else:
             scores.append(float(record.report["balanced_accuracy"]))
+            seconds += record.seconds
     held = {number: score for number, score in enumerate(scores) if score is not None}
     ranked = sorted(held, key=lambda number: (-held[number], number))
     others = ", ".join("diverged" if score is None else f"{100 * score:.1f}" for score in scores)
@@ -68,7 +70,7 @@ def choose(
             f"differs from 0 in {difference(recipe.trials[0], recipe.trials[number])}."
             + (f" Better there, but without bounds on the whole training split: {better}." if better else "")
         )
-        choices.append((chosen, {"trials": len(scores), "chosen": number}, [note]))
+        choices.append((chosen, {"trials": len(scores), "chosen": number, "trial_seconds": seconds}, [note]))
     return choices
 
 
