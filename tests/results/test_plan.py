@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 from typing import Any
@@ -22,6 +23,7 @@ from longtail.results import Loaded, Record, compare_records, read
 from longtail.results.announced import departure, digest, plan_marks, plan_notes
 from longtail.results.plan import Plan, committed, completed_rows, departures, read_plan
 from longtail.training import many, planned
+from longtail.training.audit import audit
 from longtail.training.compute import choose
 
 TEXT = """
@@ -208,6 +210,39 @@ def test_kept_runs_count_in_another_folder_and_altered_ones_do_not(
     assert all(tmp_path in place.parents for place in status.done.values())
     assert list(status.unplanned) == [altered.parent]
     assert "another plan" in status.unplanned[altered.parent][0]
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "why"),
+    [
+        ("seed", 1, "its folder is that of seed 0, and its record says 1"),
+        ("data", {"fingerprint": "0" * 64}, "it is of other data"),
+        ("numerics", {"precision": "bfloat16"}, r"precision bfloat16 \(here float32\)"),
+        ("numerics", {"device": "cuda"}, r"device cuda \(here cpu\)"),
+        ("budget", {"epochs": 60}, "its budget is of 60 epochs and not of 1"),
+        ("report", {"accuracy": 0.99}, "accuracy"),
+        ("selection", 7, "'selection' must be a text"),
+    ],
+)
+def test_an_altered_record_at_its_planned_place_is_no_run_of_the_plan(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path, part: str, change: Any, why: str
+) -> None:
+    plan, folder, runs = done
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    place = tmp_path / "runs" / runs[0].relative_to(folder / "runs")
+    file = place / "record.json"
+    record = json.loads(file.read_text())
+    record[part] = {**record[part], **change} if isinstance(change, dict) else change
+    file.write_text(json.dumps(record))
+    data, compute = load("digits-lt"), choose("cpu", "float32")
+    status = planned.status(plan, folder / "plan.toml", data, out=tmp_path / "runs", compute=compute)
+    assert (len(status.done), list(status.unplanned)) == (3, [place])
+    assert re.search(why, "; ".join(status.unplanned[place]))
+    with pytest.raises(InputError):  # and it is neither counted nor trained over
+        planned.run_plan(plan, data, out=tmp_path / "runs", compute=compute)
+    assert json.loads(file.read_text()) == record
+    with pytest.raises(InputError):
+        audit(place)
 
 
 def test_why_a_run_of_the_plan_does_not_count_is_said(

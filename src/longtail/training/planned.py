@@ -13,7 +13,7 @@ from longtail.errors import InputError
 from longtail.methods.names import recipe
 from longtail.recipes import NUMERICS, Recipe
 from longtail.recipes.part import absent_files, plain
-from longtail.results import Loaded, Record, read
+from longtail.results import Loaded, Record, read, rescore
 from longtail.results.copies import copies_note
 from longtail.results.plan import Plan, committed, departures, early
 from longtail.training import compute as computing
@@ -81,9 +81,10 @@ def run_plan(
     arms = recipes_of(plan, data)
     taken = []
     for arm in arms:
-        for folder in (run_folder(out, arm, data, seed, compute) for seed in plan.seeds):
+        for seed in plan.seeds:
+            folder = run_folder(out, arm, data, seed, compute)
             if (folder / "record.json").exists():
-                wrong = departures(read(folder).record, plan, arm.name, plain(arm), NUMERICS)
+                wrong = _departures(read(folder).record, plan, arm, data, compute, seed)
                 taken += [f"{folder}: {wrong[0]}"] if wrong else []
     if taken:
         lie = counted(len(taken), "run that the plan announces lies", "runs that the plan announces lie")
@@ -156,8 +157,13 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
             for place in dict.fromkeys((folder, *elsewhere.get(folder.name, ()))):
                 if not (place / "record.json").exists():
                     continue
-                loaded = read(place)
-                wrong = departures(loaded.record, plan, arm.name, plain(arm), NUMERICS)
+                try:
+                    loaded = read(place)
+                    rescore(loaded)
+                except InputError as error:
+                    unplanned[place] = [str(error)]
+                    continue
+                wrong = _departures(loaded.record, plan, arm, data, compute, seed)
                 if wrong:
                     unplanned[place] = wrong
                 elif (arm.name, seed) in done:
@@ -191,7 +197,18 @@ def _why_not(
     arm = arms.get(str(record.plan.get("arm")))
     if record.plan.get("sha256") != plan.sha256 or arm is None:
         return ["no run of the plan"]
+    return _departures(record, plan, arm, data, compute) or ["its folder bears another address than the plan's run"]
+
+
+def _departures(
+    record: Record, plan: Plan, arm: Recipe, data: Data, compute: computing.Compute, seed: int | None = None
+) -> list[str]:
+    """In what a record is not the run of an arm, and of a seed where it lies under its address."""
     wrong = departures(record, plan, arm.name, plain(arm), NUMERICS)
+    if seed is not None and record.seed != seed and record.seed in plan.seeds:
+        wrong.append(f"its folder is that of seed {seed}, and its record says {record.seed}")
+    if record.budget.get("epochs", arm.epochs) != arm.epochs:
+        wrong.append(f"its budget is of {record.budget['epochs']} epochs and not of {arm.epochs}")
     if record.data["fingerprint"] != data.fingerprint:
         wrong.append("it is of other data")
     there, here = computing.identity_of_record(record.numerics), computing.identity(settled(compute, arm, data, ALONE))
@@ -202,7 +219,7 @@ def _why_not(
                 if name == "package"
                 else f"{name} {there.get(name)} (here {here.get(name)})"
             )
-    return wrong or ["its folder bears another address than the plan's run"]
+    return wrong
 
 
 def _below(out: pathlib.Path) -> list[pathlib.Path]:
