@@ -27,6 +27,33 @@ def sha256(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+FIGURE = b"atplotlib"
+"""Stands near the beginning of the figures that are drawn here."""
+
+
+def check_replaceable(path: pathlib.Path, mark: bytes) -> None:
+    """Refuse to write over what is there, unless it is a file that begins as those do that are written here.
+
+    Args:
+        path: the file to be written.
+        mark: stands in the first 4096 bytes of every file of this kind.
+
+    Raises:
+        InputError: something else is there.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        if not path.is_file():
+            raise InputError(f"{path} is there already and is no file; name a new file")
+        with path.open("rb") as file:
+            ours = mark in file.read(4096)
+    except OSError as error:
+        raise InputError(f"{path} is there already and cannot be read: {error.strerror}; name a new file") from None
+    if not ours:
+        raise InputError(f"{path} is there already and was not written by this command; name a new file")
+
+
 def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
     """Let ``write`` make a temporary file beside ``path``, force it to disk, and move it into place.
 

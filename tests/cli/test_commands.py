@@ -103,6 +103,22 @@ def test_a_tree_of_runs_is_rescored_and_reported(
     assert {name: len(paths) for name, paths in said["folders"].items()} == {"ce": 2, "balanced-softmax": 2}
     assert said["report"] == "page.html"
     assert "<svg" in pathlib.Path("page.html").read_text()
+    assert run("report tree --report page.html", monkeypatch) == 0  # its own page is made anew
+    for name in ("plan.toml", "tree/ce/0/record.json"):
+        path = pathlib.Path(name)
+        if not path.exists():
+            path.write_text("mine")
+        before = path.read_bytes()
+        for command in ("report tree", "compare ce --epochs 1 --seeds 1 --out never"):
+            capsys.readouterr()
+            assert run(f"{command} --report {name}", monkeypatch) == 2
+            assert f"{name} is there already and was not written by this command" in capsys.readouterr().err
+        assert path.read_bytes() == before
+    assert not pathlib.Path("never").exists()
+    pathlib.Path("report.html").write_text("mine")
+    assert run("report tree", monkeypatch) == 0
+    assert "No report was written" in capsys.readouterr().out
+    pathlib.Path("report.html").unlink()
     assert run("report tree/ce/0 tree/balanced-softmax", monkeypatch) == 0
     assert "balanced-softmax" in capsys.readouterr().out
     assert run("report tree --against crt", monkeypatch) == 2

@@ -13,8 +13,10 @@ import subprocess
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from longtail.board.content import shipped_root
+from longtail.cli.app import app
 from longtail.data import Split, load
 from longtail.errors import InputError
 from longtail.recipes import NUMERICS
@@ -67,6 +69,10 @@ def test_the_hash_holds_what_is_said_and_not_how(tmp_path: pathlib.Path) -> None
         ('control = "ce"', 'contrl = "ce"', "key of an arm .* did you mean 'control'"),
         ('{name = "ce"}', "{name = 1}", "the name of an arm must be a text"),
         ('data = "digits-lt"', "data = 3", "data must be a text, not 3"),
+        ('{name = "ce"}', '{name = "ce", control = "balanced-softmax"}', "go round in a circle: "),
+        ("smallest = 0.02", f"note = {'[' * 3000}{']' * 3000}", "nested too deep"),
+        ("epochs = 1", "imbalance = nan", "nan is no number that a plan can hold"),
+        ("epochs = 1", f"imbalance = {10**300}", "a whole number of 301 digits"),
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused(tmp_path: pathlib.Path, old: str, new: str, said: str) -> None:
@@ -319,17 +325,75 @@ def test_a_plan_that_began_as_a_copy_of_another_was_committed_with_its_own_text(
     commit(2023)
     assert (committed(moved) or "")[:4] == "2022"
     assert (committed(first) or "")[:4] == "2022"
-    moved.write_text(TEXT)
+    third = f'note = "a third"\n{TEXT}'
+    moved.write_text(third)
     assert committed(moved) is None
     commit(2024)
     assert (committed(moved) or "")[:4] == "2024"
-    moved.write_text(f"{TEXT}\n# A comment says nothing that the plan says.\n")
+    moved.write_text(f"{third}\n# A comment says nothing that the plan says.\n")
     commit(2025)
     assert (committed(moved) or "")[:4] == "2024"
+    moved.write_text(f'note = "another"\n{TEXT}')  # as it was, also before that is committed once more
+    assert (committed(moved) or "")[:4] == "2022"
+    commit(2026)
+    assert (committed(moved) or "")[:4] == "2022"
+    ran = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch '{ran}'\n")
+    program.chmod(0o755)
+    for key in ("gpg.program", "core.fsmonitor", "diff.external", "core.pager"):
+        subprocess.run(["git", "-C", str(tmp_path), "config", key, str(program)], check=True)
+    subprocess.run(["git", "-C", str(tmp_path), "config", "log.showSignature", "true"], check=True)
+    assert (committed(moved) or "")[:4] == "2022"
+    assert not ran.exists()
     linked = place / "linked.toml"
     linked.symlink_to(moved)
-    assert (committed(linked) or "")[:4] == "2024"
+    assert (committed(linked) or "")[:4] == "2022"
     assert committed(tmp_path / "gone.toml") is None
+
+
+def test_the_runs_of_a_plan_in_one_folder_have_one_precision(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path
+) -> None:
+    plan, folder, _ = done
+    fast, slow = choose("cpu", "bfloat16"), choose("cpu", "float32")
+    assert planned.agreed(plan, folder / "runs", fast, keep=False) == slow  # as the records that are there
+    assert not (folder / "runs" / planned.PRECISION).exists()
+    other = dataclasses.replace(plan, sha256="1" * 64)
+    assert planned.agreed(other, folder / "runs", fast, keep=False) == fast
+    assert planned.agreed(plan, tmp_path / "new", fast, keep=False) == fast
+    assert not (tmp_path / "new").exists()
+    assert planned.agreed(plan, tmp_path / "new", fast, keep=True) == fast
+    assert planned.agreed(plan, tmp_path / "new", slow, keep=True) == fast  # the first one counts
+    for wrong in ("{", "[]", '{"cpu": "float8"}', '{"cpu": []}'):
+        (tmp_path / "new" / planned.PRECISION).write_text(wrong)
+        with pytest.raises(InputError, match=r"precision.json is damaged"):
+            planned.agreed(plan, tmp_path / "new", slow, keep=True)
+
+
+def test_what_is_wrong_with_a_plan_is_said_before_anything_is_trained(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def said(*words: str) -> str:
+        found = CliRunner().invoke(app, ["plan", *words], standalone_mode=False)
+        assert not pathlib.Path("runs").exists()
+        return str(found.exception)
+
+    of(TEXT, tmp_path)
+    assert "'mars': here, ray" in said("status", "plan.toml", "--on", "mars")
+    assert "here or on ray" in said("run", "plan.toml", "--on", "slurm")
+    with monkeypatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "2")
+        assert "not for torchrun" in said("run", "plan.toml")
+    of(TEXT.replace("digits-lt", "digit-lt"), tmp_path)
+    assert "did you mean 'digits-lt'" in said("plan.toml")
+    twice = TEXT.replace(
+        '{name = "ce"}', '{name = "ce"}, {name = "logit-adjustment"}, {name = "logit-adjustment@tau=1"}'
+    )
+    of(twice, tmp_path)
+    assert "'logit-adjustment' and 'logit-adjustment@tau=1' are one recipe" in said("status", "plan.toml")
 
 
 def test_a_plan_whose_file_of_weights_is_not_here_says_so(tmp_path: pathlib.Path) -> None:

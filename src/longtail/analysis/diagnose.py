@@ -13,7 +13,7 @@ import torch
 from longtail.analysis.geometry import Points, class_distances, feature_figure, projection, radii_figure
 from longtail.data import Data
 from longtail.errors import InputError
-from longtail.files import write_atomically
+from longtail.files import FIGURE, check_replaceable, write_atomically
 from longtail.recipes import Part
 from longtail.results import Loaded
 from longtail.training import seeds
@@ -76,4 +76,5 @@ def diagnose(
 
 
 def _save(figure: Any, path: pathlib.Path) -> None:
+    check_replaceable(path, FIGURE)
     write_atomically(path, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, Json, Machine, grouped
+from longtail.cli.options import Drawing, Json, Machine, grouped, own_data
 from longtail.cli.progress import announce, print_json, training
-from longtail.errors import InputError
+from longtail.errors import InputError, unknown
 from longtail.wording import counted
 
 ACTIONS = ("show", "status", "run")
@@ -34,11 +34,23 @@ def plan(
     action, path = (words[0], words[1]) if len(words) == 2 else ("show", words[0])
     if len(words) > 2 or action not in ACTIONS:
         raise InputError(f"plan {' '.join(words)}: say PLAN.toml, run PLAN.toml or status PLAN.toml")
-    from longtail.results.plan import read_plan
+    from longtail.data import names
+    from longtail.results.plan import committed, read_plan
     from longtail.training import planned
+    from longtail.training.cluster import address_of
+    from longtail.training.processes import started
 
+    if on == "slurm":
+        raise InputError("plan run --on slurm: a plan is trained here or on ray[:ADDRESS]")
+    if on != "here":
+        address_of(on)
+    if started() > 1:
+        raise InputError("a plan is not for torchrun: give --jobs, or start plan run several times with one --out")
     held = read_plan(path)
     planned.recipes_of(held, None)
+    known = [name.partition(":")[0] for name in names()]
+    if not own_data(held.data, names()) and held.data.partition(":")[0] not in known:
+        raise unknown(f"data set of the plan {path}", held.data, names())
     if action == "show":
         if as_json:
             print_json(held.__dict__)
@@ -53,13 +65,15 @@ def plan(
         )
         return
     drawing = Drawing(**({"root": root} | planned.data_options(held)))
-    data, chosen = drawing.load(held.data, quiet=as_json), machine.choose()
+    data, own = drawing.load(held.data, quiet=as_json), machine.choose()
+    chosen = own if machine.precision != "auto" else planned.agreed(held, out, own, keep=action == "run")
     if action == "run":
-        if on == "slurm":
-            raise InputError("plan run --on slurm: a plan is trained here or on ray[:ADDRESS]")
         recipes = planned.recipes_of(held, data)
         runs = f"{counted(len(recipes), 'arm')}, {counted(len(held.seeds), 'seed')}"
-        announce(f"{held.name}: {runs}; {machine.described(chosen)}", as_json)
+        how = machine.described(own) if chosen == own else f"{chosen.describe()} (as the runs in {out})"
+        announce(f"{held.name}: {runs}; {how}", as_json)
+        if committed(pathlib.Path(path)) is None:
+            announce("The plan is not committed, so nothing will show that it came before its runs.", as_json)
         with training(len(held.seeds) * sum(recipe.epochs for recipe in recipes), quiet=as_json) as notify:
             planned.run_plan(held, data, out=out, compute=chosen, notify=notify, jobs=jobs, on=on)
     found = planned.status(held, pathlib.Path(path), data, out=out, compute=chosen)

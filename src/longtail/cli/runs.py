@@ -105,6 +105,7 @@ def compare(
     from longtail.training.many import data_label, rows_of, train_many
     from longtail.training.processes import joined
 
+    _check_page(page)
     if on == "slurm":
         from longtail.cli.slurm import array_script
 
@@ -152,6 +153,15 @@ def compare(
             typer.echo(f"Records: {place}")
 
 
+def _check_page(page: pathlib.Path | None) -> None:
+    """Refuse to write a page over somebody's file, before anything is trained or read."""
+    from longtail.files import check_replaceable
+    from longtail.results.report import PAGE_MARK
+
+    if page is not None:
+        check_replaceable(page, PAGE_MARK)
+
+
 def _show(
     rows: dict[str, list[Loaded]],
     against: str | None,
@@ -163,8 +173,9 @@ def _show(
 ) -> None:
     """Compare runs, print the table and write the page where it was asked for, else to its usual place."""
     from longtail import results
-    from longtail.files import write_atomically
+    from longtail.files import check_replaceable, write_atomically
     from longtail.results.formats import FORMATS
+    from longtail.results.report import PAGE_MARK
     from longtail.training.many import compare_rows
 
     page = asked or usual
@@ -177,6 +188,7 @@ def _show(
     html = results.report_html(comparison, rows)
     written: str | None
     try:
+        check_replaceable(page, PAGE_MARK)
         write_atomically(page, lambda file: file.write_text(html, encoding="utf-8"))
         where, written = f"Report: {page}", str(page)
     except InputError as error:  # finished runs may lie where nobody can write
@@ -417,6 +429,7 @@ def report(
         raise unknown("format", kind, FORMATS)
     if kind is not None and as_json:
         raise InputError("--format and --json are two ways to print a table: give one of them")
+    _check_page(page)
     with counting("reading runs", before="reading runs", quiet=quiet or as_json):
         rows = loaded_rows(folders)
     if plans:

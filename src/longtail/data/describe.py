@@ -13,6 +13,7 @@ from longtail.data.dataset import Data
 from longtail.data.hygiene import Summary, near_counted, splits_of, summary
 from longtail.data.pictures import printable
 from longtail.errors import InputError
+from longtail.files import FIGURE, check_replaceable
 from longtail.wording import counted
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ def save_figure(description: Description, path: pathlib.Path) -> None:
         raise InputError(f"{path}: a figure is drawn to a .png or .svg file")
     import matplotlib
 
+    check_replaceable(path, FIGURE)
     try:
         with matplotlib.rc_context({"svg.hashsalt": description.fingerprint, "svg.fonttype": "none"}):
             figure(description).savefig(path, dpi=150, metadata={"Date": None} if kind == ".svg" else None)

@@ -16,7 +16,7 @@ from longtail.counts import class_counts
 from longtail.data.dataset import Data
 from longtail.data.fingerprint import fingerprint
 from longtail.errors import InputError
-from longtail.files import write_atomically
+from longtail.files import check_replaceable, write_atomically
 from longtail.shapes import Int
 
 _VERSION = "longtail-selection-1"
@@ -110,7 +110,8 @@ def write_selection(
         The fingerprint, SHA-256 of the lines of the list, which its head says and ``read_selection`` checks.
 
     Raises:
-        InputError: the folder cannot be written to, or a name begins with ``#`` or holds a line break.
+        InputError: the folder cannot be written to, another file is there, or a name begins with ``#`` or holds a line
+            break.
 
     Example:
         >>> import tempfile
@@ -129,6 +130,7 @@ def write_selection(
     mark = _mark(lines)
     head = [f"# {_VERSION}", f"# fingerprint {mark}", *(f"# {key} {value}" for key, value in (about or {}).items())]
     text = "".join(f"{line}\n" for line in [*head, *lines])
+    check_replaceable(path, head[0].encode())
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
     return mark
 

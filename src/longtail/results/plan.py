@@ -10,11 +10,12 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import os
 import pathlib
 import subprocess
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from longtail.errors import InputError, unknown
@@ -25,6 +26,8 @@ from longtail.results.record import Loaded, Record
 
 _KEYS = ("question", "data", "arms", "seeds", "options", "primary", "smallest", "tolerance", "note")
 _ARM_KEYS = ("name", "control")
+LARGEST = 2**63 - 1
+"""The largest whole number of a plan: that of TOML, and of a seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +93,13 @@ def read_plan(path: pathlib.Path | str) -> Plan:
     """
     path = pathlib.Path(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a plan, a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path} is no plan: its values are nested too deep") from None
     for key in table:
         if key not in _KEYS:
             raise unknown(f"key of the plan {path}", key, _KEYS)
@@ -123,11 +128,22 @@ def read_plan(path: pathlib.Path | str) -> Plan:
             raise InputError(f"{path}: the control of {arm!r} is {control!r}, which is no arm of the plan")
         if control == arm:
             raise InputError(f"{path}: {arm!r} is its own control; a control is another arm")
+        seen, last = [arm], control
+        while last in controls and last not in seen:
+            seen.append(last)
+            last = controls[last]
+        if last in seen:
+            raise InputError(f"{path}: the controls of {arm!r} go round in a circle: {' to '.join([*seen, last])}")
     primary = table.get("primary", "accuracy")
     if primary not in RATES:
         raise unknown(f"primary measure of {path}", str(primary), RATES)
     if not isinstance(table.get("options", {}), dict):
         raise InputError(f"{path}: options must be a table, as in [options]")
+    for value in _leaves(table):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{path}: {value} is no number that a plan can hold")
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise InputError(f"{path}: a whole number of {len(str(abs(value)))} digits is more than a plan can hold")
     return Plan(
         name=path.stem,
         sha256=_hash(table),
@@ -143,6 +159,14 @@ def read_plan(path: pathlib.Path | str) -> Plan:
     )
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    else:
+        yield value
+
+
 def _hash(table: dict[str, Any]) -> str:
     text = json.dumps(table, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -151,8 +175,8 @@ def _hash(table: dict[str, Any]) -> str:
 def _digest(content: bytes) -> str | None:
     """The hash of a plan's file; None for what is none."""
     try:
-        return _hash(tomllib.loads(content.decode()))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return _hash(tomllib.loads(content.decode("utf-8-sig")))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
         return None
 
 
@@ -235,15 +259,26 @@ def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib
 def committed(path: pathlib.Path) -> str | None:
     """Return when what a plan says now was first committed, ISO 8601; None if it was not, or git is not there.
 
-    Comments and the order of keys do not count. A file that was renamed, or copied from another one, is followed under
-    its earlier name as long as it says this.
+    Comments and the order of keys do not count, nor what the file said in between. A file that was renamed, or copied
+    from another one, is followed under its earlier name. Nothing that the repository's configuration names is run.
     """
     try:
         path = path.resolve()
         text = path.read_bytes()
         own = _digest(text)
-        git = ["git", "--literal-pathspecs", "-C", str(path.parent)]
-        words = ["log", "-z", "--follow", "--name-only", "--format=%x01%H %cI", "--", path.name]
+        plain = ["-c", "log.showSignature=false", "-c", "core.fsmonitor=false", "-c", "diff.external="]
+        git = ["git", "--literal-pathspecs", "--no-pager", "-C", str(path.parent), *plain]
+        words = [
+            "log",
+            "-z",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--follow",
+            "--name-only",
+            "--format=%x01%H %cI",
+            "--",
+            path.name,
+        ]
         done = subprocess.run([*git, *words], capture_output=True, check=True)
         first = None
         # The newest commit comes first, each with the name of the file then.
@@ -251,11 +286,11 @@ def committed(path: pathlib.Path) -> str | None:
             head, *names = (word.removeprefix("\n") for word in said.split("\0"))
             commit, time = head.split(" ", 1)
             for name in filter(None, names):  # a merge names none
-                shown = subprocess.run([*git, "show", f"{commit}:{name}"], capture_output=True, check=False)
+                words = ["cat-file", "blob", f"{commit}:{name}"]
+                shown = subprocess.run([*git, *words], capture_output=True, check=False)
                 same = shown.stdout == text or (own is not None and own == _digest(shown.stdout))
-                if shown.returncode or not same:  # deleted there, or another plan
-                    return first
-                first = time
+                if shown.returncode == 0 and same:  # else deleted there, or another plan
+                    first = time
         return first
     except (OSError, subprocess.CalledProcessError):
         return None

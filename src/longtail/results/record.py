@@ -15,6 +15,7 @@ import json
 import math
 import pathlib
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -666,7 +667,9 @@ def _check_history(rows: Iterable[Any], where: str) -> None:
 
 def _content(file: pathlib.Path, most: int, hint: str) -> bytes:
     try:
-        if file.stat().st_size > most:
+        if not stat.S_ISREG((found := file.stat()).st_mode):
+            raise InputError(f"{file} is no file; {hint}")
+        if found.st_size > most:
             raise InputError(f"{file} is larger than {most >> 20} MiB: this belongs to no record")
         return file.read_bytes()
     except FileNotFoundError:

@@ -51,7 +51,7 @@ def _with_record(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             folders.clear()
             continue
         seen.add(here)
-        if "record.json" in files:
+        if "record.json" in (*files, *folders):  # what is no file is refused where it is read, by its name
             yield pathlib.Path(place)
 
 
@@ -68,6 +68,9 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
     """
     loaded = read(folder)
     digests = loaded.record.digests
+    for name in ("run.json", MODEL, LOGITS):
+        if (folder / name).exists() and not (folder / name).is_file():
+            raise InputError(f"{folder / name} is no file; remove it")
     if "model" in digests:  # early records name none
         path = folder / MODEL
         if path.exists():

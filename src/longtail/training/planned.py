@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from longtail import stated
 from longtail.data import Data, load
 from longtail.errors import InputError
+from longtail.files import write_atomically
 from longtail.methods.names import recipe
 from longtail.recipes import NUMERICS, Recipe
 from longtail.recipes.part import absent_files, plain
@@ -22,7 +25,12 @@ from longtail.training.loop import Notify
 from longtail.training.many import run_folder, train_many
 from longtail.training.prepare import settled
 from longtail.training.processes import ALONE
+from longtail.training.run import run_address
+from longtail.training.store import locked
 from longtail.wording import counted
+
+PRECISION = "precision.json"
+"""File of a folder of runs: the precision of its planned runs, by device."""
 
 
 def recipes_of(plan: Plan, data: Data | None) -> list[Recipe]:
@@ -95,6 +103,62 @@ def run_plan(
     )
 
 
+def agreed(plan: Plan, out: pathlib.Path, compute: computing.Compute, *, keep: bool) -> computing.Compute:
+    """Return what was chosen here with the precision of the plan's runs on such a device, so that all have one.
+
+    Two processes that try bfloat16 at once, or one that is started anew, may find it faster at one time and not at
+    another. What the first of them chose stands in the folder.
+
+    Args:
+        plan: whose runs they are.
+        out: folder of all runs.
+        compute: as it was chosen here.
+        keep: whether a choice that nobody has made before is kept in the folder.
+
+    Raises:
+        InputError: a file of the folder that is damaged, or a folder that cannot be written to.
+    """
+    path = out / PRECISION
+
+    def chosen() -> str:
+        held = _kept(path)
+        if compute.device in held:
+            return held[compute.device]
+        there = {
+            record.numerics["precision"]
+            for record in _records(out)
+            if record.plan.get("sha256") == plan.sha256 and record.numerics["device"] == compute.device
+        }
+        found: str = there.pop() if len(there) == 1 else compute.precision
+        if keep:
+            text = json.dumps({**held, compute.device: found}, sort_keys=True)
+            write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+        return found
+
+    with locked(out / f".{PRECISION}.lock") if keep else contextlib.nullcontext():
+        found = chosen()
+    return dataclasses.replace(compute, precision=found)  # type: ignore[arg-type]  # one of those, as was looked at
+
+
+def _kept(path: pathlib.Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(value in computing.PRECISIONS[1:] for value in found.values()):
+        raise InputError(f"{path} is damaged: it names the precision of each device; remove it, or give --precision")
+    return found
+
+
+def _records(out: pathlib.Path) -> Iterator[Record]:
+    """The records below a folder that can be read."""
+    for folder in _below(out):
+        with contextlib.suppress(InputError):
+            yield read(folder).record
+
+
 @dataclasses.dataclass(frozen=True)
 class Status:
     """How far a plan is.
@@ -129,8 +193,8 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
         compute: device, precision and compilation, the same for all runs.
 
     Raises:
-        InputError: a file that an arm names is not there, and without its contents its runs cannot be known; or
-            ``out`` is no folder.
+        InputError: a file that an arm names is not there, and without its contents its runs cannot be known; two arms
+            that are one recipe; or ``out`` is no folder.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder: --out names the folder of the runs")
@@ -144,6 +208,14 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
                 f"{plan.name}: {arm.name}: there is no file {name} here, and a run is known by its contents; "
                 "put it there, or go to the folder where it is"
             )
+    same: dict[str, str] = {}
+    for arm in arms:
+        key = run_address(arm, data, plan.seeds[0], settled(compute, arm, data, ALONE))
+        if key in same:
+            raise InputError(
+                f"{plan.name}: the arms {same[key]!r} and {arm.name!r} are one recipe; leave one of them out"
+            )
+        same[key] = arm.name
     records: dict[pathlib.Path, Record] = {}
     runs: dict[str, list[Loaded]] = {arm.name: [] for arm in arms}
     below = _below(out)

@@ -14,6 +14,8 @@ from longtail.results.report.page import environment
 from longtail.results.report.series import Curve, curves, frequency_bins
 from longtail.results.statistics import INDISTINGUISHABLE, NO_VERDICT, ONE_RUN
 
+PAGE_MARK = b'<meta name="generator" content="longtail report">'
+"""Stands near the beginning of every page that is made here, so that no other file is written over."""
 TITLES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
