@@ -159,10 +159,16 @@ def test_what_cannot_be_compared(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match="no row 'z' to compare with; the rows are a"):
         compare_records({"a": a}, against="z")
     refused("'b' has no records", a=a, b=[])
-    refused("two records of seed 0", a=[a[0], made_up_run(tmp_path / "again")])
+    refused(
+        f"two records of seed 0: {a[0].folder} and {tmp_path}/again; keep one",
+        a=[a[0], made_up_run(tmp_path / "again")],
+    )
     refused("differ in epochs: 3 and 4", a=[a[0], made_up_run(tmp_path / "long", seed=1, epochs=(4,))])
     config: dict[str, object] = {"type": "Recipe", "rate": 7}
-    refused("different configurations", a=[a[0], made_up_run(tmp_path / "other", seed=1, config=config)])
+    refused(
+        "different configurations, first in (rate|type): None and ",
+        a=[a[0], made_up_run(tmp_path / "other", seed=1, config=config)],
+    )
     refused(
         f"fingerprint {'a' * 64}, made-up-lt with {'c' * 64}",
         a=a,

@@ -429,6 +429,11 @@ def test_a_table_says_which_planned_runs_are_not_in_it(done: tuple[Plan, pathlib
     assert part.notes[-1] == "Announced by the plan plan and not here: seed 1 of balanced-softmax."
     alone = compare_records({"ce": held["ce"][:1]})
     assert alone.notes[-1].endswith("not here: seed 1 of ce; seeds 0, 1 of balanced-softmax.")
+    cited = held["balanced-softmax"][0].record.plan
+    other = with_record(held["balanced-softmax"][0], plan={**cited, "sha256": "ab" * 32})
+    notes = compare_records({"ce": held["ce"], "balanced-softmax": [other]}).notes
+    assert sum("the plan plan (abababab) and " in note for note in notes) > 0
+    assert sum(f"the plan plan ({cited['sha256'][:8]}) and " in note for note in notes) > 0
 
 
 def test_a_table_says_which_runs_no_plan_announced(done: tuple[Plan, pathlib.Path, list[pathlib.Path]]) -> None:
@@ -441,7 +446,7 @@ def test_a_table_says_which_runs_no_plan_announced(done: tuple[Plan, pathlib.Pat
     assert "No plan announced: balanced-softmax." in mixed.notes
 
 
-@pytest.mark.parametrize("part", ["recipe", "budget", "source", "numerics", "seed", "arm"])
+@pytest.mark.parametrize("part", ["recipe", "budget", "source", "numerics", "seed", "arm", "another arm"])
 def test_a_table_shows_a_run_that_departs_from_its_plan_as_unplanned(
     done: tuple[Plan, pathlib.Path, list[pathlib.Path]], part: str
 ) -> None:
@@ -461,7 +466,7 @@ def test_a_table_shows_a_run_that_departs_from_its_plan_as_unplanned(
     elif part == "seed":
         altered = {"seed": 7}
     else:
-        altered = {"plan": {**record.plan, "arm": "crt"}}
+        altered = {"plan": {**record.plan, "arm": "crt" if part == "arm" else "balanced-softmax"}}
     assert departure(record) == ""
     assert departure(changed(record, **altered)) != ""
     found = plan_notes({"ce": [changed(record, **altered)], "balanced-softmax": [held["balanced-softmax"][0].record]})

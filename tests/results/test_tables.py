@@ -111,8 +111,8 @@ def test_marks_stand_beside_the_name_and_controls_have_a_block(tmp_path: pathlib
 
 
 def test_an_end_that_is_rounded_to_zero_keeps_its_side() -> None:
-    assert interval(Estimate(0.01, 0.0001, 0.02), difference=True) == "[+0.0, +2.0]"
-    assert interval(Estimate(-0.01, -0.02, -0.0001), difference=True) == "[−2.0, −0.0]"
+    assert interval(Estimate(0.01, 0.0001, 0.02), difference=True) == "[+0.01, +2.0]"
+    assert interval(Estimate(-0.01, -0.02, -0.0001), difference=True) == "[−2.0, −0.01]"
     assert interval(Estimate(0.01, 0.0, 0.02), difference=True) == "[0.0, +2.0]"
 
 

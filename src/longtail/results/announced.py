@@ -101,6 +101,8 @@ def departure(record: Record) -> str:
         return "no plan"
     if cited.arms and cited.arm not in cited.arms:
         return f"{cited.arm!r} is no arm of the plan"
+    if cited.arm != record.recipe:
+        return f"it cites the arm {cited.arm!r}"
     if cited.seeds and record.seed not in cited.seeds:
         return f"seed {record.seed} is not in the plan"
     if cited.recipe and cited.recipe != digest(record.config, record.numerics["version"]):
@@ -160,7 +162,9 @@ def plan_notes(rows: Mapping[str, Sequence[Record]]) -> list[str]:
             if cited is not None and not departure(record):
                 plans.setdefault(cited.sha256, cited)
                 there.setdefault(cited.sha256, {}).setdefault(cited.arm, set()).add(record.seed)
+    names = [cited.name for cited in plans.values()]
     for sha256, cited in plans.items():
+        called = cited.name if names.count(cited.name) == 1 else f"{cited.name} ({sha256[:8]})"
         absent: dict[tuple[int, ...], list[str]] = {}
         other: dict[tuple[int, ...], list[str]] = {}
         for arm in cited.arms:
@@ -175,7 +179,7 @@ def plan_notes(rows: Mapping[str, Sequence[Record]]) -> list[str]:
                 for seeds, arms in kind.items()
             ]
             if told:
-                notes.append(f"Announced by the plan {cited.name} and {words}: {'; '.join(told)}.")
+                notes.append(f"Announced by the plan {called} and {words}: {'; '.join(told)}.")
     return notes
 
 

@@ -445,18 +445,39 @@ def _of_no_interest(
 
 def _one_method(name: str, loaded: Sequence[Loaded]) -> None:
     first = loaded[0].record
-    seen: set[int] = set()
+    seen: dict[int, Loaded] = {}
     for run in loaded:
         record = run.record
         if record.seed in seen:
-            raise InputError(f"{name!r} has two records of seed {record.seed} ({run.folder}); keep one of them")
-        seen.add(record.seed)
+            other = seen[record.seed]
+            parts = [part for part, value in protocol(record).items() if value != protocol(other.record)[part]]
+            differ = f" They differ in {', '.join(parts)}." if parts else ""
+            raise InputError(
+                f"{name!r} has two records of seed {record.seed}: {other.folder} and {run.folder}; keep one.{differ}"
+            )
+        seen[record.seed] = run
         for part, theirs in protocol(record).items():
             ours = protocol(first)[part]
             if part != "data" and ours != theirs:
                 raise InputError(f"records of {name!r} differ in {part}: {ours} and {theirs} ({run.folder})")
         if record.config != first.config:
-            raise InputError(f"records of {name!r} are of different configurations ({loaded[0].folder}, {run.folder})")
+            where = _first_difference(first.config, record.config)
+            raise InputError(
+                f"records of {name!r} are of different configurations, first in {where} "
+                f"({loaded[0].folder}, {run.folder})"
+            )
+
+
+def _first_difference(ours: Any, theirs: Any, path: str = "") -> str:
+    """The first field, by path, in which two values differ that do."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        pairs = [(key, ours.get(key), theirs.get(key)) for key in sorted({*ours, *theirs})]
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        pairs = [(str(place), *pair) for place, pair in enumerate(zip(ours, theirs, strict=True))]
+    else:
+        shown = f"{ours!r} and {theirs!r}"
+        return f"{path}: {shown}" if len(shown) < 80 else path
+    return next(_first_difference(a, b, f"{path}.{key}".lstrip(".")) for key, a, b in pairs if a != b)
 
 
 def _same_test(first: Loaded, run: Loaded) -> None:

@@ -39,7 +39,7 @@ class Need:
         family: number of intervals that hold together, as in a report of the same rows.
         smallest: seeds to the smallest difference that they show, in [0, 1].
         seeds: that show the difference asked for on these test images; None where no number does.
-        images: test images like these that show the difference, with many seeds.
+        images: test images like these that show the difference, with many seeds; one of each tested class at least.
     """
 
     method: str
@@ -121,7 +121,7 @@ def needed(
             )[0]
 
         limit = half(MANY)
-        images = math.ceil(len(target) * (limit / difference) ** 2)
+        images = max(math.ceil(len(target) * (limit / difference) ** 2), int(target.bincount().count_nonzero()))
         needs = None if limit > difference else _fewest(half, difference)
         found.append(Need(name, baseline, measure, family, {runs: half(runs) for runs in RUNS}, needs, images))
     return found

@@ -626,7 +626,7 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     if sum(facts["counts"]) != facts["num_train"]:
         raise refuse(f"data.counts sum to {sum(facts['counts'])}, but data.num_train is {facts['num_train']}")
     if data["selection"] not in SELECTIONS:
-        raise refuse(f"selection is {data['selection']!r}; it is one of {', '.join(SELECTIONS)}")
+        raise refuse(f"selection is {data['selection'][:60]!r}; it is one of {', '.join(SELECTIONS)}")
     _check_history(data["history"], where)
     try:
         report = Report.from_json(data["report"])
@@ -637,10 +637,10 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     try:
         datetime.datetime.fromisoformat(data["started"])
     except ValueError:
-        raise refuse(f"started is {data['started']!r}, which is no ISO 8601 time") from None
+        raise refuse(f"started is {data['started'][:60]!r}, which is no ISO 8601 time") from None
     data = {**data, "seconds": float(data["seconds"])}
     if data["predictions"]["file"] != PREDICTIONS:
-        raise refuse(f"predictions.file is {data['predictions']['file']!r}; it is always {PREDICTIONS!r}")
+        raise refuse(f"predictions.file is {data['predictions']['file'][:60]!r}; it is always {PREDICTIONS!r}")
     if not re.fullmatch(r"[0-9a-f]{64}", data["predictions"]["sha256"]):
         raise refuse("predictions.sha256 must be 64 hexadecimal digits")
     return data

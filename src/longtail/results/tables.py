@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DASH = "–"
 """Shown where there is no value."""
+MOST_DIGITS = 5
+"""Of an end of an interval beside 0."""
 MINUS = "−"
 SHORT = {INDISTINGUISHABLE: "not told apart", NO_VERDICT: "no verdict", "balanced_accuracy": "balanced"}
 """Verdicts and measures in a narrow column; the caption of the table explains the verdicts."""
@@ -229,19 +231,22 @@ def interval(estimate: Estimate | None, *, difference: bool = False, digits: int
     Example:
         >>> interval(Estimate(0.012, -0.001, 0.025, 0.07), difference=True)
         '[−0.1, +2.5]'
+        >>> interval(Estimate(0.012, 0.0003, 0.025, 0.07), difference=True)
+        '[+0.03, +2.5]'
         >>> interval(Estimate(0.45, 0.44, 0.46, 0.001))
         '[44.0, 46.0]'
     """
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
     ends = (estimate.low, estimate.high)
-    # An end that is rounded to 0 keeps its sign: it says on which side of 0 the interval ends.
+    # An end beside 0 has as many digits as show on which side of 0 it lies, since that is the verdict.
     low, high = (_end(end, digits) if difference else f"{100 * end:.{digits}f}" for end in ends)
     return f"[{low}, {high}]"
 
 
 def _end(value: float, digits: int) -> str:
-    text = signed(value, digits)
+    shown = next((more for more in range(digits, MOST_DIGITS) if signed(value, more)[0] in "+−"), digits)
+    text = signed(value, shown)
     return text if text[0] in "+−" or value == 0 else ("+" if value > 0 else MINUS) + text
 
 
