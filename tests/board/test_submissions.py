@@ -704,6 +704,12 @@ def test_the_plan_of_runs_is_shown_and_what_of_it_is_missing(tmp_path: pathlib.P
         more = {**cited, "name": "more", "sha256": "6" * 64, "seeds": [1, 3]} if number else cited
         change(folder / "record.json", "plan", value=more)
     (both,) = submit(twice, root=root)
+    change(stray / "record.json", "plan", value=cited)
+    (again,) = submit([stray], root=root)  # what is there stays as it was, and that is said
+    assert again["already"]
+    assert again["differs from what is there in"] == ["records: plan"]
+    assert submit(planned, root=root)[0]["differs from what is there in"] == []
+    change(stray / "record.json", "plan", value={})
     with build_index(root) as index:
         entry, unplanned, of_two = index.entry(made["id"]), index.entry(other["id"]), index.entry(both["id"])
         page_of_two = render(index, f"submissions/{both['id']}.html")

@@ -112,7 +112,8 @@ def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None)
         submitter: who submits, as the page is to show it.
 
     Returns:
-        For each submission its id, board and scores; ``already`` is true for one that was in the board before.
+        For each submission its id, board and scores; ``already`` is true for one that was in the board before,
+        where it stays as it was; in what the new one differs is said.
 
     Raises:
         InputError: if a record is unusable or its predictions disagree with it; nothing of the call is then written.
@@ -241,8 +242,11 @@ def _take(submission: Submission, folder: Path | None, root: Path, content: Cont
     with locked(root):
         repair(root, content)
         path = root / "submissions" / submission.id
-        already = path.exists()
-        if not already:
+        already, differs = path.exists(), list[str]()
+        if already:
+            held = parse_json(read_file(path / "submission.json", MAX_JSON), submission.id)
+            differs = _differing(held, submission.body)
+        else:
             submission = _superseding(submission, root, content)
             write_submission(submission, root / "submissions")
             write_once(root / "scores" / f"{submission.id}.json", encode(submission.score))
@@ -253,6 +257,7 @@ def _take(submission: Submission, folder: Path | None, root: Path, content: Cont
         "id": submission.id,
         "path": str(path),
         "already": already,
+        "differs from what is there in": differs,
         "method": submission.view["name"],
         "options": list(submission.view["options"]),
         "data": submission.view["data"]["name"],
@@ -262,6 +267,14 @@ def _take(submission: Submission, folder: Path | None, root: Path, content: Cont
         "accuracy": accuracies,
         "mean_accuracy": sum(accuracies) / len(accuracies),
     }
+
+
+def _differing(held: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """In what the same runs are described otherwise than on the board, where they stay as they are."""
+    found = [name for name in ("code", "note", "statement") if held.get(name) != given.get(name)]
+    pairs = list(zip(held.get("records") or (), given.get("records") or (), strict=False))
+    parts = sorted({name for one, other in pairs for name in one if one[name] != other.get(name)})
+    return found + [f"records: {name}" for name in parts]
 
 
 def _superseding(submission: Submission, root: Path, content: Content) -> Submission:
