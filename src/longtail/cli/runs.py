@@ -346,7 +346,7 @@ def rescore(
             try:
                 audit(folder, held)
             except InputError as error:
-                failed[str(folder)] = str(error)
+                failed[str(folder)] = str(error).removeprefix(f"{folder}: ")
     if as_json:
         print_json({"runs": len(found), "failed": failed})
     else:

@@ -604,6 +604,7 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         _require(data[part], fields, where, prefix=f"{part}.")
     if data["budget"]:
         _require(data["budget"], _BUDGET, where, prefix="budget.")
+        _check_budget(data, where)
     for part, fields in _PARTS_LATER.items():
         here = {name: kind for name, kind in fields.items() if name in data[part]}
         _require(data[part], here, where, prefix=f"{part}.")
@@ -644,6 +645,27 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     if not re.fullmatch(r"[0-9a-f]{64}", data["predictions"]["sha256"]):
         raise refuse("predictions.sha256 must be 64 hexadecimal digits")
     return data
+
+
+def _check_budget(data: Mapping[str, Any], where: str) -> None:
+    """Refuse a budget that the recipe and the history do not have, where these say it."""
+    config = data["config"]
+    trials = config.get("trials")
+    parts = [config, *(trials if isinstance(trials, list) else [])]
+    lists = [part.get("stages") if isinstance(part, dict) else None for part in parts]
+    stages = [stage for held in lists if isinstance(held, list) for stage in held]
+    epochs: list[Any] = [stage.get("epochs") if isinstance(stage, dict) else None for stage in stages]
+    told: dict[str, int] = {}
+    if epochs and all(_is(number, "whole number") for number in epochs):
+        told = {"epochs": sum(epochs), "stated": config.get("stated") or sum(epochs)}
+    steps: list[Any] = [row.get("steps") if isinstance(row, dict) else None for row in data["history"]]
+    if all(_is(number, "whole number") for number in steps):
+        told["steps"] = sum(steps)
+    for name, number in told.items():
+        if data["budget"][name] != number:
+            raise InputError(
+                f"{where} is damaged: its budget has {data['budget'][name]} {name}, its recipe and history {number}"
+            )
 
 
 def _check_history(rows: Iterable[Any], where: str) -> None:

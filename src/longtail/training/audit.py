@@ -81,7 +81,6 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
             raise InputError(f"{logits} is not the file that its record was written with; remove it")
         if (folder / "run.json").exists():
             _check_run(folder, loaded.record)
-    _check_budget(folder, loaded.record)
     return loaded, check_numbers(loaded, data(loaded.record))
 
 
@@ -105,29 +104,6 @@ def _check_run(folder: pathlib.Path, record: Record) -> None:
     for name, here in own.items():
         if name in begun and begun[name] != here:
             raise InputError(f"{folder}: record.json and run.json are of different runs: they differ in their {name}")
-
-
-def _check_budget(folder: pathlib.Path, record: Record) -> None:
-    """Refuse a budget that the recipe and the history do not have."""
-    stages = [
-        *_stages(record.config),
-        *(stage for trial in record.config.get("trials", ()) for stage in _stages(trial)),
-    ]
-    steps = [row.get("steps") for row in record.history]
-    told = {"epochs": sum(stage.get("epochs", 0) for stage in stages), "steps": sum(filter(None, steps))}
-    if None in steps:
-        del told["steps"]
-    for name, number in told.items():
-        if record.budget.get(name, number) != number:
-            raise InputError(
-                f"{folder}/record.json is damaged: its budget has {record.budget[name]} {name}, and its recipe and "
-                f"history have {number}"
-            )
-
-
-def _stages(config: Any) -> list[dict[str, Any]]:
-    found = config.get("stages", []) if isinstance(config, dict) else []
-    return [stage for stage in found if isinstance(stage, dict)] if isinstance(found, list) else []
 
 
 def _part(begun: dict[str, Any], name: str) -> dict[str, Any]:

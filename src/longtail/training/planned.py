@@ -279,8 +279,6 @@ def _departures(
     wrong = departures(record, plan, arm.name, plain(arm), NUMERICS)
     if seed is not None and record.seed != seed and record.seed in plan.seeds:
         wrong.append(f"its folder is that of seed {seed}, and its record says {record.seed}")
-    if record.budget.get("epochs", arm.epochs) != arm.epochs:
-        wrong.append(f"its budget is of {record.budget['epochs']} epochs and not of {arm.epochs}")
     if record.data["fingerprint"] != data.fingerprint:
         wrong.append("it is of other data")
     there, here = computing.identity_of_record(record.numerics), computing.identity(settled(compute, arm, data, ALONE))
