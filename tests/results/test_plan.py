@@ -384,7 +384,8 @@ def test_what_is_wrong_with_a_plan_is_said_before_anything_is_trained(
         return str(found.exception)
 
     of(TEXT, tmp_path)
-    assert "'mars': here, ray" in said("status", "plan.toml", "--on", "mars")
+    assert "'mars': a plan is trained here or on ray" in said("status", "plan.toml", "--on", "mars")
+    assert "ray:ADDRESS" in said("status", "plan.toml", "--on", "ray:")
     assert "here or on ray" in said("run", "plan.toml", "--on", "slurm")
     with monkeypatch.context() as patch:
         patch.setenv("WORLD_SIZE", "2")

@@ -40,8 +40,8 @@ def plan(
     from longtail.training.cluster import address_of
     from longtail.training.processes import started
 
-    if on == "slurm":
-        raise InputError("plan run --on slurm: a plan is trained here or on ray[:ADDRESS]")
+    if on.partition(":")[0] not in ("here", "ray"):
+        raise InputError(f"--on {on!r}: a plan is trained here or on ray[:ADDRESS]")
     if on != "here":
         address_of(on)
     if started() > 1:

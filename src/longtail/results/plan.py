@@ -268,17 +268,8 @@ def committed(path: pathlib.Path) -> str | None:
         own = _digest(text)
         plain = ["-c", "log.showSignature=false", "-c", "core.fsmonitor=false", "-c", "diff.external="]
         git = ["git", "--literal-pathspecs", "--no-pager", "-C", str(path.parent), *plain]
-        words = [
-            "log",
-            "-z",
-            "--no-ext-diff",
-            "--no-textconv",
-            "--follow",
-            "--name-only",
-            "--format=%x01%H %cI",
-            "--",
-            path.name,
-        ]
+        words = ["log", "-z", "--no-ext-diff", "--no-textconv", "--follow", "--name-only"]
+        words += ["--format=%x01%H %cI", "--", path.name]
         done = subprocess.run([*git, *words], capture_output=True, check=True)
         first = None
         # The newest commit comes first, each with the name of the file then.
