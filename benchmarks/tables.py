@@ -22,7 +22,7 @@ each with what was measured here and the verdict; records/claims.toml says which
 claims that is no paper of ours, only those numbers are asked for that a set here could reproduce.
 
 ``<!-- relations: PAPER -->`` asks for what a paper's tables say of two methods under one protocol ("A beats B by so
-much"), from the board's relations, and whether both methods have runs in a set here.
+much"), from the board's relations. None is tested: no set here has both methods at a published budget.
 
 ``<!-- across: BASELINE FOLDER FOLDER@MEASURE ... -->`` asks for the methods of several folders beside each other: their
 differences from the baseline in points, in accuracy or in the measure that a folder names, the methods in the order of
