@@ -371,12 +371,19 @@ def test_a_short_run_and_earlier_numerics_are_named(tmp_path: pathlib.Path) -> N
     record = made_up_run(tmp_path).record
     assert (record.budget, record.digests, record.plan) == ({}, {}, {})
     assert budget_note(record) == ""
-    short = Record.from_json({**record.to_json(), "budget": {"epochs": 10, "stated": 1000, "steps": 40}})
-    assert budget_note(short) == "short: 10 of 1000 epochs"
-    whole = Record.from_json({**record.to_json(), "budget": {"epochs": 1000, "stated": 1000, "steps": 4000}})
-    assert budget_note(whole) == ""
-    with pytest.raises(InputError, match=r"budget.stated"):
-        Record.from_json({**record.to_json(), "budget": {"epochs": 10, "steps": 40}})
+    whole = {**record.to_json(), "budget": {"epochs": 3, "stated": 3, "steps": 40}}
+    assert budget_note(Record.from_json(whole)) == ""
+    stated = {**record.config, "stated": 1000}
+    short = {**whole, "config": stated, "budget": {"epochs": 3, "stated": 1000, "steps": 40}}
+    assert budget_note(Record.from_json(short)) == "short: 3 of 1000 epochs"
+    for other, message in (
+        ({**short, "budget": {"epochs": 1000, "stated": 1000, "steps": 40}}, "has 1000 epochs, .* history 3"),
+        ({**short, "budget": {"epochs": 3, "stated": 3, "steps": 40}}, "its budget has 3 stated, .* history 1000"),
+        ({**whole, "history": [{**row, "steps": 13} for row in record.history]}, "has 40 steps, .* history 39"),
+        ({**whole, "budget": {"epochs": 3, "steps": 40}}, r"budget.stated"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Record.from_json(other)
     assert numerics_note(record, 2) == "numerics 1 (now 2)"
     assert numerics_note(record, 1) == numerics_note(record, None) == ""
 

@@ -604,7 +604,6 @@ def _checked(data: object, where: str) -> dict[str, Any]:
         _require(data[part], fields, where, prefix=f"{part}.")
     if data["budget"]:
         _require(data["budget"], _BUDGET, where, prefix="budget.")
-        _check_budget(data, where)
     for part, fields in _PARTS_LATER.items():
         here = {name: kind for name, kind in fields.items() if name in data[part]}
         _require(data[part], here, where, prefix=f"{part}.")
@@ -629,6 +628,8 @@ def _checked(data: object, where: str) -> dict[str, Any]:
     if data["selection"] not in SELECTIONS:
         raise refuse(f"selection is {data['selection'][:60]!r}; it is one of {', '.join(SELECTIONS)}")
     _check_history(data["history"], where)
+    if data["budget"]:
+        _check_budget(data, where)
     try:
         report = Report.from_json(data["report"])
     except InputError as error:
