@@ -134,7 +134,7 @@ def test_compare_takes_names_recipes_and_losses(digits: Data, tmp_path: pathlib.
         (["ce", "ce"], "named twice"),
         (["cee"], "did you mean 'ce'"),
         ([], "at least one recipe"),
-        (["ce", "logit-adjustment@tau=1", "logit-adjustment"], "named twice"),
+        (["ce", "logit-adjustment@tau=1", "logit-adjustment"], "are one recipe"),
     ):
         with pytest.raises(InputError, match=words):
             longtail.compare(wrong, digits, seeds=1, out=tmp_path, epochs=1)

@@ -1,6 +1,9 @@
-"""Numbers of things in sentences."""
+"""What sentences are made of: numbers of things, and the fields in which two things differ."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -16,3 +19,20 @@ def counted(number: int, one: str, many: str = "") -> str:
         ('12,000 images', '2 classes', '1 class has')
     """
     return f"{number:,} {one if number == 1 else many or one + ('es' if one.endswith('s') else 's')}"
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The fields, by path, in which two values that were read from JSON differ, with both contents.
+
+    Example:
+        >>> list(differences({"stages": [{"epochs": 3}], "seed": 0}, {"stages": [{"epochs": 5}], "seed": 0}))
+        [('stages.0.epochs', 3, 5)]
+    """
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            yield from differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for place, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            yield from differences(a, b, f"{path}.{place}".lstrip("."))
+    elif ours != theirs:
+        yield path, ours, theirs

@@ -31,7 +31,7 @@ from longtail.results.statistics import (
     summarize,
     verdict,
 )
-from longtail.wording import counted
+from longtail.wording import counted, differences
 
 RATES = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 """Linear in the recalls, and so with an interval."""
@@ -461,23 +461,14 @@ def _one_method(name: str, loaded: Sequence[Loaded]) -> None:
             if part != "data" and ours != theirs:
                 raise InputError(f"records of {name!r} differ in {part}: {ours} and {theirs} ({run.folder})")
         if record.config != first.config:
-            where = _first_difference(first.config, record.config)
+            where, ours, theirs = next(
+                differences(first.config, record.config), ("a field that one leaves out", "", "")
+            )
+            shown = f": {ours!r} and {theirs!r}" if len(f"{ours!r}{theirs!r}") < 75 and ours != theirs else ""
             raise InputError(
-                f"records of {name!r} are of different configurations, first in {where} "
+                f"records of {name!r} are of different configurations, first in {where}{shown} "
                 f"({loaded[0].folder}, {run.folder})"
             )
-
-
-def _first_difference(ours: Any, theirs: Any, path: str = "") -> str:
-    """The first field, by path, in which two values differ that do."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        pairs = [(key, ours.get(key), theirs.get(key)) for key in sorted({*ours, *theirs})]
-    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        pairs = [(str(place), *pair) for place, pair in enumerate(zip(ours, theirs, strict=True))]
-    else:
-        shown = f"{ours!r} and {theirs!r}"
-        return f"{path}: {shown}" if len(shown) < 80 else path
-    return next(_first_difference(a, b, f"{path}.{key}".lstrip(".")) for key, a, b in pairs if a != b)
 
 
 def _same_test(first: Loaded, run: Loaded) -> None:

@@ -15,7 +15,7 @@ from longtail.metrics import Report
 from longtail.results import Loaded, Record, read
 from longtail.results import rescore as check_numbers
 from longtail.training import checkpoint
-from longtail.training.run import LOGITS, MODEL
+from longtail.training.run import LOGITS, MODEL, check_begun
 from longtail.training.tuning import TRIALS
 
 
@@ -80,35 +80,8 @@ def audit(folder: pathlib.Path, data: Callable[[Record], Data | None] = lambda r
         if "logits" in digests and logits.exists() and sha256(logits) != digests["logits"]:
             raise InputError(f"{logits} is not the file that its record was written with; remove it")
         if (folder / "run.json").exists():
-            _check_run(folder, loaded.record)
+            check_begun(folder, loaded.record, _run(folder))
     return loaded, check_numbers(loaded, data(loaded.record))
-
-
-def _check_run(folder: pathlib.Path, record: Record) -> None:
-    """Refuse a record that says otherwise than ``run.json``, which was written before the run began."""
-    begun = _run(folder)
-    config = {**record.config, "name": "", "stated": None}
-    about = record.data
-    own: dict[str, Any] = {
-        "address": record.digests.get("run"),
-        "seed": record.seed,
-        "fingerprint": about["fingerprint"],
-        "numerics": record.numerics["version"],
-        "recipe": config,
-        "compute": {name: record.numerics.get(name) for name in _part(begun, "compute")},
-        "data": {
-            **{name: about.get(name) for name in ("mean", "std", "many", "few") if name in about},
-            "classes": about["class_names"],
-        },
-    }
-    for name, here in own.items():
-        if name in begun and begun[name] != here:
-            raise InputError(f"{folder}: record.json and run.json are of different runs: they differ in their {name}")
-
-
-def _part(begun: dict[str, Any], name: str) -> dict[str, Any]:
-    found = begun.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def rescore(folder: pathlib.Path | str, data: Data | None = None) -> Report:

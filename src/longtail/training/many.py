@@ -195,16 +195,11 @@ def train_many(
     out = pathlib.Path(out)
     if ranks.size > 1 and jobs > 1:
         raise InputError("torchrun's processes train one run at a time together: leave --jobs out, or torchrun")
-    keys: dict[str, str] = {}
     settings = {recipe.name: settled(compute, recipe, data, ranks) for recipe in recipes}
-    for recipe in recipes:
-        key = run_address(recipe, data, seeds[0], settings[recipe.name])
-        if key in keys:
-            names = dict.fromkeys((keys[key], recipe.name))
-            raise InputError(f"a recipe is named twice: {' and '.join(map(repr, names))}")
-        keys[key] = recipe.name
-    if len(set(keys.values())) < len(recipes):
-        raise InputError(f"two recipes have one name ({', '.join(keys.values())}): call one of them SHORT=NAME")
+    refuse_twins(recipes, data, seeds[0], settings)
+    if len({recipe.name for recipe in recipes}) < len(recipes):
+        names = ", ".join(recipe.name for recipe in recipes)
+        raise InputError(f"two recipes have one name ({names}): call one of them SHORT=NAME")
     store = out / data_label(data) / "stages"
     folders = {
         recipe.name: [run_folder(out, recipe, data, seed, settings[recipe.name]) for seed in seeds]
@@ -230,6 +225,28 @@ def train_many(
     else:
         _at_once(tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
     return folders
+
+
+def refuse_twins(recipes: Sequence[Recipe], data: Data, seed: int, settings: Mapping[str, computing.Compute]) -> None:
+    """Refuse two recipes that train the same, whatever they are called.
+
+    Args:
+        recipes: those that are to be compared.
+        data: what they train on.
+        seed: any seed, the same for all.
+        settings: device, precision and compilation of each, by its name.
+
+    Raises:
+        InputError: two are one recipe.
+    """
+    names: dict[str, str] = {}
+    for recipe in recipes:
+        key = run_address(recipe, data, seed, settings[recipe.name])
+        if key in names:
+            if names[key] == recipe.name:
+                raise InputError(f"a recipe is named twice: {recipe.name!r}")
+            raise InputError(f"{names[key]!r} and {recipe.name!r} are one recipe; leave one of them out")
+        names[key] = recipe.name
 
 
 def _is_busy(task: Task) -> bool:

@@ -22,10 +22,9 @@ from longtail.results.plan import Plan, committed, departures, early
 from longtail.training import compute as computing
 from longtail.training.audit import runs_below
 from longtail.training.loop import Notify
-from longtail.training.many import run_folder, train_many
+from longtail.training.many import refuse_twins, run_folder, train_many
 from longtail.training.prepare import settled
 from longtail.training.processes import ALONE
-from longtail.training.run import run_address
 from longtail.training.store import locked
 from longtail.wording import counted
 
@@ -208,14 +207,7 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
                 f"{plan.name}: {arm.name}: there is no file {name} here, and a run is known by its contents; "
                 "put it there, or go to the folder where it is"
             )
-    same: dict[str, str] = {}
-    for arm in arms:
-        key = run_address(arm, data, plan.seeds[0], settled(compute, arm, data, ALONE))
-        if key in same:
-            raise InputError(
-                f"{plan.name}: the arms {same[key]!r} and {arm.name!r} are one recipe; leave one of them out"
-            )
-        same[key] = arm.name
+    refuse_twins(arms, data, plan.seeds[0], {arm.name: settled(compute, arm, data, ALONE) for arm in arms})
     records: dict[pathlib.Path, Record] = {}
     runs: dict[str, list[Loaded]] = {arm.name: [] for arm in arms}
     below = _below(out)

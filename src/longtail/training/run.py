@@ -35,6 +35,7 @@ from longtail.training.places import FEATURES
 from longtail.training.prepare import on_device, settled, untrained
 from longtail.training.processes import ALONE, Ranks
 from longtail.training.store import State, Store, locked, network_tensors
+from longtail.wording import differences
 
 MODEL = "model.safetensors"
 LOGITS = "logits.safetensors"
@@ -171,20 +172,40 @@ def finished_record(out: pathlib.Path, marker: dict[str, Any]) -> Record | None:
     """
     if not (out / "record.json").exists() or not (out / "run.json").exists():
         return None
-    _same_run(out, marker)
+    begun = _same_run(out, marker)
     loaded = read(out)
-    record = loaded.record
-    own = {
-        "seed": (record.seed, marker["seed"]),
-        "data": (record.data["fingerprint"], marker["fingerprint"]),
-        "numerics": (record.numerics.get("version"), marker["numerics"]),
-        "recipe": (record.digests.get("run"), marker["address"]),
-    }
-    for name, (there, here) in own.items():
-        if there != here:
-            raise InputError(f"{out}/record.json is of another run: its {name} is {there}, this run's is {here}")
+    check_begun(out, loaded.record, begun)  # a part's file may have moved since: the address is the same
     rescore(loaded)
-    return record
+    return loaded.record
+
+
+def check_begun(out: pathlib.Path, record: Record, begun: dict[str, Any]) -> None:
+    """Refuse a record that says otherwise than ``run.json``, which was written before the run began.
+
+    Args:
+        out: folder of both, for what is said.
+        record: what the run came to.
+        begun: what ``run.json`` holds; a field that an early version did not write is not asked for.
+
+    Raises:
+        InputError: they differ.
+    """
+    about, compute = record.data, begun.get("compute")
+    own: dict[str, Any] = {
+        "address": record.digests.get("run"),
+        "seed": record.seed,
+        "fingerprint": about["fingerprint"],
+        "numerics": record.numerics["version"],
+        "recipe": {**record.config, "name": "", "stated": None},
+        "compute": {name: record.numerics.get(name) for name in (compute if isinstance(compute, dict) else {})},
+        "data": {
+            **{name: about.get(name) for name in ("mean", "std", "many", "few") if name in about},
+            "classes": about["class_names"],
+        },
+    }
+    for name, here in own.items():
+        if name in begun and begun[name] != here:
+            raise InputError(f"{out}: record.json and run.json are of different runs: they differ in their {name}")
 
 
 def _claim(out: pathlib.Path, marker: dict[str, Any]) -> Record | None:
@@ -210,30 +231,22 @@ def _check_folder(out: pathlib.Path) -> None:
         raise InputError(f"{out} is not empty and holds no run of longtail; name a new folder with --out")
 
 
-def _same_run(out: pathlib.Path, marker: dict[str, Any]) -> None:
+def _same_run(out: pathlib.Path, marker: dict[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` holds, if that is the run asked for."""
     path = out / "run.json"
     try:
-        there = json.loads(path.read_bytes())
+        there: dict[str, Any] = json.loads(path.read_bytes())
         same = (there["address"], there["watch_test"]) == (marker["address"], marker["watch_test"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path} is damaged; remove {out} to train this run again, or name another folder") from None
     if not same:
-        differs = _differences(there, marker)
+        found = [held for held in differences(there, marker) if held[0] != "address"][:3]
+        shown = [
+            f"{path}: {a!r} there, {b!r} here" if len(f"{a}{b}") < 100 else f"{path} differs" for path, a, b in found
+        ]
+        differs = ", ".join(shown) or "its parts have another source"
         raise InputError(f"{out} holds another run ({differs}); nothing was changed, name another folder with --out")
-
-
-def _differences(there: Any, here: Any, path: str = "") -> str:
-    """The first few fields in which two runs differ, and their address if nothing else does."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = sorted((set(there) | set(here)) - {"address"})
-        found = [_differences(there.get(key), here.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
-        return ", ".join([one for one in found if one][:3]) or ("" if path else "its parts have another source")
-    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        found = [_differences(a, b, f"{path}.{i}") for i, (a, b) in enumerate(zip(there, here, strict=True))]
-        return ", ".join([one for one in found if one][:3])
-    if there == here:
-        return ""
-    return f"{path}: {there!r} there, {here!r} here" if len(f"{there}{here}") < 100 else f"{path} differs"
+    return there
 
 
 def _trained(
