@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import json
 import pathlib
 import zipfile
 
@@ -24,23 +23,7 @@ from longtail.results.record import (
     stage_epochs,
     write,
 )
-from oracles.runs import made_up_record, made_up_run
-
-
-def rewrite(folder: pathlib.Path, **changes: object) -> None:
-    """Change fields of a written record by hand, as nobody should; ``...`` removes a field."""
-    file = folder / "record.json"
-    data = json.loads(file.read_text())
-    for path, value in changes.items():
-        *outer, last = path.split("__")
-        place = data
-        for step in outer:
-            place = place[int(step) if isinstance(place, list) else step]
-        if value is ...:
-            del place[last]
-        else:
-            place[int(last) if isinstance(place, list) else last] = value
-    file.write_text(json.dumps(data))
+from oracles.runs import made_up_record, made_up_run, rewrite
 
 
 def replace_predictions(folder: pathlib.Path, content: bytes) -> None:
