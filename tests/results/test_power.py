@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import statistics
 
@@ -107,3 +108,6 @@ def test_the_command_leaves_out_a_method_whose_spread_is_not_known_and_names_it(
     assert "crt" in said.stdout
     assert "lws" not in said.stdout
     assert said.stderr == "left out, with fewer than three runs that differ: lws\n"
+    whole = json.loads(CliRunner().invoke(app, ["power", str(tmp_path), "--json"]).stdout)
+    assert whole["left_out"] == ["lws"]
+    assert [(row["method"], row["baseline"]) for row in whole["methods"]] == [("crt", "ce")]

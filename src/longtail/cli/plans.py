@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Annotated
 
@@ -144,7 +145,7 @@ def power(
     if few:
         typer.echo(f"left out, with fewer than three runs that differ: {', '.join(few)}", err=True)
     if as_json:
-        print_json([row.__dict__ for row in found])
+        print_json({"methods": [dataclasses.asdict(row) for row in found], "left_out": few})
         return
     from rich.console import Console
 
