@@ -7,7 +7,8 @@ A page marks a table by two comments:
 
 Between them go the methods of the folder in the order of their accuracy: mean and standard deviation over seeds with
 the 95 % interval, the groups, and the difference from each of the rows named, whose intervals hold together in each
-column. With ``control`` among them a column has each method's difference from its own control. With ``only=name;name``
+column. With ``control`` among them a column has each method's difference from its own control, which is the one that
+its plan names or else the method's own. With ``only=name;name``
 other rows are left out, and with ``groups=no`` the groups. With ``measure=balanced_accuracy``, for a set whose plan
 decides by it, order, intervals and differences are of that measure; the mean accuracy has a column of its own.
 
@@ -45,6 +46,7 @@ word that begins with ``+`` stands before the folders of a block, whose sum foll
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -61,6 +63,7 @@ from longtail.board.verdicts import reproduction
 from longtail.results import tables
 from longtail.results.claims import VERDICTS, elsewhere, judge, moved
 from longtail.results.comparison import GROUPS
+from longtail.results.plan import Plan, completed, read_plan
 from longtail.results.power import needed, with_spread
 from longtail.results.statistics import FEWEST
 from longtail.training.many import compare_rows, loaded_rows
@@ -106,7 +109,16 @@ def comparison(folder: str, against: str) -> results.Comparison:
 
 @functools.cache
 def _rows(folder: str) -> dict[str, list[results.Loaded]]:
-    return loaded_rows([ROOT / folder])
+    """The runs below a folder by method; what they cite is completed by the plans, as early citations are short."""
+    return {
+        name: [dataclasses.replace(run, record=completed(run.record, _plans())) for run in runs]
+        for name, runs in loaded_rows([ROOT / folder]).items()
+    }
+
+
+@functools.cache
+def _plans() -> dict[str, Plan]:
+    return {plan.sha256: plan for plan in map(read_plan, sorted((ROOT / "plans").glob("*.toml")))}
 
 
 def table(what: str) -> str:

@@ -22,11 +22,12 @@ from longtail.errors import InputError
 from longtail.recipes import NUMERICS
 from longtail.recipes.part import plain
 from longtail.results import Loaded, Record, compare_records, read
-from longtail.results.announced import departure, digest, plan_marks, plan_notes
+from longtail.results.announced import departure, digest, plan_marks, plan_notes, planned_controls
 from longtail.results.plan import Plan, committed, completed_rows, departures, read_plan
 from longtail.training import many, planned
 from longtail.training.audit import audit
 from longtail.training.compute import choose
+from oracles.runs import made_up_run
 
 TEXT = """
 question = "Does balanced softmax help?"
@@ -524,6 +525,46 @@ def test_a_plan_completes_the_citations_that_are_older_than_its_arms_and_seeds(
     other.write_text(TEXT.replace("0.02", "0.03"))
     with pytest.raises(InputError, match="no run here cites it as it stands"):
         completed_rows({"ce": ce}, [other])
+
+
+def test_each_arm_stands_beside_the_control_that_its_plan_names(tmp_path: pathlib.Path) -> None:
+    names = ("ce", "dro-lt", "dro-lt@robust=0", "ip-dpp", "ip-dpp@arm=uniform")
+    made = {
+        name: [made_up_run(tmp_path / f"{name}-{seed}", recipe=name, seed=seed, accuracy=0.6) for seed in range(3)]
+        for name in names
+    }
+    text = "\n".join(f'[[arms]]\nname = "{name}"\nCONTROL-{name}' for name in names)
+    for against, stated, expected in (
+        ("ce", {}, {"dro-lt": "dro-lt@robust=0", "ip-dpp": "ip-dpp@arm=uniform"}),  # as the methods are known to have
+        ("ce", {"dro-lt": "ip-dpp"}, {"dro-lt": "ip-dpp", "ip-dpp": "ip-dpp@arm=uniform"}),
+        # The contrast that a plan turns round is read once, and so is one with the row that all are compared with.
+        ("ce", {"dro-lt@robust=0": "dro-lt", "ip-dpp": "ce"}, {"dro-lt@robust=0": "dro-lt"}),
+        ("dro-lt", {}, {"ip-dpp": "ip-dpp@arm=uniform"}),
+        ("dro-lt@robust=0", {"ip-dpp": "dro-lt"}, {"ip-dpp": "dro-lt"}),
+    ):
+        arms = text
+        for name in names:
+            arms = arms.replace(f"CONTROL-{name}\n", f'control = "{stated[name]}"\n' if name in stated else "\n")
+        arms = arms.replace(f"CONTROL-{names[-1]}", "")
+        plan = of(f'question = "?"\ndata = "digits-lt"\nseeds = [0, 1, 2]\n{arms}', tmp_path)
+        early = {
+            name: [with_record(run, plan={"name": plan.name, "sha256": plan.sha256, "arm": name}) for run in runs]
+            for name, runs in made.items()
+        }
+        found = many.compare_rows(completed_rows(early, [tmp_path / "plan.toml"]), against=against)
+        assert {one.name: one.control.against for one in found.methods if one.control} == expected
+        # What a record says by itself is enough, and names the control only where its plan does.
+        cited = {
+            name: [with_record(run, plan={**plan.cited(name, {}, NUMERICS), "recipe": ""}) for run in runs]
+            for name, runs in made.items()
+        }
+        assert many.compare_rows(cited, against=against) == found
+    two = [with_record(run, plan={**run.record.plan, "control": f"ce{run.record.seed}"}) for run in cited["ip-dpp"]]
+    assert planned_controls({"ip-dpp": [run.record for run in two], "ce0": [], "ce1": [], "ce2": []}) == {}
+    stray = [
+        with_record(run, plan={**run.record.plan, "control": "ce", "arm": "crt"}).record for run in cited["ip-dpp"]
+    ]
+    assert planned_controls({"ip-dpp": stray, "ce": []}) == {}
 
 
 def test_the_plans_that_come_with_the_board_are_those_of_the_repository() -> None:

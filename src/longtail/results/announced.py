@@ -33,6 +33,7 @@ class Citation:
         recipe: ``digest`` of the announced recipe; empty where it was not stated.
         primary: the rate that decides; empty where it was not stated.
         smallest: the smallest difference of interest, in [0, 1]; 0 where it was not stated.
+        control: the arm that differs in the one idea under test; empty where there is none, or none was stated.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Citation:
     recipe: str = ""
     primary: str = ""
     smallest: float = 0.0
+    control: str = ""
 
 
 def digest(config: Mapping[str, Any], numerics: int) -> str:
@@ -85,6 +87,7 @@ def citation(record: Record) -> Citation | None:
         seeds=tuple(seed for seed in seeds[:LONGEST] if isinstance(seed, int) and not isinstance(seed, bool)),
         recipe=str(held.get("recipe") or ""),
         primary=str(held.get("primary") or ""),
+        control=str(held.get("control") or ""),
         smallest=smallest if isinstance(smallest, float) and 0 < smallest <= 1 else 0.0,
         **texts,  # type: ignore[arg-type]  # all are texts, as looked at above
     )
@@ -108,6 +111,24 @@ def departure(record: Record) -> str:
     if cited.recipe and cited.recipe != digest(record.config, record.numerics["version"]):
         return "its recipe, budget, numerics or the source of a part is another one"
     return ""
+
+
+def planned_controls(rows: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """Return the contrasts that the plans of these runs announced: each row with the row that is its control.
+
+    Args:
+        rows: the runs of each method, by the name of its row.
+
+    Returns:
+        Name of a row to that of its control. A row whose runs state two controls, and one whose control is not there,
+        have none.
+    """
+    found = {}
+    for name, records in rows.items():
+        stated = {cited.control for record in records if not departure(record) and (cited := citation(record))} - {""}
+        if len(stated) == 1 and (control := stated.pop()) in rows:
+            found[name] = control
+    return found
 
 
 def plan_marks(records: Sequence[Record]) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ def compare_records(
             same predictions are one run (``longtail.results.copies``).
         against: the row that the others are compared with; the first if left out.
         controls: name of the row that differs in the one idea under test, by the name of the row that has one. A pair
-            of which one is not in ``records`` is left out.
+            of which one is not in ``records`` is left out, and so is one with the row that all are compared with.
         numerics: current version of the numerics; records of an earlier one are marked.
 
     Returns:
@@ -228,7 +228,9 @@ def compare_records(
     weights = rate_weights(target, torch.tensor(data["counts"]), many=data["many"], few=data["few"])
     reports = {name: [rescore(run) for run in loaded] for name, loaded in runs.items()}
     correct = {name: torch.stack([correct_items(run) for run in loaded]) for name, loaded in runs.items()}
-    pairs = {name: other for name, other in (controls or {}).items() if {name, other} <= set(runs) and name != other}
+    known = {name: other for name, other in (controls or {}).items() if {name, other} <= set(runs) and name != other}
+    # A contrast that stands in both tables would have two intervals there, and may have two verdicts.
+    pairs = {name: other for name, other in known.items() if baseline not in (name, other)}
     table = _Table(
         runs={name: tuple(run.record.seed for run in loaded) for name, loaded in runs.items()},
         correct=correct,

@@ -77,6 +77,7 @@ class Plan:
             "seeds": list(self.seeds),
             "primary": self.primary,
             "smallest": self.smallest,
+            "control": self.controls.get(arm, ""),
             "recipe": digest(config, numerics),
         }
 
@@ -229,7 +230,13 @@ def completed(record: Record, plans: Mapping[str, Plan]) -> Record:
     plan = plans.get(str(record.plan.get("sha256")))
     if plan is None:
         return record
-    stated = {"arms": list(plan.arms), "seeds": list(plan.seeds), "primary": plan.primary, "smallest": plan.smallest}
+    stated = {
+        "arms": list(plan.arms),
+        "seeds": list(plan.seeds),
+        "primary": plan.primary,
+        "smallest": plan.smallest,
+        "control": plan.controls.get(str(record.plan.get("arm")), ""),
+    }
     return dataclasses.replace(record, plan={**record.plan, **stated})
 
 

@@ -26,6 +26,7 @@ from longtail.methods.names import controls_among
 from longtail.methods.names import recipe as recipe_of
 from longtail.recipes import NUMERICS, Part, Recipe, sources
 from longtail.recipes.part import parts_in
+from longtail.results.announced import planned_controls
 from longtail.training import compute as computing
 from longtail.training.audit import runs_below
 from longtail.training.cluster import address_of, train_on_cluster
@@ -104,8 +105,13 @@ def rows_of(folders: Mapping[str, Sequence[pathlib.Path]]) -> dict[str, list[res
 
 
 def compare_rows(rows: Mapping[str, Sequence[results.Loaded]], *, against: str | None = None) -> results.Comparison:
-    """Return the comparison of finished runs, by the name of their row; each method beside its own control."""
-    return results.compare_records(rows, against=against, controls=controls_among(list(rows)), numerics=NUMERICS)
+    """Return the comparison of finished runs, by the name of their row; each method beside its own control.
+
+    That is the one that its plan names, or else the one that the method is known to have.
+    """
+    planned = planned_controls({name: [run.record for run in runs] for name, runs in rows.items()})
+    known = {name: other for name, other in controls_among(list(rows)).items() if planned.get(other) != name}
+    return results.compare_records(rows, against=against, controls={**known, **planned}, numerics=NUMERICS)
 
 
 def loaded_rows(folders: Sequence[pathlib.Path]) -> dict[str, list[results.Loaded]]:
