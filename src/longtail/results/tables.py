@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,8 @@ def _differences(
             made.add_column(SHORT.get(rate, rate), min_width=14)
         for method, found in rows:
             name = _name(method) + (f"\nminus {found.against}" if named else "")
+            if not wide:
+                name = "\n".join(map(broken, name.split("\n")))
             made.add_row(Text(name), *("\n".join(_parts(found, rate, wide=wide)) for rate in rates))
         yield made
 
@@ -168,6 +171,24 @@ def _empty(title: str, caption: str) -> Table:
 
 def _name(method: Method) -> str:
     return "\n".join((method.name, *method.marks))
+
+
+def broken(name: str, columns: int = 16) -> str:
+    """Break the name of a method where its options begin, where it is longer than a narrow column.
+
+    Example:
+        >>> print(broken("ip-dpp@scorer=trained,arm=uniform"))
+        ip-dpp
+        @scorer=trained
+        ,arm=uniform
+    """
+    lines = [""]
+    for part in re.split(r"(?=[@,])", name):
+        if len(lines[-1]) + len(part) <= columns or not lines[-1]:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def _parts(found: Difference, rate: str, *, wide: bool) -> Iterator[str]:
