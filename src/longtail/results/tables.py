@@ -174,7 +174,7 @@ def _name(method: Method) -> str:
 
 
 def broken(name: str, columns: int = 16) -> str:
-    """Break the name of a method where its options begin, where it is longer than a narrow column.
+    """Break the name of a method where an option or a word of it begins, where it is longer than a narrow column.
 
     Example:
         >>> print(broken("ip-dpp@scorer=trained,arm=uniform"))
@@ -183,7 +183,7 @@ def broken(name: str, columns: int = 16) -> str:
         ,arm=uniform
     """
     lines = [""]
-    for part in re.split(r"(?=[@,])", name):
+    for part in re.split(r"(?=[@,])|(?<=-)", name):
         if len(lines[-1]) + len(part) <= columns or not lines[-1]:
             lines[-1] += part
         else:
