@@ -21,18 +21,28 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + ('es' if one.endswith('s') else 's')}"
 
 
-def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The fields, by path, in which two values that were read from JSON differ, with both contents.
+def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """The fields, by path, in which two values that were read from JSON differ, with both contents as they are printed.
 
     Example:
-        >>> list(differences({"stages": [{"epochs": 3}], "seed": 0}, {"stages": [{"epochs": 5}], "seed": 0}))
-        [('stages.0.epochs', 3, 5)]
+        >>> list(differences({"stages": [{"epochs": 3}], "seed": 0}, {"stages": [{"epochs": 5}], "seed": None}))
+        [('seed', '0', 'None'), ('stages.0.epochs', '3', '5')]
+        >>> list(differences({"weights": None}, {}))
+        [('weights', 'None', 'absent')]
     """
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in sorted({*ours, *theirs}):
-            yield from differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))
+            inner = f"{path}.{key}".lstrip(".")
+            if key in ours and key in theirs:
+                yield from differences(ours[key], theirs[key], inner)
+            else:
+                yield (
+                    inner,
+                    repr(ours[key]) if key in ours else "absent",
+                    repr(theirs[key]) if key in theirs else "absent",
+                )
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         for place, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             yield from differences(a, b, f"{path}.{place}".lstrip("."))
     elif ours != theirs:
-        yield path, ours, theirs
+        yield path, repr(ours), repr(theirs)

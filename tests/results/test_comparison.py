@@ -166,7 +166,7 @@ def test_what_cannot_be_compared(tmp_path: pathlib.Path) -> None:
     refused("differ in epochs: 3 and 4", a=[a[0], made_up_run(tmp_path / "long", seed=1, epochs=(4,))])
     config: dict[str, object] = {"type": "Recipe", "rate": 7}
     refused(
-        "different configurations, first in name: 'ce' and None ",
+        "different configurations, first in name: 'ce' and absent ",
         a=[a[0], made_up_run(tmp_path / "other", seed=1, config=config)],
     )
     refused(

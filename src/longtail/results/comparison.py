@@ -463,10 +463,8 @@ def _one_method(name: str, loaded: Sequence[Loaded]) -> None:
             if part != "data" and ours != theirs:
                 raise InputError(f"records of {name!r} differ in {part}: {ours} and {theirs} ({run.folder})")
         if record.config != first.config:
-            where, ours, theirs = next(
-                differences(first.config, record.config), ("a field that one leaves out", "", "")
-            )
-            shown = f": {ours!r} and {theirs!r}" if len(f"{ours!r}{theirs!r}") < 75 and ours != theirs else ""
+            where, mine, its = next(differences(first.config, record.config))
+            shown = f": {mine} and {its}" if len(mine + its) < 75 else ""
             raise InputError(
                 f"records of {name!r} are of different configurations, first in {where}{shown} "
                 f"({loaded[0].folder}, {run.folder})"

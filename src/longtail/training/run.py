@@ -241,9 +241,7 @@ def _same_run(out: pathlib.Path, marker: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"{path} is damaged; remove {out} to train this run again, or name another folder") from None
     if not same:
         found = [held for held in differences(there, marker) if held[0] != "address"][:3]
-        shown = [
-            f"{path}: {a!r} there, {b!r} here" if len(f"{a}{b}") < 100 else f"{path} differs" for path, a, b in found
-        ]
+        shown = [f"{path}: {a} there, {b} here" if len(a + b) < 100 else f"{path} differs" for path, a, b in found]
         differs = ", ".join(shown) or "its parts have another source"
         raise InputError(f"{out} holds another run ({differs}); nothing was changed, name another folder with --out")
     return there
