@@ -49,7 +49,7 @@ def test_processes_of_torchrun_compare_together(tmp_path: pathlib.Path) -> None:
     apart = f"train ce --epochs 1 --precision float32 --out {one}"
     refused = commands(tmp_path, apart, number=2, together=True)
     assert [one.status for one in refused] == [2, 2]
-    said = "holds another run (compute.divided: None there, 2 here"
+    said = "holds another run (compute.divided: absent there, 2 here"
     assert "".join(one.complained for one in refused).count(said) == 1
 
 
