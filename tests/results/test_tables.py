@@ -98,6 +98,17 @@ def test_intervals_and_verdicts_of_every_group_are_whole(tmp_path: pathlib.Path,
     assert plain == [line.rstrip() for line in text.splitlines()]
 
 
+def test_long_names_break_at_their_words_and_nothing_is_cut(tmp_path: pathlib.Path) -> None:
+    methods = {"ce": 0.2, "logit-adjustment-post-hoc": 0.9, "ip-dpp@scorer=trained,arm=uniform": 0.6}
+    runs = {name: [made_up_run(tmp_path / name, recipe=name, accuracy=rate)] for name, rate in methods.items()}
+    text = printed(compare_records(runs), 80)
+    first = [line.split(" ")[0] for line in text.splitlines()]
+    for part in ("logit-", "adjustment-", "post-hoc", "ip-dpp", "@scorer=trained", ",arm=uniform"):
+        assert part in first, text
+    assert text.count("in this") == text.count("better") + text.count("worse")
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_marks_stand_beside_the_name_and_controls_have_a_block(tmp_path: pathlib.Path) -> None:
     methods = {"ce": 0.5, "dro-lt": 0.75, "dro-lt@robust=0": 0.7}
     records = {
