@@ -317,7 +317,8 @@ def cost(what: str) -> str:
             total = [one + more for one, more in zip(total, taken, strict=True)]
             threads = sorted({record.numerics["threads"] for record in records})
             processors = sorted({record.hardware["processor"] for record in records})
-            cells = [f"{seconds[0]:.1f} to {seconds[-1]:.0f}", ", ".join(map(str, threads)), ", ".join(processors)]
+            least = f"{seconds[0]:.1f}" if seconds[0] < 100 else f"{seconds[0]:.0f}"
+            cells = [f"{least} to {seconds[-1]:.0f}", ", ".join(map(str, threads)), ", ".join(processors)]
             rows.append(f"| `{folder}` | {_hours(taken)} | {' | '.join(cells)} |")
         if name and total[0]:
             rows.append(f"| **block {name[1:]}** | {_hours(total)} | | | |")
