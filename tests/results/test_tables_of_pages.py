@@ -63,7 +63,7 @@ def test_what_a_set_took_is_the_sum_of_its_records_and_a_shared_stage_counts_onc
     own = [record["seconds"] - shared for name, record in held.items() if name not in ("ce", "balanced-softmax")]
     seconds = [record["seconds"] for record in held.values()]
     hours = (held["ce"]["seconds"] + held["balanced-softmax"]["seconds"] + sum(own)) / 3600
-    assert f"| {len(held)} | {hours:.2f} | | {2 * hours:.2f} | {min(seconds):.1f} to {max(seconds):.0f} | 2 |" in row
+    assert f"| {len(held)} | {hours:.2f} | | {2 * hours:.2f} | {min(seconds):.0f} to {max(seconds):.0f} | 2 |" in row
     assert 0 < sum(own) < 0.2 * held["ce"]["seconds"]
 
 
