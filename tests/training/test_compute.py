@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -85,3 +87,32 @@ def test_compilation_is_asked_for_and_needs_a_compiler(monkeypatch: pytest.Monke
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(InputError, match="--compile needs a C\\+\\+ compiler"):
         computing.choose("cpu", compiled=True)
+
+
+def test_only_what_runs_makes_the_source_another_one(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    package = tmp_path / "src" / "[own] longtail"
+    own = package / "training" / "compute.py"
+    own.parent.mkdir(parents=True)
+    own.write_text("x = 1\n")
+
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    monkeypatch.setattr(computing, "__file__", str(own))
+    assert computing.revision() == {"commit": None, "dirty": None}
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    assert computing.revision()["dirty"] is False
+    (package / "submission.json").write_text("{}")  # as the board gets them, inside the package
+    (tmp_path / "outside.py").write_text("y = 1\n")
+    assert computing.revision()["dirty"] is False
+    (package / "new").mkdir()
+    (package / "new" / "part.py").write_text("z = 1\n")
+    assert computing.revision()["dirty"] is True
+    git("add", ".")
+    git("commit", "-m", "second")
+    assert computing.revision()["dirty"] is False
+    own.write_text("x = 2\n")
+    assert computing.revision()["dirty"] is True

@@ -252,7 +252,7 @@ def packages() -> dict[str, str]:
 
 
 def revision() -> dict[str, Any]:
-    """Commit of the running code and whether the tree was changed; both None outside a checkout."""
+    """Commit of the running code and whether its Python files were changed; both None outside a checkout."""
     folder = pathlib.Path(__file__).parents[1]
 
     def git(*arguments: str) -> str | None:
@@ -264,5 +264,5 @@ def revision() -> dict[str, Any]:
 
     inside = git("ls-files", "--error-unmatch", str(pathlib.Path(__file__))) is not None
     commit = git("rev-parse", "HEAD") if inside else None
-    status = git("status", "--porcelain", "--", str(folder)) if inside else None
+    status = git("status", "--porcelain", "--untracked-files=all", "--", "*.py") if inside else None
     return {"commit": commit, "dirty": None if status is None else bool(status)}
