@@ -24,8 +24,8 @@ SHORT = {INDISTINGUISHABLE: "not told apart", NO_VERDICT: "no verdict", "balance
 """Verdicts and measures in a narrow column; the caption of the table explains the verdicts."""
 NARROW = 4
 """Rates for whose differences a narrower terminal has room side by side."""
-NAME = 15
-"""Columns of a narrower terminal that the name of a method has; a longer one is broken."""
+NAME, NAME_OF_DIFFERENCE = 26, 15
+"""Columns of a narrower terminal that the name of a method has beside rates and beside differences."""
 WIDE = 120
 """Columns of the terminal from which on a value and its interval are one line."""
 
@@ -118,7 +118,7 @@ def _rates(comparison: Comparison, *, wide: bool) -> Table:
     made.add_column("s", justify="right", no_wrap=True)
     for method in comparison.methods:
         made.add_row(
-            Text(_name(method) if wide else "\n".join(broken(line, 26) for line in _name(method).split("\n"))),
+            Text(_name(method) if wide else broken(_name(method), NAME)),
             (" " if wide else "\n").join(
                 (over_seeds(method, first), interval(method.estimates[first]) or "no interval")
             ),
@@ -146,10 +146,10 @@ def _differences(
         for method, found in rows:
             name = _name(method) + (f"\nminus {found.against}" if named else "")
             if not wide:
-                name = "\n".join(map(broken, name.split("\n")))
+                name = broken(name)
                 # Verdicts are words and can be broken further; a name that is broken once must not be.
                 longest = max(map(len, name.split("\n")))
-                made.columns[0].min_width = max(made.columns[0].min_width or 0, min(longest, NAME))
+                made.columns[0].min_width = max(made.columns[0].min_width or 0, min(longest, NAME_OF_DIFFERENCE))
             made.add_row(Text(name), *("\n".join(_parts(found, rate, wide=wide)) for rate in rates))
         yield made
 
@@ -178,7 +178,7 @@ def _name(method: Method) -> str:
     return "\n".join((method.name, *method.marks))
 
 
-def broken(name: str, columns: int = NAME) -> str:
+def broken(name: str, columns: int = NAME_OF_DIFFERENCE) -> str:
     """Break the name of a method where an option or a word of it begins, where it is longer than a narrow column.
 
     Example:
@@ -187,12 +187,14 @@ def broken(name: str, columns: int = NAME) -> str:
         @scorer=trained
         ,arm=uniform
     """
-    lines = [""]
-    for part in re.split(r"(?=[@,])|(?<=-)", name):
-        if len(lines[-1]) + len(part) <= columns or not lines[-1]:
-            lines[-1] += part
-        else:
-            lines.append(part)
+    lines: list[str] = []
+    for line in name.split("\n"):
+        lines.append("")
+        for part in re.split(r"(?=[@,])|(?<=-)", line):
+            if len(lines[-1]) + len(part) <= columns or not lines[-1]:
+                lines[-1] += part
+            else:
+                lines.append(part)
     return "\n".join(lines)
 
 
