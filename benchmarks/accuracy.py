@@ -22,7 +22,7 @@ from torch import Tensor
 
 import longtail
 from longtail import results
-from longtail.training.compute import Compute, choose, hardware, has_bfloat16, packages
+from longtail.training.compute import Compute, choose, has_bfloat16
 from record import keep
 
 
@@ -81,12 +81,10 @@ def main() -> None:
         "fast minus full": paired["methods"][1]["difference"],
         "comparison": paired,
         "bfloat16": "native" if native else "products of the rounded operands summed in float32",
-        "hardware": hardware(device),
-        "packages": packages(),
     }
     print(json.dumps({key: value for key, value in result.items() if key != "comparison"}, indent=2))
     if arguments.result:
-        keep(result, arguments.result)
+        keep(result, arguments.result, device=device)
         predictions = {
             f"{name}_{seed}": run.prediction.to(torch.int16).numpy()
             for name, held in records.items()

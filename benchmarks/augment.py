@@ -15,16 +15,13 @@ freed memory for the next batch and does not fetch it from the system page by pa
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -153,8 +150,6 @@ def measure(rounds: int) -> dict[str, Any]:
         "work": f"{BATCH} images of 3 x {SIZE} x {SIZE} bytes, one thread, {rounds} rounds",
         "pipelines": pairs,
         "each operation, processor milliseconds": single,
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
 
 
@@ -174,7 +169,7 @@ def main() -> None:
             )
     for name, milliseconds in result["each operation, processor milliseconds"].items():
         print(f"{milliseconds:8.3f} ms  {name}")
-    keep(result, arguments.out)
+    keep(result, arguments.out, "torchvision")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import functools
 import pathlib
-import platform
 import time
 from collections.abc import Callable
 
 import torch
-import torchvision
 
 from longtail.augment import HorizontalFlip, Operation, RandomCrop, RandomResizedCrop, compose, simclr
 from longtail.augment.single import pipeline
@@ -63,8 +61,7 @@ def main() -> None:
             times = ratio([turn["single"] for turn in turns], [turn["batch"] for turn in turns])
             result.setdefault(name, {})[str(side)] = times
             print(f"{shown(times)}  {name}, {side} pixels: times faster as a batch", flush=True)
-    versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
-    keep({"times faster as a batch": result, "versions": versions, "hardware": platform.machine()}, arguments.out)
+    keep({"times faster as a batch": result}, arguments.out, "torchvision")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import http.client
 import json
 import os
 import pathlib
-import platform
 import random
 import re
 import socket
@@ -32,10 +31,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import longtail
 from longtail.board import build, import_archive
 from longtail.board.index import build_index
 from longtail.board.pages import render
+from record import keep
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 from oracles.board import dataset, dirty_rows, outcome, task
@@ -349,18 +348,11 @@ def main() -> None:
         found[name] = {**parts[name](), "machine_load": round((before + os.getloadavg()[0]) / 2, 1)}
     report = {
         "benchmark": "board",
-        "longtail": longtail.__version__,
-        "python": platform.python_version(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
         **{name: found[name] for name in (*parts, "site_with_archive") if name in found},
         "checks": checks(found),
     }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(text + "\n")
+    print(json.dumps(report, indent=1))
+    keep(report, given.out)
     if not all(report["checks"].values()):
         raise SystemExit("a limit was missed")
 

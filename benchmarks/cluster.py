@@ -17,8 +17,6 @@ import tempfile
 import time
 from typing import Any
 
-import torch
-
 import longtail
 from longtail.training.compute import Compute
 from longtail.training.many import train_many
@@ -64,10 +62,9 @@ def main() -> None:
             "overhead": overhead,
             "seconds_to_start": start,
             "load": load,
-            "ray": ray.__version__,
-            "torch": torch.__version__,
         },
         asked.out,
+        "ray",
     )
 
 

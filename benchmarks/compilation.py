@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pathlib
-import platform
 import statistics
 import tempfile
 import time
@@ -75,7 +73,6 @@ def main() -> None:
         "images from which it pays": cost / saved if saved > 0 else None,
         "compute": choose("cpu").describe(),
         "threads": arguments.threads or "PyTorch's own number",
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
     print(json.dumps(result, indent=2))
     keep(result, arguments.out)

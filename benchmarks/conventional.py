@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -190,15 +188,10 @@ def main() -> None:
         arm, strong, threads = arguments.worker
         work(arm, arguments.root, strong == "1", int(threads), arguments.compile)
         return
-    import torch
-    import torchvision
-
     result: dict[str, Any] = {
         "work": f"CIFAR-100-LT, imbalance 100, ResNet-32, batch {BATCH}; {arguments.steps} steps a turn, "
         f"{arguments.rounds} rounds",
         "settings": {},
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
     for setting, label in SETTINGS.items():
         pair = measure(arguments.root, setting == "strong", arguments.compile, arguments.rounds, arguments.steps)
@@ -211,7 +204,7 @@ def main() -> None:
             )
         share, reached = pair["share of data and augmentation in a step"], pair["share of the ceiling"]
         print(f"        data and augmentation {100 * share:.1f} % of a step, {100 * reached[0]:.0f} % of the ceiling")
-    keep(result, arguments.out)
+    keep(result, arguments.out, "torchvision")
 
 
 if __name__ == "__main__":

@@ -31,11 +31,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import importlib.metadata
 import io
 import json
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -47,7 +45,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import longtail
 from longtail.dpp import (
     LowRank,
     completion,
@@ -60,6 +57,7 @@ from longtail.dpp import (
 )
 from longtail.dpp.kernels import matrix as written_out
 from longtail.samplers.informative import information_preserving, uniform
+from record import keep
 
 Contest = dict[str, tuple[Callable[[], object], int]]  # name -> (what to time, how many times in a round)
 
@@ -467,25 +465,11 @@ def main() -> None:
         result["targets"] = targets(result)
         for target, met in result["targets"].items():
             print(f"{'met' if met else 'MISSED':>8} {target}")
-    result["hardware"] = {"processor": processor(), "threads": 1, "system": platform.platform()}
-    result["versions"] = {
-        "python": platform.python_version(),
-        "longtail": longtail.__version__,
-        **{name: importlib.metadata.version(name) for name in ("torch", "numpy", "dppy", "scipy")},
-    }
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    keep(result, options.out, "dppy", "scipy")
 
 
 def commit() -> str:
     return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-
-
-def processor() -> str:
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

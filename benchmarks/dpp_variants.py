@@ -16,19 +16,15 @@ draws of the variants follow the same law: their sizes and mean hardness are com
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import itertools
-import json
 import pathlib
-import platform
 import statistics
 from typing import Any
 
 import numpy as np
 import torch
 
-import longtail
-from dpp import commit, milliseconds, processor, ratio, rounds
+from dpp import milliseconds, ratio, rounds
 from longtail.dpp import (
     LowRank,
     completion,
@@ -40,6 +36,7 @@ from longtail.dpp import (
     sample_masks,
 )
 from longtail.samplers.informative import information_preserving
+from record import keep
 
 
 def histogram(prepared: completion.Prepared) -> np.ndarray:
@@ -200,22 +197,14 @@ def main() -> None:
         )
     loop = class_by_class(437_513, 8142, 20, 3)
     print(f"{loop['ratio']['of the fastest']:8.1f} x faster than a loop over {loop['classes']} classes")
-    if options.out:
-        result = {
-            "benchmark": "variants of exact k-DPPs, processor time on one thread, paired rounds",
-            "few coins over kept": few,
-            "low rank": ways,
-            "loop over classes over one pass": loop,
-            "machine": "shared with other work while this ran; times are those of the fastest round",
-            "hardware": {"processor": processor(), "threads": 1, "system": platform.platform()},
-            "versions": {
-                "python": platform.python_version(),
-                "longtail": longtail.__version__,
-                "commit": commit(),
-                **{name: importlib.metadata.version(name) for name in ("torch", "numpy")},
-            },
-        }
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    result = {
+        "benchmark": "variants of exact k-DPPs, processor time on one thread, paired rounds",
+        "few coins over kept": few,
+        "low rank": ways,
+        "loop over classes over one pass": loop,
+        "machine": "shared with other work while this ran; times are those of the fastest round",
+    }
+    keep(result, options.out)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from longtail.data import Split, catalogue
 from longtail.data.features import read
 from longtail.models import timm_model
 from longtail.recipes import part
-from longtail.training import compute
 from longtail.training.embedding import embedded
+from record import keep
 
 NAME = "efficientnet_lite0"
 
@@ -97,12 +97,9 @@ def main() -> None:
         "size": arguments.size,
         "network": NAME,
         "threads": torch.get_num_threads(),
-        "packages": compute.packages(),
-        "hardware": compute.hardware("cpu"),
     }
     print(f"{found['ratio']:.2f} times as fast; {json.dumps(found['pictures_per_second'])}; apart {apart:.1e}")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    keep(found, arguments.out)
 
 
 if __name__ == "__main__":

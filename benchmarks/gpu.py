@@ -25,7 +25,7 @@ import longtail
 from longtail.analysis.bench import full_batches, peak_memory
 from longtail.models import identity
 from longtail.training.capture import apart
-from longtail.training.compute import choose, hardware
+from longtail.training.compute import choose
 from longtail.training.prepare import advance, on_device, prepare, untrained
 from record import keep, ratio
 
@@ -128,11 +128,9 @@ def main() -> None:
         f"seconds of one run of {arguments.epochs} epochs": one,
         f"seconds of {arguments.seeds} seeds at once": all_seeds,
         "peak bytes": peak_memory(compute.device),
-        "hardware": hardware(compute.device),
-        "versions": {"torch": torch.__version__},
     }
     print(json.dumps(result, indent=2))
-    keep(result, arguments.out)
+    keep(result, arguments.out, device=compute.device)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import platform
 import sys
 import tempfile
 
@@ -38,7 +37,6 @@ def main() -> None:
         result["one epoch and evaluation"] = peak_bytes([sys.executable, *words.split()])
     for name, held in result.items():
         print(f"{held / 1e6:8.0f} MB  {name}")
-    result["hardware"] = {"machine": platform.machine(), "cores": os.cpu_count()}
     keep({"peak resident bytes": result}, arguments.out)
 
 

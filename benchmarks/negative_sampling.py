@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -32,8 +30,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, logsigmoid, normalize, softplus
 
-import longtail
 from longtail.losses.negative_sampling import balanced_negative_sampling, released_balanced_negative_sampling
+from record import keep
 
 VIEWS, WIDTH, CLASSES, TEMPERATURE, CHUNK = 2048, 128, 100, 0.5, 128
 
@@ -172,12 +170,6 @@ def spread(positives: int | None, negatives: int | None) -> dict[str, object]:
     }
 
 
-def processor() -> str:
-    lines = pathlib.Path("/proc/cpuinfo")
-    names = [line for line in lines.read_text().splitlines() if line.startswith("model name")] if lines.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -203,9 +195,6 @@ def main() -> None:
     spreads = [spread(m, n) for n in (2, 16, None) for m in (0, 1, 2, None)]
     for one in spreads:
         print(f"intra {one['intra']:.3f}, inter {one['inter']:.3f}: m = {one['positives']}, n = {one['negatives']}")
-    if options.out is None:
-        return
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     measurement = {
         "benchmark": "balanced negative sampling and its gradient against a broadcast cosine similarity, paired rounds",
         "views": VIEWS,
@@ -219,17 +208,8 @@ def main() -> None:
             "centroids, both on the unit sphere; null: all in the batch",
             "results": spreads,
         },
-        "hardware": {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.platform()},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "longtail": longtail.__version__,
-            "commit": commit,
-        },
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(measurement, indent=2) + "\n")
+    keep(measurement, options.out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Counts, not times: CIFAR-100-LT IF 100, batches of 512, 20 epochs of each sample
 """
 
 import argparse
-import json
 import pathlib
 
 import torch
@@ -14,6 +13,7 @@ import torch
 import longtail
 from longtail.counts import shot_groups
 from longtail.samplers import InstanceBalanced, MinimumPerClass
+from record import keep
 
 BATCH, EPOCHS, MINIMUMS = 512, 20, (1, 2, 4)
 
@@ -57,9 +57,8 @@ def main() -> None:
                 f"g = {minimum}, {name:6}: {100 * row['share_without_partner']:5.1f} % of anchors have no partner, "
                 f"{row['mean_partners']:5.2f} partners on average, {100 * row['share_of_anchors']:4.1f} % of anchors"
             )
-    if arguments.out:
-        facts = {"data": data.name, "fingerprint": data.fingerprint, "batch": BATCH, "epochs": EPOCHS, "rows": rows}
-        arguments.out.write_text(json.dumps(facts, indent=1) + "\n")
+    facts = {"data": data.name, "fingerprint": data.fingerprint, "batch": BATCH, "epochs": EPOCHS, "rows": rows}
+    keep(facts, arguments.out)
 
 
 if __name__ == "__main__":

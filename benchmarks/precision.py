@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import platform
 import sys
 from typing import Any
 
@@ -35,13 +34,6 @@ def work() -> None:
     serve_steps(int(sys.argv[3]), compute.autocast)
 
 
-def flags() -> list[str]:
-    """Which instructions for bfloat16 this processor names."""
-    found = pathlib.Path("/proc/cpuinfo")
-    words = set(found.read_text().split()) if found.exists() else set()
-    return sorted(words & {"avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16"})
-
-
 def measure(rounds: int, steps: int) -> dict[str, Any]:
     from longtail.training.compute import BFLOAT16_GAIN
 
@@ -59,7 +51,6 @@ def measure(rounds: int, steps: int) -> dict[str, Any]:
     end(tried["trial"])
     result["gain of the trial"] = ratio(gains, [1.0] * rounds)
     result["chosen above"] = BFLOAT16_GAIN
-    result["hardware"] = {"machine": platform.machine(), "instructions": flags()}
     return result
 
 

@@ -115,7 +115,7 @@ def main() -> None:
             if row is not None:
                 rows[f"{name}, {method}"] = {"images": len(data.train), "classes": data.num_classes, **row}
         if ranks.leads:
-            keep({"processes": ranks.size, "torch": torch.__version__, "rows": rows}, asked.out)
+            keep({"processes": ranks.size, "rows": rows}, asked.out)
 
 
 if __name__ == "__main__":

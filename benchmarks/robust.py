@@ -9,11 +9,8 @@ shown to give the same loss and gradient before they are timed. Rounds alternate
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -21,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import longtail
 from longtail.losses import class_mean, robustness_loss
+from record import keep
 
 SAMPLES, WIDTH, CLASSES = 512, 128, (100, 1000, 8142)
 TEMPERATURE = 1.0
@@ -90,12 +87,6 @@ def measure(num_classes: int, rounds: int) -> dict[str, object]:
     }
 
 
-def processor() -> str:
-    lines = pathlib.Path("/proc/cpuinfo")
-    names = [line for line in lines.read_text().splitlines() if line.startswith("model name")] if lines.exists() else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -113,26 +104,14 @@ def main() -> None:
         )
     growth = results[-1]["seconds_longtail"] / results[0]["seconds_longtail"]
     print(f"{growth:.2f}x the time for {CLASSES[-1] / CLASSES[0]:.1f}x the classes (K = {CLASSES[0]} to {CLASSES[-1]})")
-    if options.out is None:
-        return
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     measurement = {
         "benchmark": "robustness loss and its gradient against a loop over the classes present, paired rounds",
         "samples": SAMPLES,
         "width": WIDTH,
         "results": results,
         "growth": {"classes": CLASSES[-1] / CLASSES[0], "seconds": growth},
-        "hardware": {"processor": processor(), "threads": torch.get_num_threads(), "system": platform.platform()},
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "longtail": longtail.__version__,
-            "commit": commit,
-        },
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(measurement, indent=2) + "\n")
+    keep(measurement, options.out)
 
 
 if __name__ == "__main__":

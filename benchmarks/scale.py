@@ -15,7 +15,6 @@ import functools
 import math
 import os
 import pathlib
-import platform
 import resource
 import time
 from collections.abc import Callable
@@ -246,10 +245,6 @@ def main() -> None:
         "estimates": estimates,
         "seconds": tables,
         "growth": {kind: {name: growth(times) for name, times in rows.items()} for kind, rows in tables.items()},
-        "threads": 1,
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
         "load": os.getloadavg()[0],
     }
     keep(result, asked.out)

@@ -15,7 +15,6 @@ import copy
 import itertools
 import os
 import pathlib
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -152,7 +151,7 @@ def main() -> None:
         way, device, number, threads = arguments.worker
         work(way, device, int(number), int(threads))
         return
-    from longtail.training.compute import choose, hardware
+    from longtail.training.compute import choose
 
     number, device = arguments.seeds, choose(arguments.device).device
     share = max(1, (os.cpu_count() or 1) // number)
@@ -175,12 +174,11 @@ def main() -> None:
         "times the images of one run after the other": {way: ratio(values, base) for way, values in rates.items()},
         "images per second, all seeds": {way: statistics.median(values) for way, values in rates.items()},
         "compute": choose(arguments.device).describe(),
-        "hardware": {**hardware(device), "machine": platform.machine()},
     }
     for way, times in result["times the images of one run after the other"].items():
         speed = result["images per second, all seeds"][way]
         print(f"{shown(times)}  {way}, {speed:.0f} images/s")
-    keep(result, arguments.out)
+    keep(result, arguments.out, device=device)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,7 @@ processes of one thread reach together.
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
-import platform
 import statistics
 import sys
 from typing import Any
@@ -69,7 +67,6 @@ def measure(rounds: int, steps: int) -> dict[str, Any]:
             load: {name: statistics.median(values) for name, values in row.items()} for load, row in rates.items()
         },
         "threads": {name: worker.ready for name, worker in workers.items()},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
 
 
