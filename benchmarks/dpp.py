@@ -57,6 +57,7 @@ from longtail.dpp import (
 )
 from longtail.dpp.kernels import matrix as written_out
 from longtail.samplers.informative import information_preserving, uniform
+from longtail.training.compute import revision
 from record import keep
 
 Contest = dict[str, tuple[Callable[[], object], int]]  # name -> (what to time, how many times in a round)
@@ -460,16 +461,12 @@ def main() -> None:
     for name, measure in sections.items():
         if options.only in (None, name):
             result[name] = measure()
-            result["commits"][name] = commit()
+            result["commits"][name] = revision()["commit"]
     if not quick:
         result["targets"] = targets(result)
         for target, met in result["targets"].items():
             print(f"{'met' if met else 'MISSED':>8} {target}")
     keep(result, options.out, "dppy", "scipy")
-
-
-def commit() -> str:
-    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
 import pathlib
 import re
 import tomllib
-import types
 
 import pytest
 
+from programs import loaded
+
 ROOT = pathlib.Path(__file__).parents[1]
-
-
-def loaded(path: str) -> types.ModuleType:
-    """A program of this repository as a module."""
-    loader = importlib.machinery.SourceFileLoader("program", str(ROOT / path))
-    spec = importlib.util.spec_from_loader("program", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
 
 
 def test_the_files_that_an_addition_touches_are_those_of_the_record() -> None:

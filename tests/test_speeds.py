@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pathlib
 import re
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from longtail.recipes import NUMERICS
+from programs import loaded
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,11 +60,7 @@ def test_the_pages_have_ratios_and_another_digit_is_found() -> None:
 
 
 def test_a_record_says_what_it_was_measured_on(tmp_path: pathlib.Path) -> None:
-    spec = importlib.util.spec_from_file_location("record_of_benchmarks", ROOT / "benchmarks" / "record.py")
-    assert spec is not None
-    assert spec.loader is not None
-    record = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(record)
+    record = loaded("benchmarks/record.py")
     record.keep({"work": "none", "hardware": "of an earlier part"}, tmp_path / "new" / "one.json", "pytest")
     kept = json.loads((tmp_path / "new" / "one.json").read_text())
     assert kept["work"] == "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pathlib
 import re
@@ -10,16 +9,13 @@ import types
 
 import pytest
 
+from programs import loaded
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def program() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("tables_of_pages", ROOT / "benchmarks" / "tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("benchmarks/tables.py")
 
 
 @pytest.mark.slow
