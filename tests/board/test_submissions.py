@@ -15,10 +15,11 @@ import torch
 from longtail.board import build, submit, submit_predictions, verify
 from longtail.board.content import load
 from longtail.board.index import build_index
+from longtail.board.intake import body_of
 from longtail.board.pages import render
 from longtail.board.ranking import published_against_measured
 from longtail.board.statement import check_statement, json_schema, template
-from longtail.board.submissions import SCHEMA, read_submission
+from longtail.board.submissions import SCHEMA, check, read_submission
 from longtail.board.verification import fingerprint
 from longtail.errors import InputError
 from longtail.results.comparison import compare_records
@@ -307,10 +308,42 @@ def test_one_bad_run_among_good_ones_writes_nothing(tmp_path: pathlib.Path, root
     assert not (root / "submissions").exists()
 
 
+def test_a_second_run_of_a_seed_is_an_entry_of_its_own(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    seeds = runs(tmp_path / "z", (0.8, 0.81))
+    again = run(tmp_path / "a", seed=1, stream=5)
+    # The earlier runs stay together, wherever the folders lie.
+    change(again / "record.json", "started", value="2031-01-01T00:00:00+00:00")
+    (first, second) = submit([tmp_path], root=root)
+    assert (first["seeds"], second["seeds"]) == ([0, 1], [1])
+    assert first["accuracy"] == [read(each).record.report["accuracy"] for each in seeds]
+    assert second["accuracy"] == [read(again).record.report["accuracy"]]
+    assert verify(root) == []
+    with build_index(root) as index:
+        for made in (first, second):
+            entry = index.entry(made["id"])
+            assert entry is not None
+            assert "another run of seed 1 is an entry of its own" in entry.marks
+    # A superseded entry says nothing of it: its runs stand in the one that took its place.
+    (more,) = submit([again, run(tmp_path / "b", seed=0, stream=6)], root=root)
+    assert more["seeds"] == [0, 1]
+    both = "other runs of seeds 0, 1 are entries of their own"
+    with build_index(root) as index:
+        entries = [index.entry(made["id"]) for made in (first, second, more)]
+        assert [both in entry.marks for entry in entries if entry is not None] == [True, False, True]
+        assert not any("another run" in mark for mark in entries[1].marks)  # type: ignore[union-attr]
+
+
+def test_one_submission_holds_each_seed_once(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    first = run(tmp_path / "a", seed=0)
+    again = run(tmp_path / "b", seed=0, stream=5)
+    bodies = body_of([first, again])
+    both = {**bodies[0][0], "records": [each["records"][0] for each, _ in bodies]}
+    with pytest.raises(InputError, match="same seed"):
+        check(both, bodies[0][1], "submission", load(root, []))
+
+
 def test_runs_that_are_no_seeds_of_one_method(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     first = run(tmp_path / "a", seed=0)
-    with pytest.raises(InputError, match="same seed"):
-        submit([first, run(tmp_path / "b", seed=0, stream=5)], root=root)
     copied = tmp_path / "copied"
     shutil.copytree(first, copied)
     (once,) = submit([first, copied], root=root)

@@ -16,6 +16,7 @@ from longtail.board.fields import made
 from longtail.board.measures import Measure, Measures
 from longtail.board.model import Draft, Entry, board_slug
 from longtail.board.planned import plans_of
+from longtail.board.repeats import repeat_marks
 from longtail.board.scale import on_one_scale
 from longtail.board.values import clean, look_alike, slug
 from longtail.board.verdicts import ranked_by, rate_estimate, test_interval
@@ -226,7 +227,9 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
     newest = max((version for each in found if (version := _numerics(each.view)) is not None), default=0)
     newest = max(newest, numerics or 0)
     replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}
-    plans = plans_of({each.id: each.body.get("records") or () for each in found}, root, out.warnings)
+    records = {each.id: each.body.get("records") or () for each in found}
+    plans = plans_of(records, root, out.warnings)
+    repeats = repeat_marks({name: held for name, held in records.items() if name not in replaced})
     for each in found:
         submission, score = each.view, each.score
         variant = content.variants.get(submission["data"].get("variant") or "") or _own_variant(submission, score)
@@ -276,7 +279,12 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
             superseded_by=replaced.get(submission["id"]),
             code=(Link("Code", submission["code"]),) if submission["code"] else (),
             options=tuple(submission["options"]),
-            marks=(*submission["marks"], *plans[each.id].marks, *_aged(submission, newest)),
+            marks=(
+                *submission["marks"],
+                *plans[each.id].marks,
+                *repeats.get(each.id, ()),
+                *_aged(submission, newest),
+            ),
             tasks=("Long-tail Learning",),
             values=values,
             split=submission["data"]["fingerprint"],

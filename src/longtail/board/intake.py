@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime
 import io
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.content import Content, load, write_once
+from longtail.board.repeats import same_runs
 from longtail.board.submissions import (
     MAX_JSON,
     SCHEMA,
@@ -69,28 +69,38 @@ def _record_files(paths: Sequence[Path]) -> list[Path]:
     return list(out)
 
 
+def _started(record: Mapping[str, Any]) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(record["started"]).astimezone(datetime.UTC)
+
+
 def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[dict[str, Any], dict[str, bytes]]]:
     """Gather run folders into submissions: one for each method, configuration and data set.
 
-    A run that lies in two folders, as a baseline of two tables does, is one run.
+    A run that lies in two folders, as a baseline of two tables does, is one run. Runs of one seed with different
+    predictions, as from two machines, are two: the later one becomes a submission of its own.
     """
     from longtail.results.record import MAX_PREDICTIONS_BYTES, MAX_RECORD_BYTES, Record
 
-    groups: dict[str, dict[int, tuple[dict[str, Any], bytes]]] = defaultdict(dict)
+    found = []
     for file in _record_files(paths):
         record = parse_json(read_file(file, MAX_RECORD_BYTES), str(file))
         record = Record.from_json(record, str(file)).to_json()
-        predictions = read_file(file.parent / "predictions.npz", MAX_PREDICTIONS_BYTES)
-        same = json.dumps([record["recipe"], record["config"], record["data"]["fingerprint"]], sort_keys=True)
-        held = groups[same].setdefault(record["seed"], (record, predictions))
-        if held[1] != predictions:
-            raise InputError(f"two records of {record['recipe']!r} have the same seed")
+        found.append((record, read_file(file.parent / "predictions.npz", MAX_PREDICTIONS_BYTES)))
+    # The earliest runs come first, wherever they lie; a further run of a seed opens a further group.
+    found.sort(key=lambda each: (_started(each[0]), each[0]["predictions"]["sha256"]))
+    groups: dict[str, list[dict[int, tuple[dict[str, Any], bytes]]]] = defaultdict(list)
+    for record, predictions in found:
+        held, seed = groups[same_runs(record)], record["seed"]
+        if any(seed in seeds and seeds[seed][1] == predictions for seeds in held):
+            continue
+        free = next((seeds for seeds in held if seed not in seeds), None)
+        if free is None:
+            held.append(free := {})
+        free[seed] = (record, predictions)
     out = []
-    for seeds in groups.values():
+    for seeds in (seeds for held in groups.values() for seeds in held):
         members = [seeds[seed] for seed in sorted(seeds)]
-        created = max(
-            datetime.datetime.fromisoformat(record["started"]).astimezone(datetime.UTC) for record, _ in members
-        )
+        created = max(_started(record) for record, _ in members)
         body = {
             "schema": SCHEMA,
             "records": [record for record, _ in members],
@@ -107,7 +117,8 @@ def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None)
 
     Args:
         records: folders of runs (with ``record.json`` and ``predictions.npz``), folders that hold such folders, or
-            folders of a submission; runs that differ only in their seed become one submission.
+            folders of a submission; runs that differ only in their seed become one submission, a second run of a seed
+            one of its own.
         root: the board's folder.
         submitter: who submits, as the page is to show it.
 
