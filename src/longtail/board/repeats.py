@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
+def shared_by_seeds(record: Mapping[str, Any]) -> list[Any]:
+    """What the runs of one entry share whatever their seed: recipe, configuration and the data's fingerprint."""
+    return [record["recipe"], record["config"], record["data"]["fingerprint"]]
+
+
 def same_runs(record: Mapping[str, Any]) -> str:
-    """What all seeds of one entry share: recipe, configuration and the data's fingerprint."""
-    return json.dumps([record["recipe"], record["config"], record["data"]["fingerprint"]], sort_keys=True)
+    """The same as a key: equal for two records that differ in nothing but their seed."""
+    return json.dumps(shared_by_seeds(record), sort_keys=True)
 
 
 def repeat_marks(submissions: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[str, ...]]:
@@ -23,13 +28,17 @@ def repeat_marks(submissions: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict
     Returns:
         For each that has such seeds, one line for its page and its row.
     """
+    runs = {
+        name: {(same_runs(each), each["seed"]): each["predictions"]["sha256"] for each in records}
+        for name, records in submissions.items()
+    }
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for records in submissions.values():
-        for record in records:
-            found[same_runs(record), record["seed"]].add(record["predictions"]["sha256"])
+    for held in runs.values():
+        for run, sha256 in held.items():
+            found[run].add(sha256)
     marks: dict[str, tuple[str, ...]] = {}
-    for name, records in submissions.items():
-        seeds = sorted(each["seed"] for each in records if len(found[same_runs(each), each["seed"]]) > 1)
+    for name, held in runs.items():
+        seeds = sorted(seed for what, seed in held if len(found[what, seed]) > 1)
         if seeds:
             marks[name] = (
                 f"another run of seed {seeds[0]} is an entry of its own"

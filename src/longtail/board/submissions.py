@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from longtail.board import recipes
 from longtail.board.content import Content, Variant, shipped, shipped_root
 from longtail.board.model import Answers
+from longtail.board.repeats import shared_by_seeds
 from longtail.board.statement import check_statement
 from longtail.board.values import clean, parse_json, safe_url, slug
 from longtail.errors import InputError
@@ -339,11 +340,7 @@ def _identity(body: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str
     core = sorted((run["seed"], run["sha256"]) for run in runs)
     if "records" in body:
         first = body["records"][0]
-        what, name, data = (
-            [first["recipe"], first["config"], first["data"]["fingerprint"]],
-            first["recipe"],
-            first["data"]["name"],
-        )
+        what, name, data = shared_by_seeds(first), first["recipe"], first["data"]["name"]
     else:
         what, name, data = [body["statement"]], body["statement"]["method"], body["statement"]["data"]
     text = json.dumps([core, *what], sort_keys=True)
