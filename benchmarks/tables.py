@@ -11,6 +11,7 @@ column. With ``control`` among them a column has each method's difference from i
 its plan names or else the method's own. With ``only=name;name``
 other rows are left out, and with ``groups=no`` the groups. With ``measure=balanced_accuracy``, for a set whose plan
 decides by it, order, intervals and differences are of that measure; the mean accuracy has a column of its own.
+``A+B`` in place of a folder takes the runs of both.
 
 ``<!-- claims: PAPER -->`` in place of the first comment asks for the claims of a paper in records/claims.toml: each
 with the difference that was measured, the verdict of ``longtail.results.claims``, and how it moves when the tolerance
@@ -112,7 +113,7 @@ def _rows(folder: str) -> dict[str, list[results.Loaded]]:
     """The runs below a folder by method; what they cite is completed by the plans, as early citations are short."""
     return {
         name: [dataclasses.replace(run, record=completed(run.record, _plans())) for run in runs]
-        for name, runs in loaded_rows([ROOT / folder]).items()
+        for name, runs in loaded_rows([ROOT / each for each in folder.split("+")]).items()
     }
 
 
@@ -299,6 +300,7 @@ def cost(what: str) -> str:
     """What sets of runs took, in Markdown."""
     heads = ("set", "runs", "hours", "of trials", "hours x threads", "seconds of one run", "threads", "processor")
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    seen: set[tuple[float, ...]] = set()
     for block in re.split(r"(?:^| )(?=\+)", what):
         name, *folders = block.split(" ") if block.startswith("+") else ["", *block.split(" ")]
         total = [0.0] * 4
@@ -307,7 +309,7 @@ def cost(what: str) -> str:
                 rows.append(f"| `{folder}` | not run yet | | | | | | |")
                 continue
             records = [run.record for runs in _rows(folder).values() for run in runs]
-            seconds, own = sorted(record.seconds for record in records), _own_seconds(records)
+            seconds, own = sorted(record.seconds for record in records), _own_seconds(records, seen)
             trials = [_trial_seconds(record) for record in records]
             work = [
                 (one + more) * record.numerics["threads"]
@@ -337,9 +339,8 @@ def _trial_seconds(record: results.Record) -> float:
     return float(budget.get("trial_seconds", budget.get("trials", 0) * record.seconds))
 
 
-def _own_seconds(records: Sequence[results.Record]) -> list[float]:
-    """Seconds of each run but for stages of an earlier one, whose epochs took the same to the last digit."""
-    seen: set[tuple[float, ...]] = set()
+def _own_seconds(records: Sequence[results.Record], seen: set[tuple[float, ...]]) -> list[float]:
+    """Seconds of each run but for stages already seen, whose epochs took the same to the last digit; adds its own."""
     own = []
     for record in records:
         stages: dict[str, list[float]] = {}

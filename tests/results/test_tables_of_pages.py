@@ -63,6 +63,15 @@ def test_what_a_set_took_is_the_sum_of_its_records_and_a_shared_stage_counts_onc
     assert 0 < sum(own) < 0.2 * held["ce"]["seconds"]
 
 
+def test_a_stage_that_two_sets_share_counts_once_in_a_table() -> None:
+    folder = "records/cifar100-lt-if100-resnet32/first-stage-again"
+    first, second, total = program().cost(f"+x {folder} {folder}").splitlines()[2:]
+    hours = [float(line.split("|")[3]) for line in (first, second, total)]
+    assert hours[0] > 4
+    assert hours[1] < 0.1
+    assert hours[2] == pytest.approx(hours[0] + hours[1], abs=0.011)
+
+
 def test_what_a_block_took_is_the_sum_of_its_sets_with_the_trials_of_tuned_rows() -> None:
     one, other = (f"records/{name}" for name in ("cifar100-lt-if100-frozen/cosine", "sections"))
     tables = program()
