@@ -333,6 +333,56 @@ def test_a_second_run_of_a_seed_is_an_entry_of_its_own(tmp_path: pathlib.Path, r
         assert not any("another run" in mark for mark in entries[1].marks)  # type: ignore[union-attr]
 
 
+def on_machine(folder: pathlib.Path, processor: str, minute: int, *, seed: int, stream: int) -> pathlib.Path:
+    made = run(folder, seed=seed, stream=stream)
+    change(made / "record.json", "hardware", "processor", value=processor)
+    change(made / "record.json", "started", value=f"2031-01-01T00:{minute:02}:00+00:00")
+    return made
+
+
+def machines_of(paths: list[pathlib.Path]) -> list[list[tuple[str, int]]]:
+    return [
+        [(record["hardware"]["processor"], record["seed"]) for record in body["records"]] for body, _ in body_of(paths)
+    ]
+
+
+def test_an_entry_holds_the_runs_of_one_machine_where_two_have_the_same_seeds(tmp_path: pathlib.Path) -> None:
+    """However their runs came one after the other; the second machine began with another seed than the first."""
+    order = [("one", 0), ("other", 1), ("one", 1), ("other", 0), ("one", 2)]
+    paths = [
+        on_machine(tmp_path / str(minute), name, minute, seed=seed, stream={"one": 1, "other": 2}[name])
+        for minute, (name, seed) in enumerate(order)
+    ]
+    expected = [[("one", 0), ("one", 1), ("one", 2)], [("other", 0), ("other", 1)]]
+    assert machines_of(paths) == machines_of(paths[::-1]) == expected
+
+
+def test_machines_that_share_the_seeds_make_one_entry(tmp_path: pathlib.Path) -> None:
+    paths = [
+        on_machine(tmp_path / str(seed), f"machine {seed}", 9 - seed, seed=seed, stream=seed + 1) for seed in range(3)
+    ]
+    assert machines_of(paths) == [[("machine 0", 0), ("machine 1", 1), ("machine 2", 2)]]
+    # One more run of a seed on one of them stands alone, and does not part the others.
+    again = on_machine(tmp_path / "again", "machine 1", 30, seed=1, stream=7)
+    assert [len(entry) for entry in machines_of([*paths, again])] == [3, 1]
+
+
+def test_runs_have_a_note_and_an_address_of_their_code(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folders, code = runs(tmp_path, (0.8, 0.81)), "https://example.org/code"
+    (made,) = submit(folders, root=root, note="On one <thread>.", code=code)
+    body = json.loads((pathlib.Path(made["path"]) / "submission.json").read_text())
+    assert (body["note"], body["code"]) == ("On one <thread>.", code)
+    with build_index(root) as index:
+        _, page = render(index, f"submissions/{made['id']}.html")
+    assert "On one &lt;thread&gt;." in page
+    assert code in page
+    (again,) = submit(folders, root=root, note="Otherwise.", code=code)
+    assert again["already"]
+    assert again["differs from what is there in"] == ["note"]
+    with pytest.raises(InputError, match="is a submission with a note of its own: leave note out"):
+        submit([pathlib.Path(made["path"])], root=root, note="Otherwise.")
+
+
 def test_one_submission_holds_each_seed_once(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     first = run(tmp_path / "a", seed=0)
     again = run(tmp_path / "b", seed=0, stream=5)

@@ -88,6 +88,27 @@ def test_train_then_rescore(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert json.loads(said.out)["accuracy"] == trained["report"]["accuracy"]
 
 
+def test_a_run_goes_on_as_it_was_begun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train ce --epochs 1 --seed 1 --out one --precision float32", monkeypatch) == 0
+    again = "train crt --from one --epochs 1 --out two"
+    refused = {
+        "--seed 0": "one goes on as it was begun, with --seed 1; leave --seed out",
+        "--precision bfloat16": "with --precision float32; leave --precision out",
+        "--compile": "without --compile; leave --compile out",
+        "--model resnet20": "one holds the model",
+    }
+    for options, words in refused.items():
+        capsys.readouterr()
+        assert run(f"{again} {options}", monkeypatch) == 2
+        assert words in capsys.readouterr().err.splitlines()[-1]
+        assert not pathlib.Path("two").exists()
+    assert run("train ce --epochs 1 --validation 0.1 --out held", monkeypatch) == 0
+    assert run("train crt --from held --epochs 1 --validation 0.1 --select validation --out two", monkeypatch) == 2
+    assert "ends with its last epoch; leave --select out" in capsys.readouterr().err
+    assert run(f"{again} --seed 1 --precision float32 --json", monkeypatch) == 0
+    assert json.loads(capsys.readouterr().out)["seed"] == 1
+
+
 def test_a_tree_of_runs_is_rescored_and_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -391,6 +412,21 @@ BAD = [
     ("data describe npz:nowhere.npz", "nowhere.npz"),
     ("no-such-command", "no-such-command"),
     ("train ce --out file/inside", "cannot write to"),
+    ("rescore nowhere --root .", "--root would not be heeded here: it goes with --data"),
+    ("rescore nowhere --image-size 32", "--image-size would not be heeded here"),
+    ("rebalance nowhere --root .", "--root would not be heeded here: it goes with --data"),
+    ("rebalance nowhere.npz --data digits-lt", "--data would not be heeded here"),
+    ("rebalance nowhere.npz --image-size 32", "--image-size would not be heeded here"),
+    ("export nowhere --hub-folder new --format onnx", "--format would not be heeded here"),
+    ("export nowhere --out new.onnx --pictures . --data digits-lt", "--data would not be heeded here"),
+    ("data select digits-lt --model net.py:Net", "--model would not be heeded here"),
+    ("board submit nowhere --method ours", "--method would not be heeded here: the records of runs say it"),
+    ("board submit nowhere --imbalance 0", "--imbalance would not be heeded here"),
+    ("board submit nowhere --state epochs=3", "--state would not be heeded here"),
+    ("board review --accept", "--accept would not be heeded here: name the submission that waits"),
+    ("board review --refuse no", "--refuse would not be heeded here"),
+    ("board paper check nowhere --from dump", "--from would not be heeded here: it goes with new"),
+    ("board paper new nowhere --arxiv 2107.00001", "new writes a file and takes none"),
 ]
 
 

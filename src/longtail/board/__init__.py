@@ -40,11 +40,11 @@ def serve(*, root: Path | None = None, host: str = "127.0.0.1", port: int = 8000
     server.serve(root=root, host=host, port=port, numerics=numerics)
 
 
-def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None) -> list[dict[str, Any]]:
+def submit(records: Sequence[Path], *, root: Path, **stated: Any) -> list[dict[str, Any]]:
     """Take finished runs into a board; see :func:`longtail.board.intake.submit`."""
     from longtail.board import intake
 
-    return intake.submit(records, root=root, submitter=submitter)
+    return intake.submit(records, root=root, **stated)
 
 
 def submit_predictions(files: Sequence[Path], *, root: Path, **stated: Any) -> dict[str, Any]:

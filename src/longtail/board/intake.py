@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,11 +74,13 @@ def _started(record: Mapping[str, Any]) -> datetime.datetime:
     return datetime.datetime.fromisoformat(record["started"]).astimezone(datetime.UTC)
 
 
-def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[dict[str, Any], dict[str, bytes]]]:
+def body_of(
+    paths: Sequence[Path], submitter: str | None = None, *, code: str | None = None, note: str | None = None
+) -> list[tuple[dict[str, Any], dict[str, bytes]]]:
     """Gather run folders into submissions: one for each method, configuration and data set.
 
     A run that lies in two folders, as a baseline of two tables does, is one run. Runs of one seed with different
-    predictions, as from two machines, are two: the later one becomes a submission of its own.
+    predictions, as from two machines, are two: the later machine's runs become a submission of their own.
     """
     from longtail.results.record import MAX_PREDICTIONS_BYTES, MAX_RECORD_BYTES, Record
 
@@ -86,25 +89,19 @@ def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[d
         record = parse_json(read_file(file, MAX_RECORD_BYTES), str(file))
         record = Record.from_json(record, str(file)).to_json()
         found.append((record, read_file(file.parent / "predictions.npz", MAX_PREDICTIONS_BYTES)))
-    # The earliest runs come first, wherever they lie; a further run of a seed opens a further group.
     found.sort(key=lambda each: (_started(each[0]), each[0]["predictions"]["sha256"]))
-    groups: dict[str, list[dict[int, tuple[dict[str, Any], bytes]]]] = defaultdict(list)
-    for record, predictions in found:
-        held, seed = groups[same_runs(record)], record["seed"]
-        if any(seed in seeds and seeds[seed][1] == predictions for seeds in held):
-            continue
-        free = next((seeds for seeds in held if seed not in seeds), None)
-        if free is None:
-            held.append(free := {})
-        free[seed] = (record, predictions)
+    alike: dict[str, list[_Run]] = defaultdict(list)
+    for run in found:
+        alike[same_runs(run[0])].append(run)
     out = []
-    for seeds in (seeds for held in groups.values() for seeds in held):
-        members = [seeds[seed] for seed in sorted(seeds)]
+    for members in (group for runs in alike.values() for group in _entries(runs)):
         created = max(_started(record) for record, _ in members)
         body = {
             "schema": SCHEMA,
             "records": [record for record, _ in members],
             "submitter": submitter,
+            "code": code,
+            "note": note,
             "created": created.isoformat(),
         }
         files = {f"predictions-seed-{record['seed']}.npz": content for record, content in members}
@@ -112,29 +109,75 @@ def body_of(paths: Sequence[Path], submitter: str | None = None) -> list[tuple[d
     return out
 
 
-def submit(records: Sequence[Path], *, root: Path, submitter: str | None = None) -> list[dict[str, Any]]:
+_Run = tuple[dict[str, Any], bytes]
+
+
+def _entries(runs: Sequence[_Run]) -> list[list[_Run]]:
+    """Part runs that differ in seed and machine alone into entries of one run for each seed.
+
+    Machines that share the seeds among them make one entry. A machine that repeats a seed of those before it stands
+    apart with all its runs, and so does a second run of a seed on one machine.
+
+    Args:
+        runs: with equal ``same_runs``, in the order of their beginning.
+    """
+    layers: dict[str, list[dict[int, _Run]]] = {}
+    taken: set[tuple[int, bytes]] = set()
+    for record, predictions in runs:
+        seed = record["seed"]
+        if (seed, predictions) in taken:
+            continue
+        taken.add((seed, predictions))
+        held = layers.setdefault(json.dumps(record["hardware"], sort_keys=True), [])
+        free = next((seeds for seeds in held if seed not in seeds), None)
+        if free is None:
+            held.append(free := {})
+        free[seed] = (record, predictions)
+    entries: list[dict[int, _Run]] = [{}]
+    for machine in layers.values():
+        if entries[0].keys().isdisjoint(machine[0]):
+            entries[0] |= machine.pop(0)
+        entries += machine
+    return [[seeds[seed] for seed in sorted(seeds)] for seeds in entries]
+
+
+def submit(
+    records: Sequence[Path],
+    *,
+    root: Path,
+    submitter: str | None = None,
+    code: str | None = None,
+    note: str | None = None,
+) -> list[dict[str, Any]]:
     """Take finished runs, or a submission that waits in the queue, into a board.
 
     Args:
         records: folders of runs (with ``record.json`` and ``predictions.npz``), folders that hold such folders, or
             folders of a submission; runs that differ only in their seed become one submission, a second run of a seed
-            one of its own.
+            one of its own, together with the other runs of its machine.
         root: the board's folder.
         submitter: who submits, as the page is to show it.
+        code: the address of the code.
+        note: anything else worth knowing.
 
     Returns:
         For each submission its id, board and scores; ``already`` is true for one that was in the board before,
         where it stays as it was; in what the new one differs is said.
 
     Raises:
-        InputError: if a record is unusable or its predictions disagree with it; nothing of the call is then written.
+        InputError: if a record is unusable or its predictions disagree with it, or one of the texts is given beside a
+            folder of a submission, which states its own; nothing of the call is then written.
     """
     root = Path(root)
     content = load(root, [])
     folders = [Path(path) for path in records if (Path(path) / "submission.json").is_file()]
     loose = [Path(path) for path in records if Path(path) not in folders]
+    given = [name for name, text in (("submitter", submitter), ("code", code), ("note", note)) if text is not None]
+    if folders and given:
+        raise InputError(f"{folders[0]} is a submission with a {given[0]} of its own: leave {given[0]} out")
     checked: list[tuple[Submission, Path | None]] = [(read_submission(folder, content), folder) for folder in folders]
-    checked += [(check(body, files, "submission", content), None) for body, files in body_of(loose, submitter)]
+    bodies = body_of(loose, submitter, code=code, note=note)
+    checked += [(check(body, files, "submission", content), None) for body, files in bodies]
     if not checked:
         raise InputError("nothing to submit: give the folders of finished runs")
     return [_take(submission, folder, root, content) for submission, folder in checked]

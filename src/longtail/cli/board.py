@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from longtail.cli.options import Json
+from longtail.cli.options import Json, refuse_unheeded
 from longtail.cli.progress import print_json
 from longtail.cli.words import Whole
 from longtail.errors import InputError
@@ -87,6 +87,7 @@ def board_submit(
     ] = None,
     submitter: Annotated[str | None, typer.Option(help="Who submits, as the page shows it")] = None,
     code: Annotated[str | None, typer.Option(help="Address of the code")] = None,
+    note: Annotated[str | None, typer.Option(help="Anything else worth knowing, as the page shows it")] = None,
     statement: Annotated[
         pathlib.Path | None, typer.Option(help="With --predictions: a JSON file as --template prints it")
     ] = None,
@@ -107,6 +108,7 @@ def board_submit(
         return
     if bool(records) == bool(predictions):
         raise InputError("board submit takes folders of runs, or --predictions with --method and --data")
+    texts = {"submitter": submitter, "code": code, "note": note}
     if predictions:
         from longtail.board.statement import FIELDS
 
@@ -119,11 +121,17 @@ def board_submit(
             stated[key] = _number(value) if kinds.get(key, "text") != "text" else value
         named = {"method": method, "data": data, "imbalance": imbalance}
         stated |= {key: value for key, value in named.items() if value is not None}
-        entries = [
-            submit_predictions(predictions, root=board, statement=stated, submitter=submitter, code=code),
-        ]
+        entries = [submit_predictions(predictions, root=board, statement=stated, **texts)]
     else:
-        entries = submit(records or [], root=board, submitter=submitter)
+        refuse_unheeded(
+            "the records of runs say it; it goes with --predictions",
+            method=method,
+            data=data,
+            imbalance=imbalance,
+            state=state,
+            statement=statement,
+        )
+        entries = submit(records or [], root=board, **texts)
     if as_json:
         print_json(entries)
         return
@@ -166,6 +174,7 @@ def board_review(
     from longtail.board import review
 
     if name is None:
+        refuse_unheeded("name the submission that waits", accept=accept, refuse=refuse)
         waiting = review.waiting(board)
         if as_json:
             print_json(waiting)
@@ -224,10 +233,13 @@ def board_paper(
     from longtail.board.writing import check_paper, new_paper
 
     if action == "new":
+        if file is not None:
+            raise InputError(f"board paper new {file}: new writes a file and takes none; leave it out, or say check")
         typer.echo(new_paper(board, arxiv=arxiv, bibtex=bibtex, dump=dump, title=title))
         return
     if action != "check" or file is None:
         raise InputError("board paper: say new, with --arxiv or --bibtex, or check and a paper's file")
+    refuse_unheeded("it goes with new", **{"arxiv": arxiv, "bibtex": bibtex, "from": dump, "title": title})
     lacks = check_paper(file, board if board.is_dir() else None)
     typer.echo("\n".join(lacks) if lacks else f"{file}: complete")
     if lacks:

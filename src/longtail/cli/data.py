@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, ImageSize, Json, LabelsFrom, Lists, OwnModel, Root, grouped
+from longtail.cli.options import Drawing, ImageSize, Json, LabelsFrom, Lists, OwnModel, Root, grouped, refuse_unheeded
 from longtail.cli.progress import counting, print_json
 from longtail.cli.words import Whole, data_names
 
@@ -57,7 +57,7 @@ def describe(
     """
     from longtail.data.describe import describe, save_figure
 
-    loaded = drawing.load(name, quiet=as_json)
+    loaded = drawing.load(name, quiet=as_json, enlarged=False)
     description = describe(loaded)
     if figure is not None:
         save_figure(description, figure)
@@ -117,7 +117,7 @@ def fingerprint(name: Name, drawing: Drawing, as_json: Json = False) -> None:
 
     Example: longtail data fingerprint digits-lt
     """
-    loaded = drawing.load(name, quiet=as_json)
+    loaded = drawing.load(name, quiet=as_json, enlarged=False)
     if as_json:
         print_json({"name": loaded.name, "fingerprint": loaded.fingerprint})
     else:
@@ -149,10 +149,22 @@ def select(
     from longtail.cli.options import seed as read_seed
 
     number = read_seed(seed)
-    from longtail.analysis.select import write
+    if run is None:
+        refuse_unheeded("it names the network of a run, which --from gives", model=model)
+    from longtail.analysis.select import check_base, write
+
+    check_base(name)
 
     facts = write(
-        name, dataclasses.asdict(drawing), drawing.load(name, quiet=as_json), by, per_class, number, out, run, model
+        name,
+        dataclasses.asdict(drawing),
+        drawing.load(name, quiet=as_json, enlarged=False),
+        by,
+        per_class,
+        number,
+        out,
+        run,
+        model,
     )
     if as_json:
         print_json(facts)

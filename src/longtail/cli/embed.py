@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, Json, grouped
+from longtail.cli.options import Drawing, Json, Reading, flag, grouped
 from longtail.cli.progress import announce, counting, print_json
 from longtail.errors import InputError
 from longtail.wording import counted
@@ -44,17 +44,16 @@ def embed(
     own = drawing if folder else dataclasses.replace(drawing, image_size=None)
     pictures: Data | Source
     if whole:
-        asked = [name for name in ("imbalance", "validation", "drop_duplicates") if getattr(drawing, name)]
+        read = {field.name for field in dataclasses.fields(Reading)} - {"drop_duplicates"}
+        asked = [name for name in drawing.given() if name not in {*read, "download", "no_flip"}]
         if asked:
-            raise InputError(f"--whole embeds every training picture: --{asked[0].replace('_', '-')} comes afterwards")
+            raise InputError(f"--whole embeds every training picture: {flag(asked[0])} comes afterwards")
         with counting("reading pictures", quiet=as_json) as notify:
             pictures = catalogue.read(
                 data,
-                root=own.root,
                 download=own.download,
-                image_size=own.image_size,
-                leave_out_classes_below=own.leave_out_classes_below,
                 notify=notify,
+                **{name: getattr(own, name) for name in read},
             )
     else:
         pictures = own.load(data, quiet=as_json)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from longtail.cli.options import DataName, ImageSize, Json, OwnModel, Quiet, Root, grouped, own_model
+from longtail.cli.options import DataName, Json, OwnModel, Quiet, Reading, grouped, own_model
 from longtail.cli.progress import counting, print_json
 from longtail.cli.runs import load_for
 from longtail.errors import InputError
@@ -17,10 +17,9 @@ from longtail.wording import counted
 @grouped
 def probe(
     record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
+    reading: Reading,
     data: DataName = "digits-lt",
-    root: Root = None,
     per_class: Annotated[int, typer.Option(min=1, help="Images of each class in the balanced subset")] = 50,
-    image_size: ImageSize = None,
     model: OwnModel = None,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +32,7 @@ def probe(
     from longtail.training.restore import features_of
 
     loaded, own = results.read(record), own_model(model)
-    held = load_for(loaded.record, data, root, image_size)
+    held = load_for(loaded.record, data, reading)
     with counting("", before="features and classifiers", quiet=as_json):
         train, test = features_of(loaded, held, own)
         reports = evaluate_features(train, test, held, per_class=per_class, seed=loaded.record.seed)
@@ -54,10 +53,9 @@ def probe(
 @grouped
 def features(
     records: Annotated[list[pathlib.Path], typer.Argument(help="Folders of runs on the same data")],
+    reading: Reading,
     data: DataName = "digits-lt",
-    root: Root = None,
     out: Annotated[pathlib.Path, typer.Option(help="Folder for the figures")] = pathlib.Path("figures"),
-    image_size: ImageSize = None,
     model: OwnModel = None,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +67,7 @@ def features(
     from longtail.analysis.diagnose import diagnose
 
     loaded, own = [results.read(record) for record in records], own_model(model)
-    held = load_for(loaded[0].record, data, root, image_size)
+    held = load_for(loaded[0].record, data, reading)
     with counting("", before="features, distances and a map", quiet=as_json):
         distances, figures = diagnose(loaded, held, out, own)
     if as_json:
@@ -91,10 +89,9 @@ def features(
 @grouped
 def mistakes(
     record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
+    reading: Reading,
     data: DataName = "digits-lt",
-    root: Root = None,
     out: Annotated[pathlib.Path, typer.Option(help="A new HTML file")] = pathlib.Path("mistakes.html"),
-    image_size: ImageSize = None,
     model: OwnModel = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -113,7 +110,7 @@ def mistakes(
     if out.exists():
         raise InputError(f"{out} is there already; name a new file with --out")
     loaded, own = results.read(record), own_model(model)
-    held = load_for(loaded.record, data, root, image_size)
+    held = load_for(loaded.record, data, reading)
     with counting("features, copies, folds, page", quiet=quiet or as_json) as notify:
         found = look(loaded, held, own, notify)
         html = looked_html(found)

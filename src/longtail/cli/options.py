@@ -49,6 +49,34 @@ def own_model(model: str | None) -> Part | None:
     return None if model is None else read(model, "model")
 
 
+def refuse_unheeded(why: str, **given: Any) -> None:
+    """Refuse the first option that was given where nothing would heed it.
+
+    Args:
+        why: end of the sentence, "it goes with --data".
+        given: options by their names in Python, with the values that were given; None, False and [] are not given.
+
+    Raises:
+        InputError: names the option.
+
+    Example:
+        >>> refuse_unheeded("it goes with --data", root=None, image_size=None)
+    """
+    for name, value in given.items():
+        if value is not None and value is not False and value != []:
+            raise InputError(f"{flag(name)} would not be heeded here: {why}")
+
+
+def flag(name: str) -> str:
+    """Return how an option is written on the command line.
+
+    Example:
+        >>> flag("image_size"), flag("lists_folder")
+        ('--image-size', '--lists')
+    """
+    return "--lists" if name == "lists_folder" else f"--{name.replace('_', '-')}"
+
+
 PROTOCOLS = ("plain-200", "strong-400", "digits", "features", "linear-probe", "fine-tune", "peft")
 """Names of ``longtail.methods.protocols``, known here before anything heavy is imported; a test compares them."""
 
@@ -59,22 +87,11 @@ def _one_of(flag: str, value: str | None, choices: Sequence[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing:
-    """How a data set is read, and what is drawn from it."""
+class Reading:
+    """How a data set is read, before anything is drawn from it."""
 
-    imbalance: Annotated[
-        float | None, typer.Option(help="Largest over smallest class; default 100, and a natural data set as it is")
-    ] = None
     root: Root = None
-    split_seed: Annotated[
-        int, typer.Option(help="Which images the long-tailed subset has; 0 is what everyone uses")
-    ] = 0
-    profile: Annotated[str, typer.Option(help="How the counts fall: exponential, step or pareto")] = "exponential"
-    validation: Annotated[float, typer.Option(help="Share of each training class held out for validation")] = 0.0
     image_size: ImageSize = None
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch the original files into --root if they are missing")
-    ] = False
     leave_out_classes_below: Annotated[
         int | None, typer.Option(min=1, help="Leave out classes with fewer training images than this")
     ] = None
@@ -83,18 +100,49 @@ class Drawing:
     ] = None
     lists_folder: Lists = None
     labels_from: LabelsFrom = 0
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out training pictures that cannot be read, and name them")
+    ] = False
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing(Reading):
+    """How a data set is read, and what is drawn from it."""
+
+    imbalance: Annotated[
+        float | None, typer.Option(help="Largest over smallest class; default 100, and a natural data set as it is")
+    ] = None
+    split_seed: Annotated[
+        int, typer.Option(help="Which images the long-tailed subset has; 0 is what everyone uses")
+    ] = 0
+    profile: Annotated[str, typer.Option(help="How the counts fall: exponential, step or pareto")] = "exponential"
+    validation: Annotated[float, typer.Option(help="Share of each training class held out for validation")] = 0.0
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the original files into --root if they are missing")
+    ] = False
     class_sizes: Annotated[
         pathlib.Path | None, typer.Option(help="Training images to keep of each class, a number a line; no profile")
     ] = None
     no_flip: Annotated[bool, typer.Option("--no-flip", help="Mirrored images do not show the same: never mirror")] = (
         False
     )
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out training pictures that cannot be read, and name them")
-    ] = False
 
-    def load(self, name: str, *, quiet: bool = False) -> Data:
-        """Load a data set by its name, or by a function of somebody's own; a progress bar while pictures are read."""
+    def load(self, name: str, *, quiet: bool = False, enlarged: bool = True) -> Data:
+        """Load a data set by its name, or by a function of somebody's own; a progress bar while pictures are read.
+
+        Args:
+            name: of the data set.
+            quiet: no progress bar.
+            enlarged: whether a network may bring images of one size to ``image_size``; else the size is refused.
+        """
         from longtail.cli.progress import counting
         from longtail.data import load, names
         from longtail.data.catalogue import resizes
@@ -102,7 +150,7 @@ class Drawing:
         if own_data(name, names()):
             return self._own(name)
         options = dataclasses.asdict(self)
-        if not resizes(name):  # the network may enlarge them
+        if enlarged and not resizes(name):
             options["image_size"] = None
         with counting("reading pictures", quiet=quiet) as notify:
             return load(name, notify=notify, **options)
@@ -114,15 +162,12 @@ class Drawing:
         from longtail.recipes.text import read
 
         made = read(name, "data set")
-        changed = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        changed = self.given()
         for option in changed:
             if option not in parameters_of(made.function):
-                flag = f"--{option.replace('_', '-')}"
-                raise InputError(f"{flag}: {made.name} has no parameter {option!r}, so it cannot take this option")
+                raise InputError(
+                    f"{flag(option)}: {made.name} has no parameter {option!r}, so it cannot take this option"
+                )
         found = made.with_arguments(**changed).build()
         if not isinstance(found, Data):
             raise InputError(f"{made.name} gave a {type(found).__name__}; it must give a longtail.data.Data")

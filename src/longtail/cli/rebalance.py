@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from longtail.cli.options import ImageSize, Json, Root, grouped
+from longtail.cli.options import Json, Reading, grouped, refuse_unheeded
 from longtail.cli.progress import announce, print_json
 from longtail.errors import InputError
 
@@ -24,12 +24,11 @@ def rebalance(
     run: Annotated[
         pathlib.Path, typer.Argument(help="A run's folder, or an .npz file with logits (docs/rebalance.md)")
     ],
+    reading: Reading,
     data: Annotated[
         str | None,
         typer.Option("--data", help="The run's data set, for methods on features; logits suffice for others"),
     ] = None,
-    root: Root = None,
-    image_size: ImageSize = None,
     methods: Methods = None,
     out: Annotated[
         pathlib.Path | None, typer.Option(help="Folder for the heads; default RUN/rebalanced where there are any")
@@ -46,11 +45,12 @@ def rebalance(
     unit = False
     facts: dict[str, Any] = {}
     if run.suffix == ".npz":
-        if data is not None:
-            raise InputError("--data goes with a run's folder; a file of logits needs none")
+        refuse_unheeded("a file of logits needs no data set", data=data, **reading.given())
         rows = rebalancing.rebalanced(**_file(run), methods=asked)
     else:
-        rows, unit, facts = _run(run, data, root, image_size, asked)
+        if data is None:
+            refuse_unheeded("it goes with --data", **reading.given())
+        rows, unit, facts = _run(run, data, reading, asked)
     folder = out or (run / "rebalanced" if run.is_dir() else None)
     saved = {}
     for row in rows[1:]:
@@ -76,7 +76,7 @@ def rebalance(
 
 
 def _run(
-    run: pathlib.Path, data: str | None, root: pathlib.Path | None, image_size: int | None, methods: tuple[str, ...]
+    run: pathlib.Path, data: str | None, reading: Reading, methods: tuple[str, ...]
 ) -> tuple[list[Any], bool, dict[str, Any]]:
     from longtail import results
     from longtail.analysis import rebalancing
@@ -93,7 +93,7 @@ def _run(
     from longtail.training.passes import outputs
     from longtail.training.restore import features_of, restored
 
-    held = load_for(loaded.record, data, root, image_size)
+    held = load_for(loaded.record, data, reading)
     network = restored(loaded, held)
     learned, found = features_of(loaded, held)
     weight, bias, unit = rebalancing.head_of(network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 import shutil
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from longtail.cli import options
-from longtail.cli.options import DataName, Drawing, ImageSize, Json, Machine, Quiet, Root, Setting, grouped
+from longtail.cli.options import DataName, Drawing, Json, Machine, Quiet, Reading, Setting, grouped
 from longtail.cli.progress import announce, counting, print_json, training
 from longtail.cli.words import recipe_names
 from longtail.errors import InputError, unknown
@@ -216,7 +217,9 @@ def train(
     setting: Setting,
     machine: Machine,
     data: DataName = "digits-lt",
-    seed: Annotated[str, typer.Option(help="A whole number from 0")] = "0",
+    seed: Annotated[
+        str | None, typer.Option(help="A whole number from 0; 0 if not given, and with --from that of the run")
+    ] = None,
     out: Annotated[pathlib.Path | None, typer.Option(help="Folder of this run; below runs/ if not given")] = None,
     beginning: Annotated[
         pathlib.Path | None,
@@ -233,7 +236,7 @@ def train(
 
     Example: longtail train balanced-softmax --data digits-lt --seed 1
     """
-    number = options.seed(seed)
+    number = 0 if seed is None else options.seed(seed)
     from longtail.training.logging import logging
     from longtail.training.many import data_label, run_folder
     from longtail.training.prepare import settled
@@ -248,14 +251,17 @@ def train(
             from longtail import results
 
             begun = results.read(beginning)
+            _refuse_other(begun, machine, None if seed is None else number)
         silent = quiet or as_json or not ranks.leads
         loaded = _loaded(drawing, data, ranks, quiet=silent)
         (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
         shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
         if begun is not None:
             from longtail.training.compute import of_record
-            from longtail.training.restore import continued
+            from longtail.training.restore import continued, model_of
 
+            if setting.model is not None:
+                model_of(begun, asked.model)
             chosen, number = of_record(begun.record.numerics), begun.record.seed
             before, given = asked, begun
             asked = ranks.first(lambda: continued(given, loaded, before, shared))
@@ -295,6 +301,25 @@ def train(
         typer.echo(f"Record: {folder}")
 
 
+def _refuse_other(begun: Loaded, machine: Machine, seed: int | None) -> None:
+    """Refuse a seed, device or precision that was asked for where a finished run goes on with its own."""
+    from longtail.training.compute import of_record
+
+    own = of_record(begun.record.numerics)
+    asked = {
+        "seed": (seed, begun.record.seed),
+        "device": (None if machine.device == "auto" else machine.device, own.device),
+        "precision": (None if machine.precision == "auto" else machine.precision, own.precision),
+        "compile": (machine.compiled or None, own.compiled),
+        "sync_batch_norm": (machine.sync_batch_norm or None, own.sync_batch_norm),
+    }
+    for name, (value, held) in asked.items():
+        if value is not None and value != held:
+            flag = f"--{name.replace('_', '-')}"
+            own_way = f"without {flag}" if value is True else f"with {flag} {held}"
+            raise InputError(f"{begun.folder} goes on as it was begun, {own_way}; leave {flag} out")
+
+
 def _print_report(report: dict[str, Any], title: str, notes: list[str]) -> None:
     from rich.console import Console
 
@@ -313,9 +338,8 @@ def _print_report(report: dict[str, Any], title: str, notes: list[str]) -> None:
 @grouped
 def rescore(
     folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
+    reading: Reading,
     data: Annotated[str | None, typer.Option("--data", help="Check against this data set, not only the record")] = None,
-    root: Root = None,
-    image_size: ImageSize = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -327,8 +351,11 @@ def rescore(
     """
     from longtail.training.audit import audit, runs_below
 
+    if data is None:
+        options.refuse_unheeded("it goes with --data", **reading.given())
+
     def held(record: Any) -> Data | None:
-        return None if data is None else load_for(record, data, root, image_size)
+        return None if data is None else load_for(record, data, reading)
 
     found = runs_below(folders)
     if len(found) == 1:
@@ -360,9 +387,8 @@ def rescore(
 @grouped
 def evaluate(
     folders: Annotated[list[pathlib.Path], typer.Argument(help="Runs, or folders with runs")],
+    reading: Reading,
     data: Annotated[str | None, typer.Option("--data", help="Check against this data set, not only the record")] = None,
-    root: Root = None,
-    image_size: ImageSize = None,
     as_json: Json = False,
 ) -> None:
     """Old name of rescore; it goes with the next release.
@@ -370,34 +396,33 @@ def evaluate(
     Example: longtail rescore runs
     """
     typer.echo("longtail: evaluate is now called rescore; the old name goes with the next release", err=True)
-    rescore(folders=folders, data=data, root=root, image_size=image_size, as_json=as_json)
+    rescore(folders=folders, data=data, as_json=as_json, **dataclasses.asdict(reading))
 
 
-def load_for(record: Any, data: str, root: pathlib.Path | None, image_size: int | None) -> Data:
-    """Load the data set as a record says it was drawn, from where the user has it."""
-    from longtail.data import load, names
+def load_for(record: Any, data: str, reading: Reading) -> Data:
+    """Load the data set as a record says it was drawn, from where the user has it and read as it was then."""
+    from longtail.data import names
+    from longtail.data.catalogue import is_selection
     from longtail.data.profiles import GIVEN
     from longtail.data.streams import IN_MEMORY_SIDE
 
-    identity = record.data
-    if options.own_data(data, names()):  # what it draws is said where it is named: file.py:load@imbalance=20
-        return Drawing(root=root, image_size=image_size).load(data)
-    drawn = identity["split_seed"] is not None
+    identity, again = record.data, dataclasses.asdict(reading)
+    # What these draw is said where they are named: file.py:load@imbalance=20, and in the head of a selection.
+    if options.own_data(data, names()) or is_selection(data):
+        return Drawing(**again).load(data)
     side = (identity.get("shape") or [0])[-1]  # early records have none
-    if image_size is None and side > IN_MEMORY_SIDE:  # only a size that was asked for is as large
-        image_size = side
+    if reading.image_size is None and side > IN_MEMORY_SIDE:  # only a size that was asked for is as large
+        again["image_size"] = side
     if identity.get("profile") == GIVEN:
         if identity["validation_share"]:
             raise InputError(f"{data}: its class sizes before validation was held out are not in the record")
-        sizes, seed = identity["counts"], identity["split_seed"]
-        return load(data, root=root, image_size=image_size, split_seed=seed, class_sizes=sizes)
+        return Drawing(**again, class_sizes=identity["counts"], split_seed=identity["split_seed"]).load(data)
     drawing = Drawing(
-        imbalance=identity["imbalance"] if drawn else None,
-        root=root,
+        **again,
+        imbalance=identity["imbalance"] if identity["split_seed"] is not None else None,
         split_seed=identity["split_seed"] or 0,
         profile=identity.get("profile") or "exponential",  # early records have neither of the two
         validation=identity.get("validation_share", 0.0),
-        image_size=image_size,
     )
     return drawing.load(data)
 
@@ -451,8 +476,6 @@ def recipe(
 
     Example: longtail recipe dro-lt@radius=shared --data digits-lt
     """
-    import dataclasses
-
     from longtail.methods.names import NETWORKS
     from longtail.recipes.part import plain
     from longtail.recipes.text import split, written

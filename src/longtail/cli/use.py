@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longtail.cli.options import ImageSize, Json, OwnModel, Quiet, Root, grouped, own_model
+from longtail.cli.options import Json, OwnModel, Quiet, Reading, grouped, own_model, refuse_unheeded
 from longtail.cli.progress import counting, print_json
 from longtail.cli.runs import load_for
 from longtail.errors import InputError
@@ -86,7 +86,10 @@ def _printed(write: Any, top: int | None, run: Any, answers: Any) -> None:
 @grouped
 def export(
     run: Run,
-    kind: Annotated[str, typer.Option("--format", help="onnx, safetensors, timm or pt2")] = "onnx",
+    reading: Reading,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="onnx, which is taken if none is given, safetensors, timm or pt2")
+    ] = None,
     out: Annotated[pathlib.Path | None, typer.Option(help="A new file")] = None,
     hub_folder: Annotated[
         pathlib.Path | None, typer.Option(help="Instead of a file, a new folder as the Hugging Face hub holds it")
@@ -98,8 +101,6 @@ def export(
     data: Annotated[
         str | None, typer.Option("--data", help="Or the run's data set, whose test pictures are taken for it")
     ] = None,
-    root: Root = None,
-    image_size: ImageSize = None,
     model: OwnModel = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -115,9 +116,14 @@ def export(
 
     if (out is None) == (hub_folder is None):
         raise InputError("name where to: --out FILE, or --hub-folder DIR")
+    if hub_folder is not None:
+        refuse_unheeded("a folder of the hub has one layout", format=kind)
+    if pictures:
+        refuse_unheeded("the export is checked on --pictures", data=data, **reading.given())
+    kind = kind or "onnx"
     held = trained(run, own_model(model))
     with counting("exporting", before="exporting", quiet=quiet or as_json):
-        real = _real(held, pictures, data, root, image_size)
+        real = _real(held, pictures, data, reading)
         if hub_folder is not None:
             found, place, told = write_folder(held, hub_folder, real), hub_folder, hub_folder / "README.md"
         else:
@@ -138,8 +144,7 @@ def _real(
     run: Trained,
     paths: list[pathlib.Path] | None,
     data: str | None,
-    root: pathlib.Path | None,
-    image_size: int | None,
+    reading: Reading,
 ) -> Tensor:
     """Pictures on which an export is checked: those named, else test pictures of the data set."""
     import torch
@@ -157,7 +162,7 @@ def _real(
     record = run.loaded.record
     asked = data or record.data["name"]
     try:
-        held = load_for(record, asked, root, image_size)
+        held = load_for(record, asked, reading)
     except InputError as error:
         if data is not None:
             raise

@@ -14,6 +14,7 @@ from longtail.data.dataset import Data, Source, draw, leave_out_small
 from longtail.data.folders import Notify
 from longtail.data.pictures import printable
 from longtail.errors import InputError, unknown
+from longtail.wording import counted
 
 ENTRIES = (
     ("digits-lt", "handwritten digits, 8 x 8 grey, 10 classes, at most 100 training images each", "nothing"),
@@ -91,7 +92,8 @@ def load(
             validation folder of its own takes none.
         download: fetch the original files of CIFAR to ``root`` if they are missing or damaged.
         image_size: side in pixels of the squares to which the pictures of a folder, list or table are brought.
-        leave_out_classes_below: classes with fewer images to train on than this are left out; None keeps all.
+        leave_out_classes_below: classes with fewer images to train on than this are left out, before a subset is drawn;
+            None keeps all.
         drop_duplicates: an index list (a text file) of copies to leave out; made if it is not there. Of equal images of
             one class one stays, in the test split if it is there; of a picture under two classes none does.
         lists_folder: folder of the official lists of a published set; ``root`` if not given.
@@ -119,17 +121,32 @@ def load(
     kind, _, path = name.partition(":")
     if labels_from not in (0, 1):
         raise InputError(f"labels from {labels_from}: the number of the first class in a list, 0 or 1")
-    if kind == "list" and path and selection.is_selection(path_of(path)):
+    if is_selection(name):
         base, options = selection.options_of(path_of(path))
         stated.looked_at(options, load, where=str(path_of(path)))
         if base.startswith("list:"):
             raise InputError(f"{name} is a selection of a selection; select from the whole data set")
-        if imbalance is not None:
-            raise InputError(f"{name} is a selection of {base}, which says its own imbalance")
+        drawing = {
+            "imbalance": (imbalance, None),
+            "split_seed": (split_seed, 0),
+            "profile": (profile, "exponential"),
+            "validation": (validation, 0),
+            "image_size": (image_size, None),
+            "leave_out_classes_below": (leave_out_classes_below, None),
+            "drop_duplicates": (drop_duplicates, None),
+            "labels_from": (labels_from, 0),
+            "class_sizes": (class_sizes, None),
+            "skip_unreadable": (skip_unreadable, False),
+        }
+        for option, (value, usual) in drawing.items():
+            if value != usual and value != options.get(option, usual):
+                raise InputError(f"{name} is a selection of {base}, which says its own {option.replace('_', ' ')}")
         given = {"root": root, "download": download, "lists_folder": lists_folder, **options}
         given["no_flip"] = no_flip or bool(options.get("no_flip"))
         return selection.kept_only(load(base, **given), path_of(path))
-    if kind == "features" and path and drop_duplicates is None and leave_out_classes_below is None:
+    check_options(name, image_size, labels_from, lists_folder, skip_unreadable)
+    changed = (drop_duplicates, class_sizes, leave_out_classes_below)
+    if kind == "features" and path and all(each is None for each in changed):
         return features.load(
             path_of(path), imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation
         )
@@ -147,7 +164,7 @@ def load(
         skip_unreadable=skip_unreadable,
         notify=notify,
     )
-    return drawn(
+    found = drawn(
         source if not no_flip else dataclasses.replace(source, flips=False),
         imbalance=imbalance,
         profile=profile,
@@ -156,6 +173,14 @@ def load(
         drop_duplicates=drop_duplicates,
         class_sizes=class_sizes,
     )
+    small = 0 if leave_out_classes_below is None else int((found.counts < leave_out_classes_below).sum())
+    if not small:
+        return found
+    note = (
+        f"{counted(small, 'class has', 'classes have')} fewer than {leave_out_classes_below} images in what was drawn; "
+        "classes are left out by the images that they have before"
+    )
+    return dataclasses.replace(found, notes=(*found.notes, note))
 
 
 def drawn(
@@ -197,6 +222,12 @@ def drawn(
     )
 
 
+def is_selection(name: str) -> bool:
+    """Return whether a data set is a list that ``longtail data select`` wrote, which says of what and how drawn."""
+    kind, _, path = name.partition(":")
+    return kind == "list" and bool(path) and selection.is_selection(path_of(path))
+
+
 def resizes(name: str) -> bool:
     """Return whether the pictures of a data set are brought to a size when it is read.
 
@@ -204,6 +235,8 @@ def resizes(name: str) -> bool:
         >>> resizes("folder:birds"), resizes("cifar100-lt")
         (True, False)
     """
+    if is_selection(name):
+        return resizes(selection.options_of(path_of(name.partition(":")[2]))[0])
     kind = name.partition(":")[0]
     return kind in ("folder", "list", "csv") or kind in lists.PUBLISHED
 
@@ -242,10 +275,7 @@ def read(
     """
     kind, _, path = name.partition(":")
     pictures = resizes(name)
-    if image_size is not None and not pictures:
-        raise InputError(f"{name} has images of one size; --image-size is for folder:PATH, list:PATH, csv:PATH")
-    if labels_from and kind != "list":
-        raise InputError(f"{name} numbers its classes itself; --labels-from is for list:PATH")
+    check_options(name, image_size, labels_from, lists_folder, skip_unreadable)
     if pictures and kind in PATHS and not path:
         raise InputError(f"{name!r}: give a path, as in {kind}:PATH")
     folder = None if root is None else path_of(str(root))
@@ -270,6 +300,25 @@ def read(
     else:
         source = _read(name, root=root, download=download, subset=subset)
     return source if leave_out_classes_below is None else leave_out_small(source, leave_out_classes_below)
+
+
+def check_options(
+    name: str,
+    image_size: int | None,
+    labels_from: int,
+    lists_folder: str | pathlib.Path | None,
+    skip_unreadable: bool = False,
+) -> None:
+    """Refuse an option of reading that a kind of data set does not have, so that none is passed over; as ``load``."""
+    kind, pictures = name.partition(":")[0], resizes(name)
+    if image_size is not None and not pictures:
+        raise InputError(f"{name} has images of one size; --image-size is for folder:PATH, list:PATH, csv:PATH")
+    if labels_from and kind != "list":
+        raise InputError(f"{name} numbers its classes itself; --labels-from is for list:PATH")
+    if lists_folder is not None and kind not in lists.PUBLISHED:
+        raise InputError(f"{name} has no official lists; --lists is for {', '.join(lists.PUBLISHED)}")
+    if skip_unreadable and not pictures:
+        raise InputError(f"{name} has no picture files; --skip-unreadable is for folder:PATH, list:PATH, csv:PATH")
 
 
 def listing_of(

@@ -55,6 +55,8 @@ def kept_only(data: Data, path: pathlib.Path) -> Data:
         counts=counts,
         fingerprint=fingerprint(train, data.validation, data.test, rule=data.rule),
         imbalance=float(counts.max() / counts.min()),
+        profile=None,  # whatever the data were drawn by, the sizes of a selection follow no profile
+        split_seed=None,
         notes=(*data.notes, note),
     )
 

@@ -21,7 +21,6 @@ from longtail.data import (
     listing,
     lists,
     profiles,
-    selection,
 )
 from longtail.data.dataset import Data
 from longtail.data.fingerprint import fingerprint
@@ -88,6 +87,8 @@ def verify(
         >>> all(finding.ok for finding in verify("digits-lt"))
         True
     """
+    if not catalogue.is_selection(name):
+        catalogue.check_options(name, image_size, labels_from, lists_folder)
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         return _folder(catalogue.path_of(path), imbalance, image_size, leave_out_classes_below, drop_duplicates, notify)
@@ -149,7 +150,9 @@ def _folder(
             return findings
         return [
             *findings,
-            *_streamed(listing.of_tree(place, tree), imbalance, image_size, leave_out_classes_below, notify),
+            *_streamed(
+                listing.of_tree(place, tree), imbalance, image_size, leave_out_classes_below, drop_duplicates, notify
+            ),
         ]
     decoded = folders.decode_all(tree, image_size, notify)
     findings += [Finding("picture", False, problem) for problem in decoded.problems]
@@ -180,9 +183,16 @@ def _listed(
     **where: Any,
 ) -> list[Finding]:
     """The lists of a published set, a list or a table, and then its pictures."""
-    kind, _, path = name.partition(":")
-    if kind == "list" and selection.is_selection(catalogue.path_of(path)):
-        data = catalogue.load(name, root=where["root"], lists_folder=where["lists_folder"])
+    kind = name.partition(":")[0]
+    if catalogue.is_selection(name):
+        data = catalogue.load(
+            name,
+            imbalance=imbalance,
+            image_size=image_size,
+            leave_out_classes_below=leave_out_classes_below,
+            drop_duplicates=drop_duplicates,
+            **where,
+        )
         return [*_contents(data), *_notes(data), Finding("fingerprint", True, data.fingerprint)]
     listed = catalogue.listing_of(name, **where)
     findings = []
@@ -199,7 +209,10 @@ def _listed(
         missing = [Finding("missing file", False, printable(every[place])) for place in gone]
         return [*findings, Finding("files", False, f"{len(gone):,} of {len(every):,} are missing"), *missing]
     if listing.is_streamed(len(listed), image_size):
-        return [*findings, *_streamed(listed, imbalance, image_size, leave_out_classes_below, notify)]
+        return [
+            *findings,
+            *_streamed(listed, imbalance, image_size, leave_out_classes_below, drop_duplicates, notify),
+        ]
     data = catalogue.load(
         name,
         imbalance=imbalance,
@@ -218,6 +231,7 @@ def _streamed(
     imbalance: float | int | None,
     image_size: int | None,
     leave_out_classes_below: int | None,
+    drop_duplicates: str | pathlib.Path | None,
     notify: folders.Notify | None,
 ) -> list[Finding]:
     """All that is wrong with pictures that are read while training: each is hashed again and decoded once."""
@@ -228,7 +242,7 @@ def _streamed(
     source = listing.read(
         listed, image_size=image_size, leave_out_classes_below=leave_out_classes_below, fresh=True, notify=notify
     )
-    data = catalogue.drawn(source, imbalance=imbalance)
+    data = catalogue.drawn(source, imbalance=imbalance, drop_duplicates=drop_duplicates)
     copies = _copies(hygiene.splits_of(data), judged=True)
     findings.append(Finding("files", True, f"{counted(len(listed), 'picture')} hashed anew and decoded"))
     findings += [Finding("one colour", True, name) for name in one_colour]

@@ -169,6 +169,8 @@ def continued(loaded: Loaded, data: Data, second: Recipe, store: pathlib.Path) -
     if first.trials or first.changes_head:
         made = "chosen among trials" if first.trials else f"given its head by {first.adjustment.name}"  # type: ignore[union-attr]
         raise InputError(f"{loaded.folder} cannot be continued: it was {made}; continue a run of its stages instead")
+    if second.selection != "last epoch":
+        raise InputError(f"{second.name}: what follows a finished run ends with its last epoch; leave --select out")
     if second.trials:
         raise InputError(f"{second.name}: trials begin with the first stage, so they cannot follow a finished run")
     added = () if second.adjustment is not None else second.stages[-1:]

@@ -729,7 +729,7 @@ def _commands(
     fewer = [] if below is None else ["--leave-out-classes-below", str(below)]
     kind, _, path = asked.data.partition(":")
     shown = str(place / KEPT)
-    pictures = ["--pictures", path] if kind == "folder" else ["--data", asked.data, *rooted, *sized]
+    pictures = ["--pictures", path] if kind == "folder" else ["--data", asked.data, *rooted, *sized, *fewer]
     told = [
         ["data", "verify", asked.data, *rooted, *sized, *fewer],
         ["data", "describe", asked.data, *held, *rooted, *sized, *fewer],
@@ -742,7 +742,7 @@ def _commands(
         ],
         ["report", str(place / RUNS / data_label(data)), "--against", BASE, "--report", str(place / "again.html")],
         ["rescore", shown],
-        *([["mistakes", shown, "--data", asked.data, *rooted, *sized, "--out", str(place / MISTAKES)]] * (not fewer)),
+        ["mistakes", shown, "--data", asked.data, *rooted, *sized, *fewer, "--out", str(place / MISTAKES)],
         *([["predict", shown, path, "--top", "1", "--out", str(place / "predicted.csv")]] if kind == "folder" else []),
         ["export", shown, "--format", "onnx", "--out", str(place / "model.onnx"), *pictures],
     ]
