@@ -82,6 +82,17 @@ def test_every_command_on_a_run_reads_its_data_as_they_were(
     assert re.search("fingerprint|class", capsys.readouterr().err)
 
 
+def test_class_sizes_are_given_again_where_validation_was_held_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pathlib.Path("sizes.txt").write_text("".join(f"{size}\n" for size in (60, 30, 20, 10, 8, 6, 5, 4, 3, 2)))
+    options = "--class-sizes sizes.txt --validation 0.2"
+    assert run(f"train ce --data digits-lt {options} --epochs 1 --out one --quiet", monkeypatch) == 0
+    assert run("rescore one --data digits-lt", monkeypatch) == 2
+    assert "give --class-sizes again" in capsys.readouterr().err
+    assert run("rescore one --data digits-lt --class-sizes sizes.txt", monkeypatch) == 0
+
+
 def test_a_run_on_a_selection_is_looked_at_with_the_selection(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +186,16 @@ def test_classes_that_a_draw_makes_small_are_told() -> None:
     """Classes are left out of what is drawn from, so those of the subset can be smaller."""
     small = load("digits-lt", leave_out_classes_below=5)
     assert "4 classes have fewer than 5 images in what was drawn" in small.notes[-1]
+    for name in ("folder:insects", "list:own_train.txt"):
+        with pytest.raises(InputError, match="fewer than two classes"):
+            load(
+                name,
+                root="insects" if "list" in name else None,
+                labels_from=int("list" in name),
+                leave_out_classes_below=7,
+            )
+    with pytest.raises(InputError, match="the two largest have 9 and 6 pictures"):
+        load("folder:insects", leave_out_classes_below=10)
     whole = load("folder:insects", leave_out_classes_below=3)
     assert whole.counts.tolist() == [9, 6]
     assert not any("in what was drawn" in note for note in whole.notes)

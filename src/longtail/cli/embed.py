@@ -44,7 +44,7 @@ def embed(
     own = drawing if folder else dataclasses.replace(drawing, image_size=None)
     pictures: Data | Source
     if whole:
-        read = {field.name for field in dataclasses.fields(Reading)} - {"drop_duplicates"}
+        read = {field.name for field in dataclasses.fields(Reading)} - {"drop_duplicates", "class_sizes"}
         asked = [name for name in drawing.given() if name not in {*read, "download", "no_flip"}]
         if asked:
             raise InputError(f"--whole embeds every training picture: {flag(asked[0])} comes afterwards")

@@ -88,7 +88,7 @@ def _one_of(flag: str, value: str | None, choices: Sequence[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How a data set is read, before anything is drawn from it."""
+    """How a data set is read: what a record of a run on it does not say."""
 
     root: Root = None
     image_size: ImageSize = None
@@ -103,6 +103,9 @@ class Reading:
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out training pictures that cannot be read, and name them")
     ] = False
+    class_sizes: Annotated[
+        pathlib.Path | None, typer.Option(help="Training images to keep of each class, a number a line; no profile")
+    ] = None
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their defaults."""
@@ -128,9 +131,6 @@ class Drawing(Reading):
     download: Annotated[
         bool, typer.Option("--download", help="Fetch the original files into --root if they are missing")
     ] = False
-    class_sizes: Annotated[
-        pathlib.Path | None, typer.Option(help="Training images to keep of each class, a number a line; no profile")
-    ] = None
     no_flip: Annotated[bool, typer.Option("--no-flip", help="Mirrored images do not show the same: never mirror")] = (
         False
     )

@@ -414,9 +414,13 @@ def load_for(record: Any, data: str, reading: Reading) -> Data:
     if reading.image_size is None and side > IN_MEMORY_SIDE:  # only a size that was asked for is as large
         again["image_size"] = side
     if identity.get("profile") == GIVEN:
-        if identity["validation_share"]:
-            raise InputError(f"{data}: its class sizes before validation was held out are not in the record")
-        return Drawing(**again, class_sizes=identity["counts"], split_seed=identity["split_seed"]).load(data)
+        if identity["validation_share"] and reading.class_sizes is None:
+            raise InputError(
+                f"{data}: class sizes before validation was held out are not in the record; give --class-sizes again"
+            )
+        again["class_sizes"] = reading.class_sizes or identity["counts"]
+        own = {"split_seed": identity["split_seed"], "validation": identity["validation_share"]}
+        return Drawing(**again, **own).load(data)
     drawing = Drawing(
         **again,
         imbalance=identity["imbalance"] if identity["split_seed"] is not None else None,

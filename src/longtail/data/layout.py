@@ -186,7 +186,7 @@ class _Reading:
         listed: dict[str, Listed] = {}
         for split, held in pictures.items():
             listed[split] = tuple((file, c) for c, name in enumerate(kept) for file in held.get(name, ()))
-            if split != "train" and not listed[split]:
+            if split != "train" and kept and not listed[split]:
                 faults.append(f"{shown(places[split])} holds no pictures ({SUCH_AS})")
         return Tree(
             root=self.root,
@@ -343,7 +343,13 @@ class _Reading:
                 f"{shown(place / empty[0]) if len(empty) == 1 else shown(place)}: {named} no pictures{which} "
                 f"({SUCH_AS}); add some, or leave classes out with --leave-out-classes-below 1"
             )
-        if len(kept) < 2:
+        if len(kept) < 2 <= len(sizes):
+            first_two = " and ".join(map(str, sorted(sizes.values())[:-3:-1]))
+            faults.append(
+                f"{shown(place)}: fewer than two classes are as large as --leave-out-classes-below asks for; the two "
+                f"largest have {first_two} pictures"
+            )
+        elif len(kept) < 2:
             there = f"one class only, {printable(kept[0])!r}" if kept else "no class"
             faults.append(
                 f"{shown(place)} has {there}: at least two folders of pictures are needed, one for each class"
