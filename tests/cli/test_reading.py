@@ -6,28 +6,18 @@ import json
 import pathlib
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from longtail import cli
 from longtail.cli.options import Drawing, Reading, flag
 from longtail.data import load
 from longtail.data.verify import verify
 from longtail.errors import InputError
+from oracles.command import run
 
 COUNTS = {"ant": 9, "bee": 6, "wasp": 2}
-
-
-def run(arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The exit status of ``longtail ARGUMENTS``, in this process."""
-    monkeypatch.setattr(sys, "argv", ["longtail", *arguments.split()])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.fixture(autouse=True)

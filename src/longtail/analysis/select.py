@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.data import Data, catalogue
+from longtail.data import Data
 from longtail.data.selection import write_selection
 from longtail.data.streams import Pictures
 from longtail.errors import InputError
@@ -25,26 +25,6 @@ SIDE = 8
 """Pixels to which images are brought where no network gives features: enough for shape, little enough to spread."""
 READ = 64
 """Pictures that are held at once where they are read from their files."""
-
-
-def check_base(name: str) -> None:
-    """Refuse data of which a list could not be read as a data set again.
-
-    Args:
-        name: of the data set.
-
-    Raises:
-        InputError: a selection, which is read with the data it was made of, or a function of somebody's own, which no
-            list may name, since nothing that a file names is run.
-    """
-    if catalogue.is_selection(name):
-        raise InputError(f"{name} is a selection already; select from the data set that it was made of")
-    kind, colon, _ = name.partition(":")
-    if colon and kind not in {known.partition(":")[0] for known in catalogue.names()}:
-        raise InputError(
-            f"a list that names {name} could not be read again, since nothing that a file names is run; "
-            "write its images as npz:PATH or folder:PATH and select from those"
-        )
 
 
 def write(

@@ -8,9 +8,21 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, ImageSize, Json, LabelsFrom, Lists, OwnModel, Root, grouped, refuse_unheeded
+from longtail.cli.options import (
+    Drawing,
+    ImageSize,
+    Json,
+    LabelsFrom,
+    Lists,
+    OwnModel,
+    Root,
+    grouped,
+    own_data,
+    refuse_unheeded,
+)
 from longtail.cli.progress import counting, print_json
 from longtail.cli.words import Whole, data_names
+from longtail.errors import InputError
 
 app = typer.Typer(
     cls=Whole,
@@ -151,10 +163,16 @@ def select(
     number = read_seed(seed)
     if run is None:
         refuse_unheeded("it names the network of a run, which --from gives", model=model)
-    from longtail.analysis.select import check_base, write
+    from longtail.analysis.select import write
+    from longtail.data.catalogue import is_selection, names
 
-    check_base(name)
-
+    if is_selection(name):
+        raise InputError(f"{name} is a selection already; select from the data set that it was made of")
+    if own_data(name, names()):
+        raise InputError(
+            f"a list that names {name} could not be read again, since nothing that a file names is run; "
+            "write its images as npz:PATH or folder:PATH and select from those"
+        )
     facts = write(
         name,
         dataclasses.asdict(drawing),

@@ -315,7 +315,7 @@ def _refuse_other(begun: Loaded, machine: Machine, seed: int | None) -> None:
     }
     for name, (value, held) in asked.items():
         if value is not None and value != held:
-            flag = f"--{name.replace('_', '-')}"
+            flag = options.flag(name)
             own_way = f"without {flag}" if value is True else f"with {flag} {held}"
             raise InputError(f"{begun.folder} goes on as it was begun, {own_way}; leave {flag} out")
 

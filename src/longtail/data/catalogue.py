@@ -144,9 +144,9 @@ def load(
         given = {"root": root, "download": download, "lists_folder": lists_folder, **options}
         given["no_flip"] = no_flip or bool(options.get("no_flip"))
         return selection.kept_only(load(base, **given), path_of(path))
-    check_options(name, image_size, labels_from, lists_folder, skip_unreadable)
     changed = (drop_duplicates, class_sizes, leave_out_classes_below)
     if kind == "features" and path and all(each is None for each in changed):
+        check_options(name, image_size, labels_from, lists_folder, skip_unreadable)
         return features.load(
             path_of(path), imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation
         )

@@ -116,8 +116,7 @@ def verify(
         drop_duplicates=drop_duplicates,
         notify=notify,
     )
-    copies = _copies(hygiene.splits_of(data), judged=kind == "npz")
-    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+    return [*findings, *_found(data, judged=kind == "npz")]
 
 
 def _folder(
@@ -158,7 +157,7 @@ def _folder(
     findings += [Finding("picture", False, problem) for problem in decoded.problems]
     if not findings or all(finding.ok for finding in findings):
         findings.append(Finding("files", True, counted(len(decoded.images), "picture decoded", "pictures decoded")))
-    splits, data = folders.pools(tree, decoded), None
+    data = None
     if not tree.faults and not decoded.problems:
         try:
             source = folders.source(place, tree, decoded, leave_out_classes_below=leave_out_classes_below)
@@ -166,11 +165,9 @@ def _folder(
             findings.append(Finding("folder", False, str(error)))
         else:
             data = catalogue.drawn(source, imbalance=imbalance, drop_duplicates=drop_duplicates)
-            splits = hygiene.splits_of(data)
     if data is None:
-        return [*findings, *_copies(splits, judged=True)]
-    copies = _copies(splits, judged=True)
-    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+        return [*findings, *_copies(folders.pools(tree, decoded), judged=True)]
+    return [*findings, *_found(data, judged=True)]
 
 
 def _listed(
@@ -184,15 +181,15 @@ def _listed(
 ) -> list[Finding]:
     """The lists of a published set, a list or a table, and then its pictures."""
     kind = name.partition(":")[0]
+    options: dict[str, Any] = {
+        "imbalance": imbalance,
+        "leave_out_classes_below": leave_out_classes_below,
+        "drop_duplicates": drop_duplicates,
+        "notify": notify,
+        **where,
+    }
     if catalogue.is_selection(name):
-        data = catalogue.load(
-            name,
-            imbalance=imbalance,
-            image_size=image_size,
-            leave_out_classes_below=leave_out_classes_below,
-            drop_duplicates=drop_duplicates,
-            **where,
-        )
+        data = catalogue.load(name, image_size=image_size, **options)
         return [*_contents(data), *_notes(data), Finding("fingerprint", True, data.fingerprint)]
     listed = catalogue.listing_of(name, **where)
     findings = []
@@ -213,17 +210,8 @@ def _listed(
             *findings,
             *_streamed(listed, imbalance, image_size, leave_out_classes_below, drop_duplicates, notify),
         ]
-    data = catalogue.load(
-        name,
-        imbalance=imbalance,
-        image_size=image_size,
-        leave_out_classes_below=leave_out_classes_below,
-        drop_duplicates=drop_duplicates,
-        notify=notify,
-        **where,
-    )
-    copies = _copies(hygiene.splits_of(data), judged=True)
-    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+    data = catalogue.load(name, image_size=image_size, **options)
+    return [*findings, *_found(data, judged=True)]
 
 
 def _streamed(
@@ -243,10 +231,9 @@ def _streamed(
         listed, image_size=image_size, leave_out_classes_below=leave_out_classes_below, fresh=True, notify=notify
     )
     data = catalogue.drawn(source, imbalance=imbalance, drop_duplicates=drop_duplicates)
-    copies = _copies(hygiene.splits_of(data), judged=True)
     findings.append(Finding("files", True, f"{counted(len(listed), 'picture')} hashed anew and decoded"))
     findings += [Finding("one colour", True, name) for name in one_colour]
-    return [*findings, *_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+    return [*findings, *_found(data, judged=True)]
 
 
 def _files(name: str, root: str | pathlib.Path | None) -> list[Finding]:
@@ -276,6 +263,12 @@ def _reads(what: str, read: Callable[[], object]) -> Finding:
     except InputError as error:
         return Finding(what, False, str(error))
     return Finding(what, True, "all arrays are there, of the right kinds and shapes")
+
+
+def _found(data: Data, *, judged: bool) -> list[Finding]:
+    """All that is found in what was loaded, its fingerprint last."""
+    copies = _copies(hygiene.splits_of(data), judged=judged)
+    return [*_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
 
 
 def _contents(data: Data) -> list[Finding]:
