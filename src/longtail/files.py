@@ -81,6 +81,29 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], object]
             temporary.unlink(missing_ok=True)
 
 
+def write_once(path: pathlib.Path, data: bytes) -> None:
+    """Put a complete new file in place, or fail: never a half-written one, never over another.
+
+    Raises:
+        InputError: if the file is there already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        try:
+            # A hard link is refused if the name is taken: the claim to a name is atomic.
+            os.link(temporary, path)
+        except FileExistsError:
+            raise InputError(f"{path} exists and is never written over; add a new file instead") from None
+    finally:
+        os.unlink(temporary)
+
+
 def write_tensors(path: pathlib.Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, atomically.
 

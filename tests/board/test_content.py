@@ -7,17 +7,11 @@ import tomllib
 
 import pytest
 
-from longtail.board.content import (
-    FACETS,
-    claim_from,
-    claims_in,
-    exponential_counts,
-    find_variant,
-    load,
-    shipped,
-    shipped_root,
-)
+from longtail.board.claims import claim_from, claims_in
+from longtail.board.content import find_variant, load, shipped, shipped_root
+from longtail.board.descriptions import exponential_counts
 from longtail.board.index import build_index
+from longtail.board.schema import FACETS
 from longtail.data import exponential_profile
 from longtail.errors import InputError
 from oracles.board import add_claims

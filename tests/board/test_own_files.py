@@ -54,7 +54,9 @@ def test_each_kind_is_documented_with_an_example_that_is_read(root: pathlib.Path
 @pytest.fixture(scope="module")
 def index(root: pathlib.Path) -> Iterator[Index]:
     with build_index(root) as index:
-        assert index.warnings == []
+        # The example withdraws a row of an archive, which this board does not hold.
+        assert len(index.warnings) == 1
+        assert index.warnings[0].startswith("withdrawal of 'archive-0123456789abcdef': no row")
         yield index
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from longtail.board.content import Variant
 from longtail.board.keys import Key, fingerprint, is_trusted, keys
+from longtail.board.schema import Variant
 from longtail.board.scorer import answers, score_predictions
 from longtail.errors import InputError
 from longtail.results.record import MAX_PREDICTIONS_BYTES

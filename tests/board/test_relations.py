@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from longtail.board.content import claims_in, load, relation_from, shipped
+from longtail.board.claims import claims_in, relation_from
+from longtail.board.content import load, shipped
 from longtail.board.index import build_index
 from longtail.board.model import Answers, Entry
 from longtail.board.pages import render

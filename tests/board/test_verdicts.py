@@ -11,10 +11,10 @@ import pytest
 import torch
 from scipy.stats import norm, t
 
-from longtail.board.content import Variant
 from longtail.board.measures import find_measure
 from longtail.board.model import Answers, Draft, Entry
 from longtail.board.ranking import ranked
+from longtail.board.schema import Variant
 from longtail.board.verdicts import (
     agreement,
     best_of_inflation,

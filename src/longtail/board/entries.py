@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.archive.claims import SOURCE, arxiv_number, claims_of
-from longtail.board.content import Claim, Content, Link, Method, Paper, Variant
+from longtail.board.content import Content
 from longtail.board.evidence import BADGES, submission_badge
 from longtail.board.fields import made
 from longtail.board.measures import Measure, Measures
@@ -18,6 +18,7 @@ from longtail.board.model import Draft, Entry, board_slug
 from longtail.board.planned import plans_of
 from longtail.board.repeats import repeat_marks
 from longtail.board.scale import on_one_scale
+from longtail.board.schema import Claim, Link, Method, Paper, Variant
 from longtail.board.values import clean, look_alike, slug
 from longtail.board.verdicts import ranked_by, rate_estimate, test_interval
 from longtail.results.statistics import summarize
@@ -51,7 +52,7 @@ def gather(root: Path | None, content: Content, numerics: int | None = None) -> 
         numerics: current version of the numerics; records of an earlier one are marked.
     """
     out = Gathered(papers=dict(content.papers))
-    method_of = {slug(name): each for each in content.methods.values() for name in (*each.aliases, each.name, each.id)}
+    method_of = content.method_by_name
     _add_claims(out, content, method_of)
     if root is not None and (root / "archive").is_dir():
         _add_archive(out, root, content, method_of)

@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from longtail.board.content import Content, Variant, load
+from longtail.board.content import Content, load
 from longtail.board.evidence import BADGES
 from longtail.board.index import build_index
 from longtail.board.model import Board, Entry
 from longtail.board.reader import Index
+from longtail.board.schema import Variant
 from longtail.board.scorer import SCORER
 from longtail.board.values import clean, slug
 from longtail.errors import InputError

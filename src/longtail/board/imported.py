@@ -14,9 +14,10 @@ from typing import Any
 
 from longtail.board.archive.claims import SOURCE, arxiv_number, tables
 from longtail.board.archive.files import KINDS, lines, stored
-from longtail.board.content import Content, Dataset, Link, Method, Paper, Variant
+from longtail.board.content import Content
 from longtail.board.entries import Gathered
 from longtail.board.model import dump
+from longtail.board.schema import Dataset, Link, Method, Paper, Variant
 from longtail.board.search import Document, add_documents
 from longtail.board.values import clean, safe_url, slug
 

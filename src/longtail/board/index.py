@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.archive.claims import tables
-from longtail.board.content import Content, Paper, load
+from longtail.board.content import Content, load
 from longtail.board.entries import Gathered, gather
 from longtail.board.imported import paper_document, write_imported
 from longtail.board.model import MISSING, PROTOCOL, Board, Draft, dump, parse
 from longtail.board.ranking import ranked, resolution
 from longtail.board.reader import Index
+from longtail.board.references import unknown_names, unread
 from longtail.board.relations import judged
+from longtail.board.schema import Paper
 from longtail.board.search import SCHEMA, Document, add_documents, finish
 from longtail.board.values import clean, slug
 
@@ -105,7 +107,8 @@ def _built(root: Path | None, database: str, numerics: int | None, content: Cont
         connection.close()
         raise
     index = Index(connection, root)
-    index.warnings = list(dict.fromkeys((*warnings, *found.warnings)))
+    said = [*warnings, *found.warnings, *unknown_names(index, content), *(unread(root) if root is not None else ())]
+    index.warnings = list(dict.fromkeys(said))
     return index
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from longtail.board.content import Content, load, write_once
+from longtail.board.content import Content, load
 from longtail.board.repeats import same_runs
 from longtail.board.submissions import (
     MAX_JSON,
@@ -27,6 +27,7 @@ from longtail.board.submissions import (
 )
 from longtail.board.values import parse_json
 from longtail.errors import InputError
+from longtail.files import write_once
 
 
 def locked(root: Path) -> AbstractContextManager[Any]:

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from fastapi.exceptions import HTTPException
 from pydantic import BaseModel, Field
 
-from longtail.board.content import Dataset, Method, Paper
 from longtail.board.feeds import board_json, entry_json
 from longtail.board.model import Board, Entry, Judged
+from longtail.board.schema import Dataset, Method, Paper
 from longtail.board.statement import json_schema
 from longtail.board.values import slug
 

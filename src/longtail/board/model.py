@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from longtail.board.content import Link, Relation, Variant
 from longtail.board.fields import made
 from longtail.board.measures import Measure
+from longtail.board.schema import Link, Relation, Variant
 from longtail.wording import counted
 
 if TYPE_CHECKING:

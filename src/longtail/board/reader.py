@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from longtail.board.content import Dataset, Method, Note, Paper, Settings, shipped_root
+from longtail.board.content import shipped_root
 from longtail.board.model import Answers, Board, Entry, Judged, parse
+from longtail.board.schema import Dataset, Method, Note, Paper, Settings
 from longtail.board.search import find
 from longtail.board.values import slug
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from longtail.board.content import Content, Relation
+from longtail.board.content import Content
 from longtail.board.model import Answers, Draft, Entry, Judged, board_slug
 from longtail.board.ranking import differing
+from longtail.board.schema import Relation
 from longtail.board.verdicts import Contrast, contrasts, same_items
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longtail.board.content import Variant
 from longtail.board.keys import Key, is_trusted
 from longtail.board.model import Answers
+from longtail.board.schema import Variant
 from longtail.errors import InputError
 from longtail.metrics import evaluate
 from longtail.results.record import Record, read_predictions, together

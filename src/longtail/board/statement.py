@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from longtail.board.content import TRACKS, Content, Variant, find_variant
+from longtail.board.content import Content, find_variant
+from longtail.board.schema import TRACKS, Variant
 from longtail.board.values import safe_url
 from longtail.errors import InputError, unknown
 

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longtail.board import recipes
-from longtail.board.content import Content, Variant, shipped, shipped_root
+from longtail.board.content import Content, shipped, shipped_root
 from longtail.board.model import Answers
 from longtail.board.repeats import shared_by_seeds
+from longtail.board.schema import Variant
 from longtail.board.statement import check_statement
 from longtail.board.values import clean, parse_json, safe_url, slug
 from longtail.errors import InputError

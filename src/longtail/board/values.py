@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import tomllib
 import unicodedata
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -146,6 +147,20 @@ def parse_json(content: str | bytes, where: str) -> Any:
 
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parse_table(text: str, name: str) -> Any:
+    """What a file says, TOML or, by its name, JSON.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if name.endswith(".json"):
+        return parse_json(text, name)
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: cannot be read: {error}") from None
 
 
 _LATIN_TWINS = set("АВЕЅІЈКМНОРСТУХаеѕіјорсухӏԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧοϲν")

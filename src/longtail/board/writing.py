@@ -11,9 +11,11 @@ from typing import Any
 from longtail.board.archive.claims import arxiv_number
 from longtail.board.archive.dumps import READERS, kind_of
 from longtail.board.archive.stream import stream_file
-from longtail.board.content import FACETS, QUESTIONS, Content, load, write_once
+from longtail.board.content import Content, load
+from longtail.board.schema import FACETS, QUESTIONS
 from longtail.board.values import safe_url, slug
 from longtail.errors import InputError
+from longtail.files import write_once
 
 
 def new_paper(

@@ -14,8 +14,9 @@ from typing import Any
 
 from longtail.board.archive.files import imported_on, lines, stored
 from longtail.board.archive.layout import task_rows
-from longtail.board.content import Claim, Content, Link, Variant, find_variant
+from longtail.board.content import Content, find_variant
 from longtail.board.measures import Measure, Measures
+from longtail.board.schema import Claim, Link, Variant
 from longtail.board.values import clean, look_alike, parse_value, safe_url, slug
 
 SOURCE = "Papers with Code archive (CC-BY-SA 4.0)"

@@ -17,7 +17,8 @@ from longtail.board.archive.dumps import READERS, kind_of
 from longtail.board.archive.files import REFUSED, day_file
 from longtail.board.archive.layout import Refused, read_task, task_rows
 from longtail.board.archive.stream import stream_file
-from longtail.board.content import Claim, Content, Variant, load
+from longtail.board.content import Content, load
+from longtail.board.schema import Claim, Variant
 from longtail.board.values import slug
 from longtail.errors import InputError
 from longtail.files import write_atomically

@@ -12,11 +12,11 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from longtail.board import charts
-from longtail.board.content import Paper
 from longtail.board.model import TRACK_ORDER, Board, Entry, parse
 from longtail.board.pages.template import fill, near
 from longtail.board.ranking import published_against_measured
 from longtail.board.reader import FILTERS, PAGE, Index, board_path
+from longtail.board.schema import Paper
 from longtail.board.values import slug
 
 SOTA = 250

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longtail.board.content import exponential_counts
+from longtail.board.descriptions import exponential_counts
 from longtail.board.pages.boards import card
 from longtail.board.pages.template import fill
 from longtail.board.reader import Index

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from longtail.board.content import Method
 from longtail.board.pages.boards import against_board
 from longtail.board.pages.pairs import pairs
 from longtail.board.pages.template import fill
 from longtail.board.reader import Index
+from longtail.board.schema import Method
 
 
 def against_method(index: Index, method: Method) -> list[Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 
-from longtail.board.content import QUESTIONS, Paper
 from longtail.board.model import Board, Entry
 from longtail.board.pages.methods import against_method
 from longtail.board.pages.template import fill, near
 from longtail.board.reader import Index
+from longtail.board.schema import QUESTIONS, Paper
 from longtail.board.values import slug
 
 PAPERS = 400

@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from longtail.board.archive.claims import FLAGS
-from longtail.board.content import TRACKS, Settings
 from longtail.board.evidence import BADGES
 from longtail.board.model import PROTOCOL, PROTOCOL_WORDS, TRACK_ORDER, Entry, stated_share
 from longtail.board.reader import Index
+from longtail.board.schema import TRACKS, Settings
 from longtail.board.values import clean, safe_url, slug
 
 NAVIGATION = (
