@@ -16,7 +16,7 @@ from longtail.board.keys import Key, fingerprint, is_trusted, keys
 from longtail.board.schema import Variant
 from longtail.board.scorer import answers, score_predictions
 from longtail.errors import InputError
-from longtail.results.record import MAX_PREDICTIONS_BYTES
+from longtail.results.predictions import MAX_PREDICTIONS_BYTES
 from oracles.board import digits
 
 

@@ -11,18 +11,10 @@ import pytest
 import torch
 
 from longtail.errors import InputError
+from longtail.results import predictions
 from longtail.results import record as records
-from longtail.results.record import (
-    Record,
-    budget_note,
-    numerics_note,
-    parse,
-    read,
-    read_predictions,
-    signature,
-    stage_epochs,
-    write,
-)
+from longtail.results.predictions import read_predictions
+from longtail.results.record import Record, budget_note, numerics_note, parse, read, signature, stage_epochs, write
 from oracles.runs import made_up_record, made_up_run, rewrite
 
 
@@ -212,7 +204,8 @@ def test_a_file_too_large_is_not_opened(tmp_path: pathlib.Path, monkeypatch: pyt
         with pytest.raises(InputError, match="this is no record"):
             parse((tmp_path / "record.json").read_bytes(), b"", "upload")
     content = (tmp_path / "predictions.npz").read_bytes()
-    monkeypatch.setattr(records, "MAX_PREDICTIONS_BYTES", 10)
+    for module in (records, predictions):
+        monkeypatch.setattr(module, "MAX_PREDICTIONS_BYTES", 10)
     with pytest.raises(InputError, match="this belongs to no record"):
         read(tmp_path)
     with pytest.raises(InputError, match="more than predictions can be"):
@@ -276,7 +269,7 @@ def test_hostile_predictions_are_refused(tmp_path: pathlib.Path, monkeypatch: py
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{**good, "target": np.zeros(1_000_000, dtype=np.int64)})
     replace_predictions(tmp_path, buffer.getvalue())
-    monkeypatch.setattr(records, "MAX_ITEMS", 1000)
+    monkeypatch.setattr(predictions, "MAX_ITEMS", 1000)
     with pytest.raises(InputError, match=r"target.npy declares more than 1,000 items"):
         read(tmp_path)
 

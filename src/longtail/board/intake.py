@@ -83,7 +83,8 @@ def body_of(
     A run that lies in two folders, as a baseline of two tables does, is one run. Runs of one seed with different
     predictions, as from two machines, are two: the later machine's runs become a submission of their own.
     """
-    from longtail.results.record import MAX_PREDICTIONS_BYTES, MAX_RECORD_BYTES, Record
+    from longtail.results.predictions import MAX_PREDICTIONS_BYTES
+    from longtail.results.record import MAX_RECORD_BYTES, Record
 
     found = []
     for file in _record_files(paths):
@@ -235,7 +236,7 @@ def canonical_predictions(file: Path) -> bytes:
     """
     import numpy as np
 
-    from longtail.results.record import MAX_PREDICTIONS_BYTES
+    from longtail.results.predictions import MAX_PREDICTIONS_BYTES
 
     content = read_file(file, MAX_PREDICTIONS_BYTES)
     columns = _from_csv(content, file) if file.suffix.lower() == ".csv" else _from_npz(content, file)
@@ -272,7 +273,7 @@ def _from_npz(content: bytes, file: Path) -> dict[str, Any]:
     """The vectors of an ``.npz``, read without pickles and under the limits of the one reader of predictions."""
     import numpy as np
 
-    from longtail.results.record import MAX_ITEMS, read_predictions
+    from longtail.results.predictions import MAX_ITEMS, read_predictions
 
     try:
         return {name: vector.numpy() for name, vector in read_predictions(content, str(file)).items()}

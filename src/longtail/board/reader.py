@@ -310,7 +310,7 @@ class Index(AbstractContextManager["Index"]):
 
     def _read_answers(self, name: str) -> Answers | None:
         from longtail.board.scorer import Scored, answers
-        from longtail.results.record import MAX_PREDICTIONS_BYTES, read_predictions
+        from longtail.results.predictions import MAX_PREDICTIONS_BYTES, read_predictions
 
         submission = self.submission(name)
         if submission is None:

@@ -16,7 +16,8 @@ from longtail.board.model import Answers
 from longtail.board.schema import Variant
 from longtail.errors import InputError
 from longtail.metrics import evaluate
-from longtail.results.record import Record, read_predictions, together
+from longtail.results.predictions import read_predictions
+from longtail.results.record import Record, together
 from longtail.results.rescoring import rescore, score
 
 

@@ -56,7 +56,7 @@ from longtail.board.values import parse_json
 from longtail.board.verification import KEPT
 from longtail.errors import InputError
 from longtail.files import write_atomically
-from longtail.results.record import MAX_PREDICTIONS_BYTES
+from longtail.results.predictions import MAX_PREDICTIONS_BYTES
 
 _LOG = logging.getLogger(__name__)
 MAX_BODY = UPLOAD_MIB << 20

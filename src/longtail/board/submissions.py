@@ -375,7 +375,7 @@ def read_submission(folder: Path, content: Content) -> Submission:
     Raises:
         InputError: with what is wrong.
     """
-    from longtail.results.record import MAX_PREDICTIONS_BYTES
+    from longtail.results.predictions import MAX_PREDICTIONS_BYTES
 
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"{folder} is no folder of a submission")

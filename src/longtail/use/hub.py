@@ -12,7 +12,8 @@ from torch import nn
 
 from longtail.errors import InputError
 from longtail.models.bridge import timm_model
-from longtail.results.record import PREDICTIONS, RECORD
+from longtail.results.predictions import PREDICTIONS
+from longtail.results.record import RECORD
 from longtail.shapes import UInt8
 from longtail.training.run import MODEL
 from longtail.use.card import NAME, about, card
