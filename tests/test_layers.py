@@ -35,11 +35,12 @@ ALLOWED = {
     "use": {"augment", "counts", "data", "models", "recipes", "results", "training"},
     "board": {"counts", "metrics", "results"},
 }
-# Single modules that may do more: `compare`, plans and `fit` take methods by name, and `fit` chooses among them.
+# Single modules that may do more: `compare`, plans and `fit` take methods by name, and what they score is chosen by.
 ALSO = {
     "training/many.py": {"methods"},
     "training/planned.py": {"methods"},
-    "use/fitting.py": {"methods", "metrics", "rebalance"},
+    "use/fitting.py": {"methods"},
+    "use/choosing.py": {"metrics", "rebalance"},
 }
 # The Python face names what it gives out; only the command line and `python -m longtail` stand above it.
 FACE = {"data", "methods", "recipes", "training", "use"}

@@ -19,7 +19,9 @@ from longtail.errors import InputError
 from longtail.results import read
 from longtail.training import many
 from longtail.use import fitting
-from longtail.use.fitting import Fitted, fit, judged, planned
+from longtail.use.choosing import judged
+from longtail.use.fitting import Fitted, fit
+from longtail.use.planning import planned
 
 SMALL: dict[str, Any] = {"model": "small", "image_size": 8, "minutes": 0.01, "seeds": 1, "epochs": 1}
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from longtail import metrics, results
+from longtail import results
 from longtail.data import Data, catalogue, load
 from longtail.data.describe import describe
 from longtail.data.verify import Finding, verify
@@ -27,77 +27,30 @@ from longtail.errors import InputError
 from longtail.files import TEMPORARY, same_file, sweep, write_atomically
 from longtail.methods.names import recipe as recipe_of
 from longtail.models import timm_model
-from longtail.rebalance.classifiers import TAUS
 from longtail.recipes import Part, Recipe, text
-from longtail.recipes.stages import changes_head
 from longtail.results import Comparison, Difference, Loaded
 from longtail.training import compute as computing
 from longtail.training.loop import Notify
 from longtail.training.many import compare_rows, data_label, rows_of, train_many
-from longtail.training.restore import adjustment_of
 from longtail.training.run import LOGITS, MODEL, train
 from longtail.training.store import locked
 from longtail.training.tuning import TRIALS
-from longtail.wording import counted
+from longtail.use.choosing import judged, strength, validation_score
+from longtail.use.planning import BASE, RESERVE, Plan, plan_line, planned, shortened
 
 PLAN, KEPT, RUNS, REPORT, MISTAKES = "fit.json", "model", "runs", "report.html", "mistakes.html"
 """What lies in the folder of a fit."""
-BASE = "ce"
-"""The row that all others are compared with."""
 POST_HOC = "logit-adjustment-post-hoc"
 OWN_NETWORK, OWN_SIDE = "resnet8", 32
 """What is trained from scratch where there are no weights, and on how many pixels if none are asked for."""
 SIDE = 128
 """Side of the pictures that a network with weights gets, if none is asked for."""
-SETTINGS = 8
-"""Settings among which a tuned recipe chooses; half of them where time is short."""
-ENOUGH = 0.5
-"""Share of the epochs that a protocol states from which on a longer list of methods is worth shorter runs."""
-RESERVE = 0.15
-"""Share of the time that is left for the report and for what the measurement misses."""
 SHOWN = 3
 """Findings of one kind that are named; beyond, they are counted."""
 
 Say = Callable[[str], object]
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], Any]]]
 Training = Callable[[int], AbstractContextManager[Notify]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is trained in the time that there is.
-
-    Args:
-        seeds: of every method, from 0.
-        epochs: of the first stage of a run.
-        trials: settings among which the tuned rows choose, 0 for no tuned rows.
-        both: whether logit adjustment is tuned as well as cross-entropy.
-        seconds: that the plan should take.
-        left_out: what did not fit, in words.
-    """
-
-    seeds: int
-    epochs: int
-    trials: int
-    both: bool
-    seconds: float | int
-    left_out: tuple[str, ...]
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods by name, but for post-hoc logit adjustment, whose strength is chosen when ``ce`` is trained."""
-        tried = "" if self.trials == SETTINGS else f"@trials={self.trials}"
-        also = f",trials={self.trials}" if tried else ""
-        return (
-            BASE,
-            *((f"tuned{tried}",) if self.trials else ()),
-            "logit-adjustment",
-            *((f"tuned@of=logit-adjustment{also}",) if self.both else ()),
-            "class-balanced-sampling",
-            "crt",
-            "tau-norm@tau=none",
-            "ncm",
-        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -279,14 +232,14 @@ def fit(
             plan = planned(60 * minutes - spent, seeds, made.full, overhead, each)
             stored |= {"fingerprint": data.fingerprint, "plan": dataclasses.asdict(plan)}
             _write(place / PLAN, stored)
-        say(_told(plan, made.full))
+        say(plan_line(plan, made.full))
 
         def left() -> float:
             return 60 * minutes * (1 - RESERVE) - (time.perf_counter() - clock)
 
         rows, names, plan = _trained(made, plan, stored, place, left, training)
         comparison = compare_rows(rows, against=BASE)
-        scores = {row: [_validation_score(run) for run in held] for row, held in rows.items()}
+        scores = {row: [validation_score(run) for run in held] for row, held in rows.items()}
         means = {row: statistics.fmean(held) for row, held in scores.items()}
         best = max(means, key=lambda row: (means[row], row == BASE))
         seed = max(range(plan.seeds), key=lambda number: (scores[best][number], -number))
@@ -452,60 +405,6 @@ def _measured(made: _Maker, place: pathlib.Path, notify: Notify) -> tuple[float,
     return max(0.0, whole - len(record.history) * each), each
 
 
-def planned(seconds: float | int, seeds: int, epochs: int, overhead: float | int, each: float | int) -> Plan:
-    """Return the fullest plan that fits into a time: first logit adjustment is not tuned, then fewer settings, seeds.
-
-    A verdict needs three seeds, so three of them come before tuning, and of two one is taken. Where nothing fits, runs
-    get shorter.
-
-    Args:
-        seconds: that are left.
-        seeds: that were asked for.
-        epochs: of a full run.
-        overhead: seconds of a run besides its epochs.
-        each: seconds of an epoch.
-
-    Returns:
-        The plan, with what was left out.
-
-    Example:
-        >>> planned(600, 3, 30, 1.0, 0.1).left_out
-        ()
-        >>> planned(60, 3, 30, 1.0, 0.1).left_out
-        ('tuning of logit-adjustment', 'tuning of ce')
-    """
-    budget = max(0.0, seconds) * (1 - RESERVE)
-    numbers = [number for number in range(seeds, 0, -1) if number not in (1, 2) or number == seeds]
-    kinds = ((SETTINGS, True), (SETTINGS, False), (SETTINGS // 2, False), (0, False))
-    ladder = [(number, *kind) for kind in kinds for number in numbers]
-    ladder += [(1, *kind) for kind in kinds if 1 not in numbers]
-    for place, (number, trials, both) in enumerate(ladder):
-        # Whole runs: ce, logit adjustment, balanced sampling, and each setting; the others add little to ce.
-        whole, light = 3 + (trials + 1) * bool(trials) * (1 + both), 4
-        room = budget / number - overhead * (whole + light)
-        affordable = min(epochs, int(room / (whole * max(each, 1e-9)))) if room > 0 else 0
-        if affordable >= max(1, ENOUGH * epochs) or place == len(ladder) - 1:
-            count = max(1, affordable)
-            left = [
-                *(["tuning of logit-adjustment"] if not both else []),
-                *(["tuning of ce"] if not trials else []),
-                *([f"{SETTINGS - trials} of {SETTINGS} settings of tuned ce"] if 0 < trials < SETTINGS else []),
-                *([f"{seeds - number} of {counted(seeds, 'seed')}"] if number < seeds else []),
-                *([f"{epochs - count} of {epochs} epochs of each run"] if count < epochs else []),
-            ]
-            cost = number * (overhead * (whole + light) + whole * count * each)
-            return Plan(number, count, trials, both, cost, tuple(left))
-    raise AssertionError("the last plan is taken whatever it costs")  # pragma: no cover
-
-
-def _told(plan: Plan, full: int) -> str:
-    left = f"; left out for time: {', '.join(plan.left_out)}" if plan.left_out else "; nothing is left out"
-    return (
-        f"Plan: {len(plan.methods) + 1} methods, {counted(plan.seeds, 'seed')}, {plan.epochs} of {full} "
-        f"epochs, about {plan.seconds / 60:.1f} minutes{left}"
-    )
-
-
 def _trained(
     made: _Maker, plan: Plan, stored: dict[str, Any], place: pathlib.Path, left: Callable[[], float], training: Training
 ) -> tuple[dict[str, list[Loaded]], tuple[str, ...], Plan]:
@@ -523,7 +422,7 @@ def _trained(
 
         base = run([recipes[BASE]], plan.seeds)
         if "strength" not in stored:
-            stored["strength"] = _strength(base[BASE])
+            stored["strength"] = strength(base[BASE])
             _write(place / PLAN, stored)
         adjusted = f"{POST_HOC}@tau={stored['strength']:g}"
         after = [made.recipe(adjusted, plan.epochs), *(recipe for name, recipe in recipes.items() if name != BASE)]
@@ -536,108 +435,6 @@ def _trained(
     at = plan.methods.index("tau-norm@tau=none")
     names = (*plan.methods[:at], adjusted, *plan.methods[at:])
     return {name: found[name] for name in names}, names, plan
-
-
-def shortened(plan: Plan, left: float | int, each: float | int) -> Plan:
-    """Return a plan with the seeds that still fit, known what one takes; two would give no verdict, so then one.
-
-    Args:
-        plan: whose first seed is trained.
-        left: seconds that are left.
-        each: seconds that a seed took.
-
-    Returns:
-        The plan, or one of fewer seeds that says so.
-
-    Example:
-        >>> plan = planned(600, 5, 30, 1.0, 0.1)
-        >>> [shortened(plan, left, 10.0).seeds for left in (100, 29, 15)]
-        [5, 3, 1]
-    """
-    fits = 1 + int(max(0.0, left) / each) if each > 0 else plan.seeds
-    if fits >= plan.seeds:
-        return plan
-    seeds = fits if fits > 2 else 1
-    told = f"{plan.seeds - seeds} of {plan.seeds} seeds, which took longer than measured"
-    return dataclasses.replace(plan, seeds=seeds, left_out=(*plan.left_out, told))
-
-
-# What is chosen, always by the validation split.
-
-
-def _held(run: Loaded) -> tuple[Any, Any, Any]:
-    """Logits (N, K) on the validation split before any adjustment, its classes (N,) and the training counts (K,)."""
-    import hashlib
-
-    import torch
-    from safetensors.torch import load as tensors_of
-
-    path = run.folder / LOGITS
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; remove {run.folder} and the run is trained again") from None
-    if hashlib.sha256(content).hexdigest() != run.record.digests.get("logits"):
-        raise InputError(f"{path} is damaged; remove {run.folder} and the run is trained again")
-    kept = tensors_of(content)
-    counts = torch.tensor(run.record.data["counts"])
-    return kept["validation.logits"].float(), kept["validation.target"], counts
-
-
-def _score(logits: Any, target: Any, counts: Any) -> float:
-    return metrics.evaluate(target, logits.argmax(dim=1), counts=counts).balanced_accuracy
-
-
-def _validation_score(run: Loaded) -> float:
-    """Balanced accuracy of a run on the validation split."""
-    logits, target, counts = _held(run)
-    adjustment = adjustment_of(run)
-    if adjustment is not None and not changes_head(adjustment):
-        logits = adjustment.build().fit(counts=counts).adjust(logits)
-    return _score(logits, target, counts)
-
-
-def _strength(runs: Sequence[Loaded]) -> float:
-    """The strength of post-hoc logit adjustment that is best on validation over all runs; of equal ones the least."""
-    held = [_held(run) for run in runs]
-    found: dict[float, float] = {}
-    for tau in TAUS:
-        if tau > 0:
-            found[tau] = statistics.fmean(
-                _score(logits - tau * (counts / counts.sum()).log(), target, counts) for logits, target, counts in held
-            )
-    return max(found, key=lambda tau: (found[tau], -tau))
-
-
-def judged(rows: Mapping[str, Sequence[Loaded]], best: str) -> tuple[Difference | None, bool, str]:
-    """Say whether the method that validation chose is above untuned cross-entropy on the test split.
-
-    It is one contrast, chosen before the test split was looked at, so its interval allows for no others.
-
-    Args:
-        rows: runs by method, ``ce`` among them.
-        best: the method.
-
-    Returns:
-        The difference of balanced accuracy and all else; whether it is above; and the line that says so.
-    """
-    if best == BASE:
-        return None, False, "Nothing helped: untuned ce is the best on validation, and it is kept"
-    comparison = compare_rows({BASE: rows[BASE], best: rows[best]}, against=BASE)
-    found = comparison.methods[1].difference
-    assert found is not None
-    gap = found.rates["balanced_accuracy"]
-    assert gap is not None  # every test split has some class
-    told = f"{best} minus untuned ce, balanced accuracy on the held-out test: {100 * gap.value:+.1f} points"
-    if gap.low is None or gap.high is None:
-        return found, False, f"Not shown to help: {told}; two seeds give no interval"
-    told += f", 95 % interval [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-    alone = "; one seed, so it speaks of this run alone" if len(rows[best]) == 1 else ""
-    if gap.low > 0:
-        return found, True, f"Above untuned ce: {told}{alone}"
-    if gap.high < 0:
-        return found, False, f"Nothing helped, and what validation chose is below untuned ce: {told}{alone}"
-    return found, False, f"Nothing is shown to help: {told}, which holds 0{alone}"
 
 
 # The folder.
