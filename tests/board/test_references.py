@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import pytest
 
@@ -107,3 +108,29 @@ def test_what_stands_twice_or_in_no_known_list_is_refused(
         load(write(tmp_path, {name: text}))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_server_logs_what_it_leaves_out_once(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    from longtail.board import server
+
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "one.yaml").write_text("id: one")
+    said = "papers/one.yaml: not read; only .toml and .json files are"
+    current = server.Current(tmp_path)
+    try:
+        with current.reading() as index:
+            assert index.warnings == [said]
+        (tmp_path / "papers" / "two.toml").write_text("id = 2")
+        for _ in range(600):
+            if len(caplog.messages) > 1:
+                break
+            time.sleep(0.1)
+    finally:
+        current.stop()
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0] == said
+    assert caplog.messages[1].startswith("papers/two.toml: skipped")

@@ -37,6 +37,7 @@ CREATE TABLE task_boards (task TEXT, board TEXT, PRIMARY KEY (task, board)) WITH
 CREATE TABLE pairs (first TEXT, second TEXT, scored INTEGER, PRIMARY KEY (first, second)) WITHOUT ROWID;
 CREATE TABLE things (kind TEXT, id TEXT, title TEXT, date TEXT, payload TEXT, PRIMARY KEY (kind, id));
 CREATE TABLE paper_tasks (paper TEXT, task TEXT);
+CREATE TABLE warnings (text TEXT);
 CREATE TABLE changes (date TEXT, title TEXT, path TEXT, board TEXT, results INTEGER);
 """
 _INDICES = """
@@ -101,14 +102,15 @@ def _no_search_for_cycles() -> Iterator[None]:
 def _built(root: Path | None, database: str, numerics: int | None, content: Content, warnings: list[str]) -> Index:
     found = gather(root, content, numerics)
     connection = sqlite3.connect(database, check_same_thread=False)
+    index = Index(connection, root)
     try:
         _fill(connection, root, content, found)
+        said = [*warnings, *found.warnings, *unknown_names(index, content), *(unread(root) if root is not None else ())]
+        connection.executemany("INSERT INTO warnings VALUES (?)", [(each,) for each in dict.fromkeys(said)])
+        connection.commit()
     except BaseException:
         connection.close()
         raise
-    index = Index(connection, root)
-    said = [*warnings, *found.warnings, *unknown_names(index, content), *(unread(root) if root is not None else ())]
-    index.warnings = list(dict.fromkeys(said))
     return index
 
 

@@ -45,8 +45,6 @@ class Index(AbstractContextManager["Index"]):
         self._answers: dict[str, Answers | None] = {}
         self.url: str | None = None
         """The public address, where it is another than the board's own settings say."""
-        self.warnings: list[str] = []
-        """What was skipped when the index was built, because it could not be read."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -56,6 +54,11 @@ class Index(AbstractContextManager["Index"]):
     def close(self) -> None:
         """Let the connection go."""
         self.connection.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was left out when the index was built, or names what is not there; a line each."""
+        return [row[0] for row in self.connection.execute("SELECT text FROM warnings ORDER BY rowid")]
 
     def boards(self, *, notable: bool = False, dataset: str | None = None) -> list[Board]:
         """All boards, the notable ones, or those of one variant of a data set; the fullest first."""

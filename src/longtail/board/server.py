@@ -108,6 +108,7 @@ class Current:
     state: tuple[Any, ...] = ()
     folder: tempfile.TemporaryDirectory[str] | None = None
     failed: InputError | None = None
+    told: set[str] = field(default_factory=set)
     idle: list[Index] = field(default_factory=list)
     thread: threading.Thread | None = None
 
@@ -199,6 +200,7 @@ class Current:
             folder.cleanup()
             raise
         self._keep(database)
+        self._tell(folder.name)
         with self.lock:
             old, self.folder = self.folder, folder
             for index in self.idle:
@@ -207,6 +209,15 @@ class Current:
         # Connections that are still reading keep the old file alive until they are closed.
         if old is not None:
             old.cleanup()
+
+    def _tell(self, folder: str) -> None:
+        """Log what the build warns of, each line once."""
+        with Index(_opened(folder), self.root) as index:
+            warnings = index.warnings
+        for each in warnings:
+            if each not in self.told:
+                _LOG.warning("%s", each)
+        self.told = set(warnings)
 
     @contextmanager
     def reading(self) -> Iterator[Index]:
@@ -388,7 +399,8 @@ def take_upload(root: Path, document: Any, form: FormData, contents: list[tuple[
     if len(waiting) >= MAX_QUEUE:
         raise InputError("the queue is full until somebody has looked through it; try again later")
     body = _bodies(document, form)
-    submission = check(body, _files(body, contents), "the upload", load(root))
+    # What is wrong with a file of the board is no fault of whoever uploads.
+    submission = check(body, _files(body, contents), "the upload", load(root, []))
     if (root / "submissions" / submission.id).exists():
         raise InputError(f"these runs were submitted already, as {submission.id}")
     write_submission(submission, queue)
