@@ -500,6 +500,39 @@ def test_a_citation_of_anybody_is_read_without_harm(
     assert all(isinstance(text, str) for text in (*plan_marks([strange]), *plan_notes({"ce": [strange]})))
 
 
+def test_some_arms_and_seeds_of_a_plan_can_be_trained_alone(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = of(TEXT, tmp_path)
+
+    def command(*words: str) -> Any:
+        return CliRunner().invoke(app, ["plan", *words, "--precision", "float32"], standalone_mode=False)
+
+    def missing() -> list[tuple[str, int]]:
+        compute = choose("cpu", "float32")
+        return planned.status(
+            plan, tmp_path / "plan.toml", load("digits-lt"), out=tmp_path / "runs", compute=compute
+        ).missing
+
+    for words, said in (
+        (("run", "plan.toml", "--arm", "balanced-softmx"), "did you mean 'balanced-softmax'"),
+        (("run", "plan.toml", "--arm", "ce", "--seeds", "1,2"), "seed 2 is not in the plan plan; its seeds are 0, 1"),
+        (("run", "plan.toml", "--seeds", "x"), "--seeds 'x'"),
+        (("status", "plan.toml", "--arm", "ce"), "--arm would not be heeded here"),
+        (("status", "plan.toml", "--seeds", "1,"), "--seeds would not be heeded here"),
+        (("plan.toml", "--jobs", "2"), "--jobs would not be heeded here"),
+    ):
+        assert said in str(command(*words).exception)
+        assert not pathlib.Path("runs").exists()
+    assert command("run", "plan.toml", "--arm", "balanced-softmax", "--seeds", "1,").exception is None
+    assert missing() == [("ce", 0), ("balanced-softmax", 0), ("ce", 1)]
+    assert command("run", "plan.toml", "--seeds", "1").exception is None
+    assert missing() == [("ce", 1)]
+    assert command("run", "plan.toml", "--arm", "ce", "--arm", "balanced-softmax").exception is None
+    assert missing() == []
+
+
 def test_a_plan_is_trained_on_a_cluster_or_here(
     done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

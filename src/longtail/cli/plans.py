@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, Json, Machine, grouped, own_data
+from longtail.cli.options import Drawing, Json, Machine, grouped, own_data, refuse_unheeded
+from longtail.cli.options import seeds as read_seeds
 from longtail.cli.progress import announce, print_json, training
 from longtail.errors import InputError, unknown
 from longtail.wording import counted
@@ -24,6 +25,8 @@ def plan(
     root: Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once")] = 1,
     on: Annotated[str, typer.Option(help="Where runs are trained: here or ray[:ADDRESS]")] = "here",
+    arms: Annotated[list[str] | None, typer.Option("--arm", help="Train this arm alone, or these (run)")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Train these seeds alone, as 3 or 0,2 (run)")] = None,
     as_json: Json = False,
 ) -> None:
     """Show a plan, say what of it is done (status), or train what is missing (run).
@@ -47,7 +50,11 @@ def plan(
         address_of(on)
     if started() > 1:
         raise InputError("a plan is not for torchrun: give --jobs, or start plan run several times with one --out")
-    held = read_plan(path)
+    if action != "run":
+        elsewhere = {"on": on if on != "here" else None, "jobs": jobs if jobs > 1 else None}
+        refuse_unheeded("it goes with plan run", arm=arms, seeds=seeds, **elsewhere)
+    held, only = read_plan(path), read_seeds(seeds) if seeds else []
+    planned.check_part(held, arms or (), only)
     planned.recipes_of(held, None)
     known = [name.partition(":")[0] for name in names()]
     if not own_data(held.data, names()) and held.data.partition(":")[0] not in known:
@@ -75,8 +82,11 @@ def plan(
         announce(f"{held.name}: {runs}; {how}", as_json)
         if committed(pathlib.Path(path)) is None:
             announce("The plan is not committed, so nothing will show that it came before its runs.", as_json)
-        with training(len(held.seeds) * sum(recipe.epochs for recipe in recipes), quiet=as_json) as notify:
-            planned.run_plan(held, data, out=out, compute=chosen, notify=notify, jobs=jobs, on=on)
+        epochs = sum(recipe.epochs for recipe in recipes if recipe.name in (arms or held.arms))
+        with training(len(only or held.seeds) * epochs, quiet=as_json) as notify:
+            planned.run_plan(
+                held, data, out=out, compute=chosen, notify=notify, jobs=jobs, on=on, arms=arms or (), seeds=only
+            )
     found = planned.status(held, pathlib.Path(path), data, out=out, compute=chosen)
     if as_json:
         print_json(
@@ -97,8 +107,8 @@ def plan(
     for note in found.copies:
         typer.echo(note)
     for arm in dict.fromkeys(arm for arm, _ in found.missing):
-        seeds = [str(seed) for name, seed in found.missing if name == arm]
-        typer.echo(f"missing: {arm}, seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
+        lacking = [str(seed) for name, seed in found.missing if name == arm]
+        typer.echo(f"missing: {arm}, seed{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}")
     for folder, why in found.unplanned.items():
         typer.echo(f"unplanned: {folder}: {'; '.join(why)}")
     if found.committed is None:

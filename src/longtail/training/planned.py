@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from longtail import stated
 from longtail.data import Data, load
-from longtail.errors import InputError
+from longtail.errors import InputError, unknown
 from longtail.files import write_atomically
 from longtail.methods.names import recipe
 from longtail.recipes import NUMERICS, Recipe
@@ -57,6 +57,21 @@ def _of(function: Callable[..., Any], plan: Plan) -> dict[str, Any]:
     return {name: value for name, value in plan.options.items() if name in own}
 
 
+def check_part(plan: Plan, arms: Sequence[str], seeds: Sequence[int]) -> None:
+    """Refuse arms and seeds that a plan does not name.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    for name in arms:
+        if name not in plan.arms:
+            raise unknown(f"arm of the plan {plan.name}", name, plan.arms)
+    if other := [seed for seed in seeds if seed not in plan.seeds]:
+        raise InputError(
+            f"seed {other[0]} is not in the plan {plan.name}; its seeds are {', '.join(map(str, plan.seeds))}"
+        )
+
+
 def run_plan(
     plan: Plan,
     data: Data,
@@ -66,6 +81,8 @@ def run_plan(
     notify: Notify | None = None,
     jobs: int = 1,
     on: str = "here",
+    arms: Sequence[str] = (),
+    seeds: Sequence[int] = (),
 ) -> dict[str, list[pathlib.Path]]:
     """Train what a plan announces and is not there, seed by seed, the first arms first; stop it and start it at will.
 
@@ -77,18 +94,22 @@ def run_plan(
         notify: called about once a second and after every epoch.
         jobs: how many runs train at once.
         on: where, as for ``longtail.compare``.
+        arms: names of the arms that are trained this time; all of the plan's if none is given.
+        seeds: seeds that are trained this time; all of the plan's if none is given.
 
     Returns:
         The folders of the records, by arm.
 
     Raises:
-        InputError: the same run lies there and cites another plan or none, so this plan could never be done there; and
-            as ``train_many``.
+        InputError: an arm or seed that is not in the plan; the same run lies there and cites another plan or none, so
+            this plan could never be done there; and as ``train_many``.
     """
-    arms = recipes_of(plan, data)
+    check_part(plan, arms, seeds)
+    asked = [arm for arm in recipes_of(plan, data) if arm.name in (arms or plan.arms)]
+    wanted = [seed for seed in plan.seeds if seed in (seeds or plan.seeds)]
     taken = []
-    for arm in arms:
-        for seed in plan.seeds:
+    for arm in asked:
+        for seed in wanted:
             folder = run_folder(out, arm, data, seed, compute)
             if (folder / "record.json").exists():
                 wrong = _departures(read(folder).record, plan, arm, data, compute, seed)
@@ -96,9 +117,9 @@ def run_plan(
     if taken:
         lie = counted(len(taken), "run that the plan announces lies", "runs that the plan announces lie")
         raise InputError(f"{lie} in {out} without being of it ({taken[0]}): give another --out, or plan other seeds")
-    citations = {arm.name: plan.cited(arm.name, plain(arm), NUMERICS) for arm in arms}
+    citations = {arm.name: plan.cited(arm.name, plain(arm), NUMERICS) for arm in asked}
     return train_many(
-        arms, data, seeds=plan.seeds, out=out, compute=compute, notify=notify, jobs=jobs, on=on, plans=citations
+        asked, data, seeds=wanted, out=out, compute=compute, notify=notify, jobs=jobs, on=on, plans=citations
     )
 
 
