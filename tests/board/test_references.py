@@ -69,7 +69,8 @@ def test_names_that_are_not_there_are_told_where_the_board_is_built(tmp_path: pa
 def test_files_that_nobody_reads_are_told(tmp_path: pathlib.Path) -> None:
     (tmp_path / "papers" / "2026").mkdir(parents=True)
     files = {"papers/one.yaml": "id: one", "papers/.one.toml.swp": "", "claim/a.toml": CLAIM, "methods.toml": "",
-             "README.md": "Ours.", "pyproject.toml": "", "figures/a.png": "", "task.toml": ""}  # fmt: skip
+             "README.md": "Ours.", "pyproject.toml": "", "figures/a.png": "", "task.toml": "",
+             "papers.json": "[]", "tasks.json": "{}"}  # fmt: skip
     with build_index(write(tmp_path, files)) as index:
         assert index.warnings == [
             "papers/2026: not read; only .toml and .json files are",
@@ -77,6 +78,7 @@ def test_files_that_nobody_reads_are_told(tmp_path: pathlib.Path) -> None:
             "claim: not read; did you mean claims/?",
             "methods.toml: not read; did you mean methods/?",
             "task.toml: not read; did you mean tasks.toml?",
+            "tasks.json: not read; did you mean tasks.toml?",
         ]
 
 

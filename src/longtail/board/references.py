@@ -76,11 +76,13 @@ def unread(root: Path) -> list[str]:
         for file in (sorted((root / kind).iterdir()) if (root / kind).is_dir() else ())
         if file.suffix not in ENDINGS and not file.name.startswith(".")
     ]
-    known = [*OWN, *OWN_FILES]
+    files = [name.removesuffix(".toml") for name in OWN_FILES]
     for file in sorted(root.iterdir()):
-        meant = difflib.get_close_matches(file.stem, [name.removesuffix(".toml") for name in known], n=1, cutoff=0.8)
-        looks = file.is_dir() or file.suffix in ENDINGS
-        if meant and looks and file.name not in known and not file.name.startswith("."):
-            right = f"{meant[0]}/" if meant[0] in OWN else f"{meant[0]}.toml"
+        if file.name in (*OWN, *OWN_FILES) or file.name.startswith("."):
+            continue
+        # A dump of an archive may lie here, and is called papers.json or datasets.json.
+        meant = files if file.suffix == ".json" else [*OWN, *files] if file.is_dir() or file.suffix == ".toml" else []
+        if near := difflib.get_close_matches(file.stem, meant, n=1, cutoff=0.8):
+            right = f"{near[0]}/" if near[0] in OWN else f"{near[0]}.toml"
             found.append(f"{clean(file.name, 100)}: not read; did you mean {right}?")
     return found
