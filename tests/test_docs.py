@@ -65,7 +65,7 @@ def test_a_wrong_command_is_found_wherever_a_page_has_it(command: str, reason: s
         assert reason in (problem(item) or "")
     (item,) = items(f"Say `{command.replace(' ', chr(10), 1)}` and look.")
     assert problem(item) or command == "longtail train"  # a mention may lack its arguments
-    broken = items("`--arm uniform` or `--seeds 3`")
+    broken = items("`--arms uniform` or `--seeds 3`")
     assert [problem(item) is None for item in broken] == [False, True]
 
 
