@@ -77,7 +77,7 @@ def unread(root: Path) -> list[str]:
         if file.suffix not in ENDINGS and not file.name.startswith(".")
     ]
     files = [name.removesuffix(".toml") for name in OWN_FILES]
-    for file in sorted(root.iterdir()):
+    for file in sorted(root.iterdir()) if root.is_dir() else ():
         if file.name in (*OWN, *OWN_FILES) or file.name.startswith("."):
             continue
         # A dump of an archive may lie here, and is called papers.json or datasets.json.
