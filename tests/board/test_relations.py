@@ -67,6 +67,37 @@ def test_a_claimed_gap_is_held_against_the_measured_one(first: float, second: fl
     assert (judge(turned, entries, {"x": answers(first), "y": answers(second)}).word == word) == (word == "undecided")
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (1, 3), (2, 3), (3, 2)])
+@pytest.mark.parametrize(("first", "second"), [(0.528, 0.5), (0.5, 0.528), (0.51, 0.5)])
+def test_fewer_than_three_seeds_decide_nothing(first: float, second: float, ours: int, theirs: int) -> None:
+    found = judge(
+        relation_from(GIVEN, "test"),
+        [entry("x", "a", n=ours), entry("y", "b", n=theirs)],
+        {"x": answers(first, seeds=ours), "y": answers(second, seeds=theirs)},
+    )
+    assert found.word == "undecided"
+    assert f"{min(ours, theirs)} seed" in found.reason or "too few seeds" in found.reason
+
+
+def test_a_claimed_gap_that_is_printed_at_the_end_of_the_interval_is_not_smaller() -> None:
+    """The word is one on what the reason prints."""
+    met = 0
+    for right in range(500, 560):
+        known = {"x": answers(right / 1000), "y": answers(0.5)}
+        entries = [entry("x", "a"), entry("y", "b")]
+        high = judge(relation_from(GIVEN, "test"), entries, known).high
+        assert high is not None
+        shown = f"{high:.2f}"
+        if float(shown) > max(high, 0.1):
+            met += 1
+            relation = relation_from({**GIVEN, "gap": shown, "quote": f"ahead by {shown}"}, "test")
+            assert judge(relation, entries, known).word != "smaller"
+            more = f"{float(shown) + 0.01:.2f}"
+            relation = relation_from({**GIVEN, "gap": more, "quote": f"ahead by {more}"}, "test")
+            assert judge(relation, entries, known).word == "smaller"
+    assert met
+
+
 def test_only_runs_under_one_protocol_are_compared() -> None:
     relation = relation_from(GIVEN, "test")
     known = {"x": answers(0.528), "y": answers(0.5)}

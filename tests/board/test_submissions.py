@@ -407,6 +407,26 @@ def test_runs_that_are_no_seeds_of_one_method(tmp_path: pathlib.Path, root: path
         submit([], root=root)
 
 
+def test_the_same_predictions_in_another_order_are_one_run(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    first, again = run(tmp_path / "a", seed=0), run(tmp_path / "b", seed=1)
+    held = dict(np.load(first / "predictions.npz"))
+    turned = np.random.default_rng(0).permutation(len(held["index"]))
+    rewrite_predictions(again, **{name: values[turned] for name, values in held.items()})
+    change(again / "record.json", "report", value=json.loads((first / "record.json").read_text())["report"])
+    with pytest.raises(InputError, match=r"seeds 0 and 1 have the very same predictions.* give one of them"):
+        submit([first, again], root=root)
+    held["prediction"][0] = (held["prediction"][0] + 1) % 10
+    named = []
+    for seed in (0, 1):
+        order = turned if seed else np.arange(len(turned))
+        file = tmp_path / f"predictions-{seed}.npz"
+        np.savez_compressed(file, **{name: values[order] for name, values in held.items()})
+        named.append(file)
+    statement = {"method": "NCM", "data": "digits-lt", "imbalance": 100, "selection": "last epoch"}
+    with pytest.raises(InputError, match="seeds 0 and 1 have the very same predictions"):
+        submit_predictions(named, root=root, statement=statement)
+
+
 def test_more_seeds_supersede_fewer(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     folders = runs(tmp_path, (0.8, 0.81, 0.82))
     (first,) = submit(folders[:1], root=root)
@@ -518,6 +538,21 @@ def test_a_second_submitter_makes_it_independent(tmp_path: pathlib.Path, root: p
     assert badges[first["id"]] == badges[second["id"]] == "independent"
     # Her own second try is nobody else's, and it does not agree.
     assert badges[third["id"]] == "re-scored-seeds"
+
+
+@pytest.mark.parametrize("copied", [3, 1])
+def test_copies_of_runs_are_not_found_again(tmp_path: pathlib.Path, root: pathlib.Path, copied: int) -> None:
+    """Neither the same files, nor some of them under other seeds beside runs of one's own."""
+    own = runs(tmp_path / "a", (0.808, 0.81, 0.812, 0.809, 0.811))
+    submit(own, root=root, submitter="Ada")
+    taken = own[:copied]
+    for seed, folder in enumerate(taken, 7):
+        change(folder / "record.json", "seed", value=seed)
+    more = runs(tmp_path / "b", (0.811, 0.812, 0.809)[copied:], stream=7)
+    submit([*taken, *more], root=root, submitter="Grace")
+    with build_index(root) as index:
+        badges = [entry.badge for entry in index.entries("digits-lt-if-100") if entry.kind == "scored"]
+    assert badges == ["re-scored-seeds"] * 2
 
 
 def test_a_variants_run_belongs_to_its_method_and_paper(tmp_path: pathlib.Path, root: pathlib.Path) -> None:

@@ -199,6 +199,17 @@ def verdicts_hold(judge: Callable[[float, float, int, float, int], str]) -> bool
     )
 
 
+def test_a_gap_that_is_printed_at_the_tolerance_lies_within_it() -> None:
+    # 1.004 is printed as +1.00, and a tolerance of 1 is not exceeded by that.
+    assert reproduction(45.0, 43.996, 3, 0.2, degrees=8).word == "agrees"
+    assert reproduction(45.0, 43.99, 3, 0.2, degrees=8).word == "below"
+    # The same at the prediction interval, whose half width is 1.386 for this spread.
+    spread, half = 0.5, t_quantile(8.0) * 0.5 * math.sqrt(4 / 3)
+    printed = round(half, 2)
+    assert reproduction(45.0, 45.0 - printed - 0.004, 3, spread, degrees=8).word == "agrees"
+    assert reproduction(45.0, 45.0 - printed - 0.006, 3, spread, degrees=8).word == "below"
+
+
 def quantile(degrees: int) -> float:
     return t_quantile(float(degrees))
 

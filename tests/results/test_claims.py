@@ -54,6 +54,15 @@ def test_interval_and_verdict_never_contradict(claimed: float | None) -> None:
             assert word in ("agrees", "undecided")
 
 
+def test_an_end_that_is_printed_at_the_tolerance_lies_at_it() -> None:
+    """An end of 0.9996 points is printed as 1.00, which is not below a tolerance of one point."""
+    assert judge(-0.004, 0.009996) == "undecided"
+    assert judge(-0.004, 0.00994) == "below"
+    assert judge(-0.010004, 0.004, claimed=0.0) == "agrees"
+    assert judge(-0.01006, 0.004, claimed=0.0) == "undecided"
+    assert judge(0.00003, 0.02) == "agrees"  # on which side of 0 an end lies is always printed
+
+
 def test_no_interval_decides_nothing() -> None:
     assert judge(None, None, claimed=0.02) == "undecided"
     assert moved(None, None) == ""

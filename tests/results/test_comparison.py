@@ -148,6 +148,55 @@ def test_a_different_protocol_is_noted(tmp_path: pathlib.Path) -> None:
     assert "The methods differ in more than the method, in epochs: ce 3; crt 3+1." in notes
 
 
+def numerics(loaded: list[Loaded], **changes: object) -> list[Loaded]:
+    return [
+        dataclasses.replace(run, record=dataclasses.replace(run.record, numerics={**run.record.numerics, **changes}))
+        for run in loaded
+    ]
+
+
+def test_runs_in_processes_that_normalise_apart_are_another_protocol(tmp_path: pathlib.Path) -> None:
+    one, other = runs(tmp_path), numerics(runs(tmp_path, "b"), divided=4, sync_batch_norm=False)
+    for first, second in ((one, other), (other, one)):
+        notes = compare_records({"a": first, "b": second}).notes
+        assert any(
+            note.startswith("The methods differ in more than the method, in processes:")
+            and "4, batch normalisation in each" in note
+            for note in notes
+        )
+        with pytest.raises(InputError, match="records of 'a' differ in processes: "):
+            compare_records({"a": [first[0], *numerics(one[1:], **second[0].record.numerics)]})
+    # Twice as many processes are another run, and so is normalisation over all of them.
+    for changes in ({"divided": 8, "sync_batch_norm": False}, {"divided": 4, "sync_batch_norm": True}):
+        with pytest.raises(InputError, match="differ in processes"):
+            compare_records({"a": [other[0], *numerics(other[1:], **changes)]})
+
+
+def test_every_thing_that_rounding_depends_on_is_named(tmp_path: pathlib.Path) -> None:
+    plain = runs(tmp_path)
+    assert not any("made alike" in note for note in compare_records({"a": plain}).notes)
+    for change, told in (
+        ({"compiled": True}, "compiled False / True"),
+        ({"package": "b" * 64}, f"changed package no / {'b' * 12}"),
+        ({"device": "cuda"}, "arithmetic cpu / cuda"),
+    ):
+        (note,) = (
+            note for note in compare_records({"a": [plain[0], *numerics(plain[1:], **change)]}).notes if "alike" in note
+        )
+        assert note.endswith(f": {told}.")
+    # A package that the first run does not name.
+    record = dataclasses.replace(plain[1].record, packages={"torch": "2.11.0", "torchvision": "0.26"})
+    (note,) = (
+        note
+        for note in compare_records({"a": [plain[0], dataclasses.replace(plain[1], record=record)]}).notes
+        if "alike" in note
+    )
+    assert note.endswith("torchvision None / 0.26.")
+    # Without a version of the numerics the newest in the table is the current one.
+    newer = compare_records({"a": [*plain[:1], *numerics(plain[1:], version=2)]})
+    assert newer.methods[0].marks == ("numerics 1 (now 2)",)
+
+
 def test_what_cannot_be_compared(tmp_path: pathlib.Path) -> None:
     a = runs(tmp_path)
 

@@ -212,6 +212,37 @@ def test_a_difference_that_is_surely_too_small_to_matter_is_named(
         assert notes == ["The plan cares for differences of 1 point or more. No interval is wholly smaller than that."]
 
 
+def test_a_difference_at_the_smallest_that_matters_is_told_by_what_is_printed(tmp_path: pathlib.Path) -> None:
+    """The terminal prints one digit, the page two: where they may be read apart, nothing is said of the interval."""
+    held = rows(tmp_path, tailed=True, primaries=("few", "few"))
+    gap = compare_records(held).methods[1].difference
+    assert gap is not None
+    found = gap.rates["few"]
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    ends = max(-found.low, found.high)
+    shown = round(100 * ends, 1) / 100
+
+    def told(smallest: float) -> str:
+        planned = {
+            name: [
+                dataclasses.replace(
+                    run, record=dataclasses.replace(run.record, plan={**run.record.plan, "smallest": smallest})
+                )
+                for run in runs
+            ]
+            for name, runs in held.items()
+        }
+        (note,) = (note for note in compare_records(planned).notes if note.startswith("The plan cares"))
+        return note.partition(" or more.")[2]
+
+    assert abs(shown - ends) > 1e-6
+    assert told((shown + ends) / 2) == ""
+    assert told(min(shown, ends) - 1e-6) == " No interval is wholly smaller than that."
+    assert told(max(shown, ends) + 1e-6) == " The whole interval is smaller, from ce: fair."
+
+
 def test_early_citations_take_the_measure_of_their_plan(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "rare.toml"
     file.write_text(

@@ -7,14 +7,15 @@ import re
 from collections import Counter
 
 import pytest
+import torch
 
 from longtail.results.comparison import compare_records
-from longtail.results.record import Loaded
+from longtail.results.record import Loaded, read, write
 from longtail.results.report import configurations, report_html
 from longtail.results.report.series import MOST, curves, frequency_bins
 from longtail.results.tables import interval
 from oracles.page import Page
-from oracles.runs import made_up_run
+from oracles.runs import made_up_predictions, made_up_record, made_up_run
 
 
 def made_up(folder: pathlib.Path, names: dict[str, float], seeds: int = 2, **more: object) -> dict[str, list[Loaded]]:
@@ -182,6 +183,24 @@ def test_every_rate_has_its_interval_and_verdict_and_marks_are_shown(tmp_path: p
     for note in comparison.notes:
         assert html.escape(note, quote=False).replace("'", "&#39;") in text
     assert "bootstrap" not in text
+
+
+def test_the_caption_counts_the_groups_that_are_tested(tmp_path: pathlib.Path) -> None:
+    """A group whose classes have no test item is in no family of intervals."""
+    rows = {}
+    target = torch.arange(400) % 6  # the four rarest of ten classes are not tested
+    for name, share in (("ce", 0.5), ("b", 0.8)):
+        rows[name] = []
+        for seed in range(3):
+            right = torch.rand(400, generator=torch.Generator().manual_seed(10 * seed + len(name))) < share
+            prediction = made_up_predictions(target, right, 10)
+            record = made_up_record(recipe=name, seed=seed, target=target, prediction=prediction)
+            folder = tmp_path / name / str(seed)
+            write(record, folder, index=torch.arange(400), target=target, prediction=prediction)
+            rows[name].append(read(folder))
+    comparison = compare_records(rows)
+    assert "Intervals of differences hold together for the 2 groups." in comparison.notes
+    assert "of a group, for 1 × 2 together" in report_html(comparison, rows)
 
 
 @pytest.mark.parametrize(("seeds", "says"), [(1, "better than ce in this run: +"), (2, "no verdict from two seeds")])

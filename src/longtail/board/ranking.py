@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from longtail.board.evidence import BADGES
@@ -24,10 +25,10 @@ from longtail.board.verdicts import (
 )
 
 
-def _independent(entries: list[Entry]) -> set[str]:
-    """Entries that another submitter has found again under the same protocol."""
+def _independent(at: Draft) -> set[str]:
+    """Entries that another submitter has found again under the same protocol, by runs of which none is a copy."""
     out: set[str] = set()
-    scored = [entry for entry in entries if entry.badge == BADGES[3].id and entry.method_id and entry.current]
+    scored = [entry for entry in at.entries if entry.badge == BADGES[3].id and entry.method_id and entry.current]
     for i, first in enumerate(scored):
         for second in scored[i + 1 :]:
             if (
@@ -36,7 +37,7 @@ def _independent(entries: list[Entry]) -> set[str]:
                 and second.submitter
                 and first.submitter.strip().casefold() != second.submitter.strip().casefold()
                 and not differing(first, second)[0]
-                and first.values != second.values
+                and not _shared_run(at.answers[first.id], at.answers[second.id])
                 and first.value is not None
                 and second.value is not None
             ):
@@ -45,6 +46,11 @@ def _independent(entries: list[Entry]) -> set[str]:
                 if forth.word == back.word == "agrees":
                     out |= {first.id, second.id}
     return out
+
+
+def _shared_run(first: Answers, second: Answers) -> bool:
+    """Whether a run of the one has the very same answers as a run of the other."""
+    return any(torch.equal(one, other) for one in first.correct for other in second.correct)
 
 
 def differing(claim: Entry, measured: Entry) -> tuple[list[str], list[str]]:
@@ -124,7 +130,7 @@ def ranked(at: Draft) -> tuple[list[Entry], list[Best]]:
     Args:
         at: the board with its entries and, for those re-scored, their answers.
     """
-    independent = _independent(at.entries)
+    independent = _independent(at)
     entries = [
         dataclasses.replace(entry, badge=BADGES[4].id) if entry.id in independent else entry for entry in at.entries
     ]

@@ -9,6 +9,8 @@ from longtail.board.model import Answers, Draft, Entry, Judged, board_slug
 from longtail.board.ranking import differing
 from longtail.board.schema import Relation
 from longtail.board.verdicts import Contrast, contrasts, same_items
+from longtail.results.statistics import FEWEST
+from longtail.wording import counted
 
 
 def judge(relation: Relation, entries: Sequence[Entry], answers: Mapping[str, Answers]) -> Judged:
@@ -16,8 +18,8 @@ def judge(relation: Relation, entries: Sequence[Entry], answers: Mapping[str, An
 
     The claim *holds* if the one is known to be better and the claimed gap does not lie above the interval of the
     measured one; it is *smaller* if the claimed gap does, *reversed* if the other is known to be better, and
-    *undecided* otherwise. Entries are compared only with the methods as published, on the same images, with no field of
-    the protocol different.
+    *undecided* otherwise, as with fewer than three seeds of either. Entries are compared only with the methods as
+    published, on the same images, with no field of the protocol different.
 
     Args:
         relation: the claim.
@@ -51,7 +53,8 @@ def judge(relation: Relation, entries: Sequence[Entry], answers: Mapping[str, An
                 apart = apart or differ
                 continue
             (found,) = contrasts([answers[first.id], answers[second.id]])
-            return told(*_word(relation, found), found, (first.id, second.id))
+            seeds = min(len(answers[first.id].seeds), len(answers[second.id].seeds))
+            return told(*_word(relation, found, seeds), found, (first.id, second.id))
     return told("not comparable", "; ".join(apart))
 
 
@@ -59,15 +62,17 @@ def _taken(entry: Entry, method: str, answers: Mapping[str, Answers]) -> bool:
     return entry.method_id == method and entry.id in answers and entry.current and not entry.options
 
 
-def _word(relation: Relation, found: Contrast) -> tuple[str, str]:
+def _word(relation: Relation, found: Contrast, seeds: int) -> tuple[str, str]:
     low, high = found.estimate.low, found.estimate.high
     seen = f"measured {100 * found.estimate.value:+.2f} points"
     if low is None or high is None:
         return "undecided", f"{seen}; too few seeds for an interval"
     seen += f", 95 % interval [{100 * low:+.2f}, {100 * high:+.2f}], claimed {relation.gap:+g}"
+    if seeds < FEWEST:
+        return "undecided", f"{seen}; {counted(seeds, 'seed')}, at least {FEWEST} are needed"
     if found.sign < 0:
         return "reversed", seen
-    if relation.gap > 100 * high:
+    if relation.gap > round(100 * high, 2):  # as it is printed
         return "smaller", seen
     return ("holds", seen) if found.sign > 0 else ("undecided", seen)
 

@@ -153,6 +153,11 @@ def same_counts(counts: Sequence[int], variant: Variant, where: str) -> None:
         )
 
 
+def predicted(run: Scored) -> bytes:
+    """The predictions of a run in the order of its items' identities: equal for two runs that predict alike."""
+    return run.prediction[run.index.argsort(stable=True)].numpy().tobytes()
+
+
 def answers(runs: Sequence[Scored], seeds: Sequence[int]) -> Answers:
     """The answers of one method's runs on the same test items, in the order of the items' identities.
 

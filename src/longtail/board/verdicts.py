@@ -294,9 +294,10 @@ def reproduction(
     else:
         p = 1.0 if gap == 0 else 0.0
     seen = f"gap {gap:+.2f}, prediction interval ±{interval:.2f}, tolerance {tolerance:g}"
-    if abs(gap) > max(interval, tolerance):
+    shown, around = round(abs(gap), 2), round(interval, 2)  # as they are printed
+    if shown > max(around, tolerance):
         measured_better = (gap < 0) == higher_is_better
         return Verdict("above" if measured_better else "below", seen, gap, interval, p)
-    if interval > 2 * tolerance:
+    if around > 2 * tolerance:
         return Verdict("undecided", f"{seen}: the seeds scatter too much to tell", gap, interval, p)
     return Verdict("agrees", seen, gap, interval, p)

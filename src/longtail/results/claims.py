@@ -15,7 +15,8 @@ def judge(low: float | None, high: float | None, *, claimed: float | None = None
 
     Use it where a paper says that one method is better than another, or by how much, and both were run here under one
     protocol. Equivalence testing (Schuirmann 1987) by the interval: a difference agrees only if the whole interval
-    does, so a wide interval is never taken for agreement.
+    does, so a wide interval is never taken for agreement. Ends are held against the tolerance as they are printed, to a
+    hundredth of a point.
 
     Args:
         low: lower end of the interval of the measured difference, as a share (1 point is 0.01); None if there is none,
@@ -40,15 +41,17 @@ def judge(low: float | None, high: float | None, *, claimed: float | None = None
     """
     if low is None or high is None:
         return "undecided"
+    start, end = round(low, 4), round(high, 4)
     if claimed is None:
-        if high < tolerance:
+        if end < tolerance:
             return "below"
         return "agrees" if low > 0 else "undecided"
-    if low > claimed + tolerance:
+    least, most = round(claimed - tolerance, 6), round(claimed + tolerance, 6)
+    if start > most:
         return "above"
-    if high < claimed - tolerance:
+    if end < least:
         return "below"
-    return "agrees" if claimed - tolerance <= low and high <= claimed + tolerance else "undecided"
+    return "agrees" if least <= start and end <= most else "undecided"
 
 
 def moved(low: float | None, high: float | None, *, claimed: float | None = None, tolerance: float = TOLERANCE) -> str:

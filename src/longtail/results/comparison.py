@@ -189,7 +189,8 @@ def compare_records(
         against: the row that the others are compared with; the first if left out.
         controls: name of the row that differs in the one idea under test, by the name of the row that has one. A pair
             of which one is not in ``records`` is left out, and so is one with the row that all are compared with.
-        numerics: current version of the numerics; records of an earlier one are marked.
+        numerics: current version of the numerics; records of an earlier one are marked. The newest among the records if
+            left out.
 
     Returns:
         The comparison.
@@ -222,6 +223,8 @@ def compare_records(
     planned = any(citation(record) for records in announced.values() for record in records)
     runs = {name: distinct(loaded) for name, loaded in every.items()}
     first = next(iter(runs.values()))[0]
+    if numerics is None:
+        numerics = max(run.record.numerics["version"] for loaded in runs.values() for run in loaded)
 
     data = first.record.data
     target = first.target[first.index.argsort()]
@@ -430,18 +433,24 @@ def _of_no_interest(
         if len(method.seeds) >= FEWEST and not any(departure(record) for record in rows[method.name])
     }
     small: dict[str, list[str]] = {}
-    known = False
+    known = close = False
     for method in methods:
         for found in filter(None, (method.difference, method.control)):
             gap = found.rates[primary]
             if gap is None or gap.low is None or gap.high is None or not {method.name, found.against} <= judged:
                 continue
             known = True
-            if round(100 * max(-gap.low, gap.high), 1) < 100 * smallest:  # as it is printed
+            ends = 100 * max(-gap.low, gap.high)
+            exactly, shown = ends < 100 * smallest, round(ends, 1) < 100 * smallest  # the terminal prints one digit
+            close |= exactly != shown
+            if exactly and shown:
                 small.setdefault(found.against, []).append(method.name)
     told = "; ".join(f"from {against}: {', '.join(dict.fromkeys(names))}" for against, names in small.items())
-    note = f"The plan cares for differences of {100 * smallest:g} point{'s' * (smallest != 0.01)} or more. "
-    note += f"The whole interval is smaller, {told}." if told else "No interval is wholly smaller than that."
+    note = f"The plan cares for differences of {100 * smallest:g} point{'s' * (smallest != 0.01)} or more."
+    if told:
+        note += f" The whole interval is smaller, {told}."
+    elif not close:
+        note += " No interval is wholly smaller than that."
     return [note] if known else []
 
 
@@ -452,16 +461,17 @@ def _one_method(name: str, loaded: Sequence[Loaded]) -> None:
         record = run.record
         if record.seed in seen:
             other = seen[record.seed]
-            parts = [part for part, value in protocol(record).items() if value != protocol(other.record)[part]]
+            parts = _unlike(protocol(record), protocol(other.record))
             differ = f" They differ in {', '.join(parts)}." if parts else ""
             raise InputError(
                 f"{name!r} has two records of seed {record.seed}: {other.folder} and {run.folder}; keep one.{differ}"
             )
         seen[record.seed] = run
-        for part, theirs in protocol(record).items():
-            ours = protocol(first)[part]
-            if part != "data" and ours != theirs:
-                raise InputError(f"records of {name!r} differ in {part}: {ours} and {theirs} ({run.folder})")
+        ours, theirs = protocol(first), protocol(record)
+        for part in _unlike(ours, theirs):
+            if part != "data":
+                shown = f"{ours.get(part, 'one')} and {theirs.get(part, 'one')}"
+                raise InputError(f"records of {name!r} differ in {part}: {shown} ({run.folder})")
         if record.config != first.config:
             where, mine, its = next(differences(first.config, record.config))
             shown = f": {mine} and {its}" if len(mine + its) < 75 else ""
@@ -469,6 +479,11 @@ def _one_method(name: str, loaded: Sequence[Loaded]) -> None:
                 f"records of {name!r} are of different configurations, first in {where}{shown} "
                 f"({loaded[0].folder}, {run.folder})"
             )
+
+
+def _unlike(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    """The parts of the protocol in which two records differ."""
+    return [part for part in {**ours, **theirs} if ours.get(part) != theirs.get(part)]
 
 
 def _same_test(first: Loaded, run: Loaded) -> None:
@@ -540,8 +555,8 @@ def _notes(
     data = next(iter(runs.values()))[0].record.data
     notes = [f"Many: more than {data['many']} training images; few: fewer than {data['few']}."]
     parts = {method.name: protocol(runs[method.name][0].record) for method in methods}
-    for part in parts[baseline]:
-        values = {name: found[part] for name, found in parts.items()}
+    for part in dict.fromkeys(part for found in parts.values() for part in found):
+        values = {name: found.get(part, "one") for name, found in parts.items()}
         if len(set(values.values())) > 1:
             listed = "; ".join(f"{name} {value}" for name, value in values.items())
             notes.append(f"The methods differ in more than the method, in {part}: {listed}.")
@@ -580,11 +595,14 @@ def _environments(runs: Sequence[Loaded]) -> list[str]:
             "threads": run.record.numerics.get("threads"),
             "processor": run.record.hardware.get("processor"),
             "device": run.record.hardware.get("device"),
+            "arithmetic": run.record.numerics.get("device"),
+            "compiled": run.record.numerics.get("compiled"),
+            "changed package": (run.record.numerics.get("package") or "no")[:12],
         }
         for run in runs
     ]
     mixed = []
-    for name in facts[0]:
+    for name in dict.fromkeys(name for found in facts for name in found):
         values = dict.fromkeys(str(found.get(name)) for found in facts)
         if len(values) > 1:
             mixed.append(f"{name} {' / '.join(values)}")

@@ -328,7 +328,8 @@ def signature(record: Record) -> str:
         record: a finished run.
 
     Returns:
-        Data and its fingerprint, model and its size, epochs of each stage, selection, precision.
+        Data and its fingerprint, model and its size, epochs of each stage, selection, precision, and processes where
+        the numbers depend on how many there are.
 
     Example:
         >>> import tempfile
@@ -344,14 +345,17 @@ def signature(record: Record) -> str:
 
 
 def protocol(record: Record) -> dict[str, str]:
-    """The parts of ``signature`` by name, so that a difference can be named."""
-    data, model = record.data, record.model
+    """The parts of ``signature`` by name, so that a difference can be named; processes where numbers depend on them."""
+    data, model, numerics = record.data, record.model, record.numerics
+    apart = "for all" if numerics.get("sync_batch_norm") else "in each"
+    several = {"processes": f"{numerics['divided']}, batch normalisation {apart}"} if "divided" in numerics else {}
     return {
         "data": f"{data['name']}/{data['imbalance']:g}/{data['fingerprint'][:16]}",
         "model": f"{model['name']}/{model['parameters']}/{model['multiply_adds']}",
         "epochs": "+".join(str(epochs) for epochs in stage_epochs(record)),
         "selection": record.selection,
-        "precision": str(record.numerics["precision"]),
+        "precision": str(numerics["precision"]),
+        **several,
     }
 
 

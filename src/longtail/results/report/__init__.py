@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longtail.results import tables
-from longtail.results.comparison import FURTHER, RATES, Comparison, Difference
+from longtail.results.comparison import FURTHER, GROUPS, RATES, Comparison, Difference
 from longtail.results.record import Loaded, budget_note
 from longtail.results.report import figures
 from longtail.results.report.page import environment
@@ -100,6 +100,7 @@ def report_html(comparison: Comparison, records: Mapping[str, Sequence[Loaded]])
         rates=RATES,
         further=FURTHER,
         groups=_groups(comparison),
+        tested=sum(comparison.methods[0].estimates[group] is not None for group in GROUPS),
         same=same,
         different=different,
         runs=[run for runs in records.values() for run in runs],
