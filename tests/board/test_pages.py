@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pathlib
@@ -12,8 +14,10 @@ import pytest
 
 from longtail.board import build, import_archive, submit
 from longtail.board.evidence import BADGES
+from longtail.board.feeds import as_csv
 from longtail.board.index import build_index
 from longtail.board.pages import paths, render
+from longtail.board.pages.boards import _other_measures
 from longtail.board.reader import Index
 from longtail.errors import InputError
 from oracles.board import add_claims, dataset, dirty_archive, row, runs, task, write_archive
@@ -213,19 +217,105 @@ def test_the_same_bytes_on_every_build(tmp_path: pathlib.Path, root: pathlib.Pat
 def test_a_site_replaces_a_site_and_nothing_else(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longtail.board.pages.paths", lambda index: ["index.html", "about.html"])
     out = tmp_path / "site"
+    monkeypatch.setattr("longtail.board.pages.paths", lambda index: ["index.html", "about.html", "submit.html"])
     build(out)
-    (out / "stale.html").write_text("old")
+    assert (out / "submit.html").exists()
+    monkeypatch.setattr("longtail.board.pages.paths", lambda index: ["index.html", "about.html"])
     build(out)
-    assert not (out / "stale.html").exists()
+    assert not (out / "submit.html").exists()
+    for name in ("CNAME", "boards/mine.html"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("by hand")
+        with pytest.raises(InputError, match=f"holds '{name}', which is of no site built here; move it away"):
+            build(out)
+        assert (out / name).read_text() == "by hand"
+        (out / name).unlink()
+    build(out)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match="holds something else"):
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex', which is of no site"):
         build(mine)
     assert (mine / "thesis.tex").read_text() == "years of work"
     with pytest.raises(InputError, match="is no folder"):
         build(tmp_path / "new", root=tmp_path / "nowhere")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["mine", "site"]
+
+
+def test_a_site_never_replaces_the_board_that_it_is_built_from(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longtail.board.pages.paths", lambda index: ["index.html", "about.html"])
+    site = tmp_path / "site"
+    build(site)
+    board = site / "board"
+    file = add_claims(board, "own", [])
+    linked = tmp_path / "linked"
+    linked.symlink_to(board, target_is_directory=True)
+    for root, out in ((board, site), (linked, site), (board, board)):
+        with pytest.raises(InputError, match=r"lies in .*, which is replaced as a whole"):
+            build(out, root=root)
+        assert file.is_file()
+    # A site in the board's folder is nothing of the board, beside an archive either.
+    root = tmp_path / "root"
+    add_claims(root, "own", [])
+    archive = write_archive(tmp_path / "t.json")
+    for _ in range(2):
+        build(root / "site", root=root, archive=archive)
+    assert (root / "site" / "index.html").is_file()
+    assert sorted(each.name for each in root.iterdir() if not each.name.startswith(".")) == ["claims", "site"]
+
+
+def test_further_measures_are_those_of_the_same_result(tmp_path: pathlib.Path) -> None:
+    def line(name: str, metric: str, value: str, **more: object) -> dict[str, object]:
+        said = {"metric": metric, "value": value, "quote": value, "source": "A paper", "locator": "Table 1"}
+        return {"id": name, "method": "Ours", "dataset": "digits-lt-if-100", **said, **more}
+
+    add_claims(
+        tmp_path,
+        "own",
+        [
+            line("deep", "Accuracy", "71.0", backbone="R-110"),
+            line("flat", "Accuracy", "61.0", backbone="R-32"),
+            line("gone", "Accuracy", "99.9", backbone="R-110"),
+            line("f1-flat", "Macro F1", "32.32", backbone="R-32"),
+            line("f1-slip", "Macro F1", "55.5", backbone="R-110"),
+            line("f1-deep", "Macro F1", "66.6", backbone="R-110", supersedes="f1-slip"),
+        ],
+    )
+    (tmp_path / "claims" / "gone.toml").write_text('[[withdraw]]\nid = "gone"\nreason = "trained on test"\n')
+    with build_index(tmp_path) as index:
+        board = index.board("digits-lt-if-100")
+        assert board is not None
+        (column,) = (each for each in _other_measures(index, board, index.entries(board.slug)) if "F1" in each["name"])
+    assert column["shown"] == {"deep": "66.60", "flat": "32.32"}
+
+
+def test_what_no_longer_stands_is_marked_wherever_it_is_shown(tmp_path: pathlib.Path) -> None:
+    common = {"dataset": "cifar-100-lt-if-100", "metric": "Accuracy", "source": "Made up", "locator": "Table 1",
+              "method": "DRO-LT", "method_id": "dro-lt", "paper": "dro-lt", "backbone": "R"}  # fmt: skip
+    given = [("gone", "61.11"), ("slip", "62.22"), ("right", "63.33")]
+    lines = [{**common, "id": name, "value": value, "quote": value} for name, value in given]
+    lines[2]["supersedes"] = "slip"
+    add_claims(tmp_path, "own", lines)
+    (tmp_path / "claims" / "gone.toml").write_text('[[withdraw]]\nid = "gone"\nreason = "trained on test"\n')
+    with build_index(tmp_path) as index:
+        pages = ["papers/dro-lt.html", "methods/dro-lt.html", next(p for p in paths(index) if "--dro-lt" in p)]
+        for path in pages:
+            found = render(index, path)
+            assert found is not None
+            rows = re.findall(r"<tr[^>]*>.*?</tr>", found[1], re.DOTALL)
+            for value, told in (("61.11", "withdrawn: trained on test"), ("62.22", "superseded by right")):
+                held = [row for row in rows if value in row]
+                assert held, path
+                assert all(told in row and row.startswith('<tr class="old"') for row in held), (path, held)
+            assert all("superseded" not in row for row in rows if "63.33" in row)
+        board = index.board("cifar-100-lt-if-100")
+        assert board is not None
+        cells = {row["id"]: row for row in csv.DictReader(io.StringIO(as_csv(index, board)))}
+    assert cells["gone"]["withdrawn"] == "trained on test"
+    assert cells["slip"]["superseded_by"] == "right"
+    assert cells["right"]["withdrawn"] == cells["right"]["superseded_by"] == ""
 
 
 def test_hostile_text_in_every_field_stays_text(tmp_path: pathlib.Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import pathlib
 import pickle
 import struct
 import zipfile
@@ -12,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from longtail.board.intake import canonical_predictions
 from longtail.board.keys import Key, fingerprint, is_trusted, keys
 from longtail.board.schema import Variant
 from longtail.board.scorer import answers, score_predictions
 from longtail.errors import InputError
-from longtail.results.predictions import MAX_PREDICTIONS_BYTES
+from longtail.results.predictions import MAX_PREDICTIONS_BYTES, read_predictions
 from oracles.board import digits
 
 
@@ -148,6 +151,38 @@ def test_attacks_on_the_file_are_refused(name: str) -> None:
     assert not Bomb.ran
 
 
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks_on_a_file_of_another_framework_are_refused_in_one_line(name: str, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "given.npz"
+    file.write_bytes(ATTACKS[name][0]())
+    # What is in another order, of another type or too long a number is read, and judged by what it says.
+    if name in ("an id twice", "a class too high", "a negative class"):
+        assert set(read_predictions(canonical_predictions(file), "kept")) == {"index", "prediction", "target"}
+        return
+    with pytest.raises(InputError) as refusal:
+        read_predictions(canonical_predictions(file), str(file))
+    assert "\n" not in str(refusal.value)
+    assert str(file) in str(refusal.value)
+    assert not Bomb.ran
+
+
+def test_a_cut_or_flipped_or_bare_file_is_refused_in_one_line(tmp_path: pathlib.Path) -> None:
+    whole, file = npz(**good(500)), tmp_path / "given.npz"
+    for cut in range(0, len(whole), 37):
+        file.write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"is no whole \.npz; write it with numpy\.savez_compressed, or as \.csv"):
+            canonical_predictions(file)
+    for place in range(0, len(whole), 13):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(InputError):  # a byte of a date does no harm
+            canonical_predictions(file)
+    bare = tmp_path / "bare.npz"
+    with open(bare, "wb") as out:
+        np.save(out, np.arange(5))
+    with pytest.raises(InputError, match=r"is no whole \.npz"):
+        canonical_predictions(bare)
+
+
 def test_too_large_a_file_is_refused_unread() -> None:
     with pytest.raises(InputError, match="larger than"):
         score(b"\x00" * (MAX_PREDICTIONS_BYTES + 1))
@@ -160,8 +195,6 @@ def test_the_known_test_sets() -> None:
 
 
 def test_the_keys_are_those_of_the_real_files(real_data: object) -> None:
-    import pathlib
-
     root = pathlib.Path(str(real_data))
     with open(root / "cifar-100-python" / "test", "rb") as file:
         content = file.read()

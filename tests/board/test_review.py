@@ -50,6 +50,18 @@ def test_what_waits_is_listed_shown_accepted_and_refused(tmp_path: pathlib.Path,
     assert verify(root) == []
 
 
+def test_what_was_refused_and_sent_again_can_be_refused_again(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    places = []
+    for again in ("once", "twice", "thrice"):
+        name = queue(tmp_path / again, root, "Mallory", (1.0,))
+        places.append(refuse(root, name, f"The labels, {again}."))
+    assert len(set(places)) == 3
+    for place, again in zip(places, ("once", "twice", "thrice"), strict=True):
+        assert json.loads((place / "refusal.json").read_text())["reason"] == f"The labels, {again}."
+        assert (place / "submission.json").is_file()
+    assert waiting(root) == []
+
+
 def test_reviews_of_what_is_not_there(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     with pytest.raises(InputError, match="nothing waits"):
         show(root, "x")

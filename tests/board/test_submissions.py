@@ -440,6 +440,80 @@ def test_more_seeds_supersede_fewer(tmp_path: pathlib.Path, root: pathlib.Path) 
         assert new.rank == 1
 
 
+@pytest.mark.parametrize("order", [("a", "ab", "abc"), ("ab", "bc", "abc"), ("abc", "a", "ab"), ("ab", "abc", "a")])
+def test_of_all_that_share_runs_the_largest_stands(
+    tmp_path: pathlib.Path, root: pathlib.Path, order: tuple[str, ...]
+) -> None:
+    folders = dict(zip("abc", runs(tmp_path, (0.8, 0.81, 0.82)), strict=True))
+    made = {names: submit([folders[name] for name in names], root=root)[0]["id"] for names in order}
+    assert verify(root) == []
+    with build_index(root) as index:
+        found = {names: index.entry(name) for names, name in made.items()}
+    for names, entry in found.items():
+        assert entry is not None
+        # "a" was superseded by the word of "ab" where that came first.
+        after = {made["abc"], made.get("ab")} if names == "a" else {made["abc"]}
+        assert entry.superseded_by is None if names == "abc" else entry.superseded_by in after
+        assert entry.rank == (1 if names == "abc" else None)
+        assert not any("also in" in mark for mark in entry.marks)
+
+
+def test_runs_that_two_people_send_are_marked(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folders = runs(tmp_path / "a", (0.8, 0.81, 0.82))
+    (hers,) = submit(folders, root=root, submitter="Ada")
+    (his,) = submit(folders[:2], root=root, submitter="Bob")
+    (other,) = submit(runs(tmp_path / "b", (0.8,), recipe="focal"), root=root, submitter="Bob")  # the same answers
+    with build_index(root) as index:
+        marks = {name: index.entry(name).marks for name in (hers["id"], his["id"], other["id"])}  # type: ignore[union-attr]
+    assert f"2 runs of it are also in {his['id']}" in marks[hers["id"]]
+    assert f"2 runs of it are also in {hers['id']}" in marks[his["id"]]
+    assert not any("also in" in mark for mark in marks[other["id"]])
+
+
+def test_a_submission_can_be_withdrawn(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    folders = runs(tmp_path, (0.8, 0.81, 0.82))
+    (part,) = submit(folders[:1], root=root)
+    (made,) = submit(folders, root=root)
+    (root / "claims").mkdir()
+    (root / "claims" / "gone.toml").write_text(
+        f'[[withdraw]]\nid = "{made["id"]}"\nreason = "trained on test"\nby = "its author"\n'
+    )
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        assert entry is not None
+        assert (entry.withdrawn, entry.rank) == ("trained on test, its author", None)
+        page = render(index, f"submissions/{made['id']}.html")
+        assert page is not None
+        assert "Withdrawn: trained on test, its author" in page[1]
+        # The one that it superseded by its own word stays superseded.
+        before = index.entry(part["id"])
+        assert before is not None
+        assert before.superseded_by == made["id"]
+        assert index.warnings == []
+
+
+def test_nothing_is_taken_if_one_of_several_cannot_be(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    waiting = []
+    for name, stream in (("one", 0), ("two", 5)):
+        (made,) = submit(runs(tmp_path / name, (0.8,), stream=stream), root=tmp_path / name / "board")
+        waiting.append(tmp_path / name / "board" / "submissions" / made["id"])
+    change(waiting[1] / "submission.json", "supersedes", value="no-such-entry")
+    with pytest.raises(InputError, match="cannot supersede 'no-such-entry', which is not on this board"):
+        submit(waiting, root=root)
+    assert not (root / "submissions").exists()
+    change(waiting[1] / "submission.json", "supersedes", value="../../one")
+    with pytest.raises(InputError, match="which is not on this board"):
+        submit(waiting, root=root)
+
+
+def test_a_submission_without_a_score_is_named(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    (made,) = submit(runs(tmp_path, (0.8,)), root=root)
+    (root / "scores" / f"{made['id']}.json").unlink()
+    with build_index(root) as index:
+        assert index.entry(made["id"]) is None
+        assert index.warnings == [f"submission {made['id']}: left out, it has no score; board verify tells why"]
+
+
 def test_a_waiting_submission_is_taken_from_the_queue(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
     (made,) = submit(runs(tmp_path, (0.8,)), root=tmp_path / "elsewhere")
     waiting = root / "queue" / made["id"]
@@ -538,6 +612,19 @@ def test_a_second_submitter_makes_it_independent(tmp_path: pathlib.Path, root: p
     assert badges[first["id"]] == badges[second["id"]] == "independent"
     # Her own second try is nobody else's, and it does not agree.
     assert badges[third["id"]] == "re-scored-seeds"
+
+
+@pytest.mark.parametrize("missing", ["backbone", "epochs", "track"])
+def test_what_states_no_protocol_is_not_found_again(tmp_path: pathlib.Path, root: pathlib.Path, missing: str) -> None:
+    stated = {"method": "CE", "data": "digits-lt", "imbalance": 100, "selection": "last epoch", "track": "scratch",
+              "epochs": 60, "backbone": "small"}  # fmt: skip
+    for name, statement in (("Ada", stated), ("Grace", {**stated, missing: None})):
+        folders = runs(tmp_path / name, (0.808, 0.81, 0.812), stream=len(name))
+        files = [folder / "predictions.npz" for folder in folders]
+        submit_predictions(files, root=root, statement=statement, submitter=name)
+    with build_index(root) as index:
+        badges = [entry.badge for entry in index.entries("digits-lt-if-100") if entry.kind == "scored"]
+    assert badges == ["re-scored-seeds"] * 2
 
 
 @pytest.mark.parametrize("copied", [3, 1])
@@ -729,6 +816,12 @@ def test_a_statements_problems_come_in_one_answer(tmp_path: pathlib.Path, root: 
     assert not (root / "submissions").exists()
     with pytest.raises(InputError, match="the imbalance of 'digits-lt' is not stated; known are 100, 50, 20, 10"):
         submit_predictions([outsider(tmp_path / "b", 0.8)], root=root, statement={**STATED, "imbalance": None})
+    with pytest.raises(InputError, match="'digits-lt-if-100' has an imbalance of 100, not 50"):
+        submit_predictions(
+            [outsider(tmp_path / "d", 0.8)],
+            root=root,
+            statement={**STATED, "data": "digits-lt-if-100", "imbalance": 50},
+        )
     with pytest.raises(InputError, match="'selection' is missing: which epoch counts"):
         submit_predictions([outsider(tmp_path / "c", 0.8)], root=root, statement={"method": "x", "data": "digits-lt"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import pytest
 import torch
@@ -82,3 +83,19 @@ def test_classes_with_as_many_items_keep_their_accuracy() -> None:
     alike = torch.arange(100) % 10
     assert ranked_by(Answers(torch.ones(1, 100, dtype=torch.bool), alike, (0,))) == "accuracy"
     assert ranked_by(Answers(torch.ones(1, len(TARGET), dtype=torch.bool), TARGET, (0,))) == "balanced_accuracy"
+
+
+def test_the_page_of_a_submission_names_the_rate_that_it_is_ranked_by(tmp_path: pathlib.Path) -> None:
+    root = tmp_path / "board"
+    (made,) = submit(knows(tmp_path / "ce", "ce", head=80, tail=10), root=root)
+    with build_index(root) as index:
+        entry = index.entry(made["id"])
+        found = render(index, f"submissions/{made['id']}.html")
+    assert entry is not None
+    assert found is not None
+    total = found[1].partition('<tr class="total">')[2].partition("</tr>")[0]
+    accuracy, balanced = re.findall(r"<td[^>]*>(.*?)</td>", total)[:2]
+    assert accuracy == f"{100 * made['mean_accuracy']:.2f}"
+    assert balanced.startswith(f"<b>{entry.value:.2f}</b>")
+    assert accuracy != f"{entry.value:.2f}"
+    assert "95 % interval of the balanced accuracy" in total

@@ -16,7 +16,7 @@ from longtail.board.fields import made
 from longtail.board.measures import Measure, Measures
 from longtail.board.model import Draft, Entry, board_slug
 from longtail.board.planned import plans_of
-from longtail.board.repeats import repeat_marks
+from longtail.board.repeats import repeat_marks, replacements, shared_marks
 from longtail.board.scale import on_one_scale
 from longtail.board.schema import Claim, Link, Method, Paper, Variant
 from longtail.board.values import clean, look_alike, slug
@@ -227,10 +227,12 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
     found = list({each.id: each for each in (*known, *own)}.values())
     newest = max((version for each in found if (version := _numerics(each.view)) is not None), default=0)
     newest = max(newest, numerics or 0)
-    replaced = {each.view["supersedes"]: each.view["id"] for each in found if each.view.get("supersedes")}
+    replaced = replacements(found, content.withdrawn)
     records = {each.id: each.body.get("records") or () for each in found}
     plans = plans_of(records, root, out.warnings)
-    repeats = repeat_marks({name: held for name, held in records.items() if name not in replaced})
+    standing = [each for each in found if each.id not in replaced and each.id not in content.withdrawn]
+    repeats = repeat_marks({each.id: records[each.id] for each in standing})
+    shared = shared_marks(standing)
     for each in found:
         submission, score = each.view, each.score
         variant = content.variants.get(submission["data"].get("variant") or "") or _own_variant(submission, score)
@@ -278,12 +280,14 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
             submitter=submission["submitter"],
             supersedes=submission["supersedes"],
             superseded_by=replaced.get(submission["id"]),
+            withdrawn=content.withdrawn.get(submission["id"]),
             code=(Link("Code", submission["code"]),) if submission["code"] else (),
             options=tuple(submission["options"]),
             marks=(
                 *submission["marks"],
                 *plans[each.id].marks,
                 *repeats.get(each.id, ()),
+                *shared.get(each.id, ()),
                 *_aged(submission, newest),
             ),
             tasks=("Long-tail Learning",),
@@ -295,8 +299,8 @@ def _add_submissions(out: Gathered, root: Path | None, content: Content, numeric
             at.answers[entry.id] = each.answers
         title = f"{', '.join((entry.method, *entry.options))}: {variant.name}"
         out.changes[entry.added or "", title, f"submissions/{entry.id}.html", entry.board] += 1
-        standing = {"score": score, "board": entry.board, "badge": entry.badge}
-        out.submissions.append({**submission, "plans": plans[each.id].shown, **standing})
+        shown = {"score": score, "board": entry.board, "badge": entry.badge}
+        out.submissions.append({**submission, "plans": plans[each.id].shown, **shown})
 
 
 def _aged(submission: dict[str, Any], newest: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 from longtail.board.evidence import BADGES
 from longtail.board.model import Board, Entry, stated_share
 from longtail.board.reader import PAGE, Index, board_path
-from longtail.board.values import clean, safe_url
+from longtail.board.values import clean, safe_url, slug
 from longtail.wording import counted
 
 _COLUMNS = (
@@ -46,11 +46,14 @@ _COLUMNS = (
     "url",
     "second_hand",
     "flags",
+    "marks",
+    "withdrawn",
+    "superseded_by",
     "id",
 )
 _RENAMED = {"metric_as_printed": "metric", "value_as_printed": "raw"}
 _CELLS = attrgetter(*(_RENAMED.get(name, name) for name in _COLUMNS))
-_URL, _OPTIONS, _FLAGS = (_COLUMNS.index(name) for name in ("url", "options", "flags"))
+_URL, _OPTIONS, _FLAGS, _MARKS = (_COLUMNS.index(name) for name in ("url", "options", "flags", "marks"))
 _AS_THEY_ARE = frozenset({int, float, type(None)})
 
 
@@ -190,6 +193,7 @@ def as_csv(index: Index, board: Board) -> str:
         cells = list(_CELLS(entry))
         cells[_URL] = safe_url(cells[_URL])
         cells[_OPTIONS], cells[_FLAGS] = "; ".join(cells[_OPTIONS]), " ".join(cells[_FLAGS])
+        cells[_MARKS] = "; ".join(cells[_MARKS])
         writer.writerow([each if type(each) in _AS_THEY_ARE else _cell(each) for each in cells])
     return out.getvalue()
 
@@ -214,8 +218,8 @@ def as_atom(index: Index, board: Board) -> str:
 def site_atom(index: Index) -> str:
     """What was added to the whole site, by the day."""
     items = [
-        (f"change:{each['date']}:{each['path']}", f"{each['title']} ({counted(each['results'], 'result')})",
-         each["date"], each["path"], "")
+        (f"change:{each['date']}:{each['path']}:{slug(each['title'])}",
+         f"{each['title']} ({counted(each['results'], 'result')})", each["date"], each["path"], "")
         for each in index.changes(limit=100)
     ]  # fmt: skip
     site = index.settings()

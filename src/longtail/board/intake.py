@@ -7,14 +7,16 @@ import datetime
 import io
 import json
 import shutil
+import tokenize
+import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from longtail.board.content import Content, load
-from longtail.board.repeats import same_runs
+from longtail.board.repeats import alike, same_runs
 from longtail.board.submissions import (
     MAX_JSON,
     SCHEMA,
@@ -25,7 +27,7 @@ from longtail.board.submissions import (
     read_submission,
     write_submission,
 )
-from longtail.board.values import parse_json
+from longtail.board.values import parse_json, slug
 from longtail.errors import InputError
 from longtail.files import write_once
 
@@ -92,11 +94,11 @@ def body_of(
         record = Record.from_json(record, str(file)).to_json()
         found.append((record, read_file(file.parent / "predictions.npz", MAX_PREDICTIONS_BYTES)))
     found.sort(key=lambda each: (_started(each[0]), each[0]["predictions"]["sha256"]))
-    alike: dict[str, list[_Run]] = defaultdict(list)
+    together: dict[str, list[_Run]] = defaultdict(list)
     for run in found:
-        alike[same_runs(run[0])].append(run)
+        together[same_runs(run[0])].append(run)
     out = []
-    for members in (group for runs in alike.values() for group in _entries(runs)):
+    for members in (group for runs in together.values() for group in _entries(runs)):
         created = max(_started(record) for record, _ in members)
         body = {
             "schema": SCHEMA,
@@ -182,7 +184,12 @@ def submit(
     checked += [(check(body, files, "submission", content), None) for body, files in bodies]
     if not checked:
         raise InputError("nothing to submit: give the folders of finished runs")
-    return [_take(submission, folder, root, content) for submission, folder in checked]
+    with locked(root):
+        ids = {submission.id for submission, _ in checked}
+        for submission, _ in checked:  # before anything is written
+            if not (root / "submissions" / submission.id).exists():
+                named_by(submission, root, ids)
+        return [_take(submission, folder, root, content) for submission, folder in checked]
 
 
 def submit_predictions(
@@ -225,7 +232,9 @@ def submit_predictions(
         "note": note,
         "created": datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat(),
     }
-    return _take(check(body, contents, "submission", content), None, root, content)
+    submission = check(body, contents, "submission", content)
+    with locked(root):
+        return _take(submission, None, root, content)
 
 
 def canonical_predictions(file: Path) -> bytes:
@@ -273,8 +282,10 @@ def _from_npz(content: bytes, file: Path) -> dict[str, Any]:
     """The vectors of an ``.npz``, read without pickles and under the limits of the one reader of predictions."""
     import numpy as np
 
-    from longtail.results.predictions import MAX_ITEMS, read_predictions
+    from longtail.results.predictions import DAMAGED, MAX_ITEMS, read_predictions
 
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise InputError(f"{file} is no whole .npz; write it with numpy.savez_compressed, or as .csv")
     try:
         return {name: vector.numpy() for name, vector in read_predictions(content, str(file)).items()}
     except InputError as error:
@@ -286,28 +297,29 @@ def _from_npz(content: bytes, file: Path) -> dict[str, Any]:
             if sum(sizes) > 3 * 8 * MAX_ITEMS or set(archive.files) - set(_NAMES):
                 raise first
             found = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (*DAMAGED, ValueError, KeyError, MemoryError, TypeError, SyntaxError, tokenize.TokenError) as error:
         raise (error if isinstance(error, InputError) else first) from None
-    if any(array.ndim != 1 or array.dtype.kind not in "iu" for array in found.values()):
-        raise first
+    for array in found.values():
+        whole = isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "iu"
+        if not whole or (array.size and int(array.max()) > np.iinfo(np.int64).max):
+            raise first
     return {name: array.astype(np.int64) for name, array in found.items()}
 
 
 def _take(submission: Submission, folder: Path | None, root: Path, content: Content) -> dict[str, Any]:
-    """Put one checked submission in place, and its score beside it."""
-    with locked(root):
-        repair(root, content)
-        path = root / "submissions" / submission.id
-        already, differs = path.exists(), list[str]()
-        if already:
-            held = parse_json(read_file(path / "submission.json", MAX_JSON), submission.id)
-            differs = _differing(held, submission.body)
-        else:
-            submission = _superseding(submission, root, content)
-            write_submission(submission, root / "submissions")
-            write_once(root / "scores" / f"{submission.id}.json", encode(submission.score))
-        if folder is not None and folder.resolve().parent == (root / "queue").resolve():
-            shutil.rmtree(folder)
+    """Put one checked submission in place, and its score beside it; the caller holds the board's folder."""
+    repair(root, content)
+    path = root / "submissions" / submission.id
+    already, differs = path.exists(), list[str]()
+    if already:
+        held = parse_json(read_file(path / "submission.json", MAX_JSON), submission.id)
+        differs = _differing(held, submission.body)
+    else:
+        submission = _superseding(submission, root, content)
+        write_submission(submission, root / "submissions")
+        write_once(root / "scores" / f"{submission.id}.json", encode(submission.score))
+    if folder is not None and folder.resolve().parent == (root / "queue").resolve():
+        shutil.rmtree(folder)
     accuracies = [run["accuracy"] for run in submission.score["runs"]]
     return {
         "id": submission.id,
@@ -333,27 +345,47 @@ def _differing(held: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     return found + [f"records: {name}" for name in parts]
 
 
+def named_by(submission: Submission, root: Path, beside: Collection[str] = ()) -> str | None:
+    """The earlier submission that a new one says it supersedes.
+
+    Args:
+        submission: the new one.
+        root: the board's folder.
+        beside: identifiers of those that are taken in by the same command.
+
+    Raises:
+        InputError: if the earlier one is not on the board, or somebody else's.
+    """
+    named = submission.body.get("supersedes")
+    if named is None or named in beside:
+        return named
+    held = root / "submissions" / str(named) / "submission.json"
+    if slug(str(named)) != named or not held.is_file():
+        raise InputError(f"{submission.id}: it cannot supersede {named!r}, which is not on this board")
+    if parse_json(read_file(held, MAX_JSON), named).get("submitter") != submission.body.get("submitter"):
+        raise InputError(f"{submission.id}: it cannot supersede {named!r}, which is somebody else's")
+    return str(named)
+
+
 def _superseding(submission: Submission, root: Path, content: Content) -> Submission:
     """Let a submission stand for an earlier one of the same submitter whose runs are all among its own."""
+    if named_by(submission, root) is not None:
+        return submission
     own = {run["sha256"] for run in submission.score["runs"]}
-    named = submission.body.get("supersedes")
-    mine, known = [], set()
+    mine: list[tuple[int, str]] = []
     for score in _scores(root):
-        name = score["submission"]
-        known.add(name)
+        name, runs = score["submission"], {run["sha256"] for run in score["runs"]}
         body = parse_json(read_file(root / "submissions" / name / "submission.json", MAX_JSON), name)
-        if body.get("submitter") != submission.body.get("submitter"):
-            continue
-        if name == named:
-            return submission
-        if {run["sha256"] for run in score["runs"]} < own:
-            mine.append(name)
-    if named is not None:
-        reason = "is somebody else's" if named in known else "is not on this board"
-        raise InputError(f"{submission.id}: it cannot supersede {named!r}, which {reason}")
+        if (
+            runs < own
+            and body.get("submitter") == submission.body.get("submitter")
+            and alike(body) == alike(submission.body)
+        ):
+            mine.append((len(runs), name))
     if not mine:
         return submission
-    return check({**submission.body, "supersedes": sorted(mine)[-1]}, submission.files, submission.id, content)
+    # The largest is named; the others are superseded by their runs (longtail.board.repeats).
+    return check({**submission.body, "supersedes": max(mine)[1]}, submission.files, submission.id, content)
 
 
 def _scores(root: Path) -> Iterator[dict[str, Any]]:

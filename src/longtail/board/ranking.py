@@ -36,7 +36,7 @@ def _independent(at: Draft) -> set[str]:
                 and first.submitter
                 and second.submitter
                 and first.submitter.strip().casefold() != second.submitter.strip().casefold()
-                and not differing(first, second)[0]
+                and _one_protocol(first, second)
                 and not _shared_run(at.answers[first.id], at.answers[second.id])
                 and first.value is not None
                 and second.value is not None
@@ -46,6 +46,12 @@ def _independent(at: Draft) -> set[str]:
                 if forth.word == back.word == "agrees":
                     out |= {first.id, second.id}
     return out
+
+
+def _one_protocol(first: Entry, second: Entry) -> bool:
+    """Whether two entries state the core of one protocol, and differ in no field that both state."""
+    differ, unstated = differing(first, second)
+    return not differ and not set(CORE) & set(unstated)
 
 
 def _shared_run(first: Answers, second: Answers) -> bool:

@@ -91,8 +91,10 @@ def refuse(root: Path, name: str, reason: str) -> Path:
         raise InputError("say why it is refused, in one sentence")
     with locked(root):
         folder, target = _folder(root, name), root / "refused" / name
-        if target.exists():
-            raise InputError(f"{target} exists: a submission of that name was refused before")
+        before = 1
+        while target.exists():  # The same runs were sent again after a refusal.
+            before += 1
+            target = root / "refused" / f"{name}-{before}"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, target)
         day = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -34,6 +34,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from longtail.board.apart import StoppedError, build_apart
 from longtail.board.content import load
 from longtail.board.index import build_index
+from longtail.board.intake import named_by
 from longtail.board.interface import router
 from longtail.board.pages import render
 from longtail.board.pages.pairs import pair
@@ -403,6 +404,7 @@ def take_upload(root: Path, document: Any, form: FormData, contents: list[tuple[
     submission = check(body, _files(body, contents), "the upload", load(root, []))
     if (root / "submissions" / submission.id).exists():
         raise InputError(f"these runs were submitted already, as {submission.id}")
+    named_by(submission, root)
     write_submission(submission, queue)
     return submission.id
 

@@ -144,6 +144,8 @@ def known_variant(name: str, imbalance: float | int | None, content: Content) ->
     if direct is not None and (imbalance is None or direct.imbalance in (None, imbalance)):
         return direct
     family = [each for each in content.variants.values() if name in (each.library, each.dataset)]
+    if not family and direct is not None:
+        raise InputError(f"{name!r} has an imbalance of {direct.imbalance:g}, not {imbalance:g}")
     if not family:
         names = {each.library or each.dataset for each in content.variants.values()} | set(content.variants)
         raise unknown("data set", name, names)

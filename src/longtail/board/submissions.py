@@ -436,7 +436,12 @@ def scored_submissions(root: Path, content: Content, warnings: list[str]) -> Ite
         content: of the board.
         warnings: takes a line for each that is left out.
     """
-    folder = root / "scores"
+    folder, held = root / "scores", root / "submissions"
+    warnings += [
+        f"submission {clean(each.name, 100)}: left out, it has no score; board verify tells why"
+        for each in (sorted(held.iterdir()) if held.is_dir() else ())
+        if not each.name.startswith(".") and not (folder / f"{each.name}.json").is_file()
+    ]
     for file in sorted(folder.glob("[!.]*.json")) if folder.is_dir() else ():
         try:
             submission = read_submission(root / "submissions" / file.stem, content)

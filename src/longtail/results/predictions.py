@@ -22,7 +22,7 @@ MAX_PREDICTIONS_BYTES = 16 << 20
 MAX_ITEMS = 1 << 20
 """Test items of a record. Records may come from anyone, so their sizes are bounded, here and nowhere else."""
 _ARRAYS = ("index", "target", "prediction")
-_UNSOUND = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, OSError)
 """What a damaged archive raises."""
 
 
@@ -81,7 +81,7 @@ def read_predictions(content: bytes, where: str) -> dict[str, Int[Tensor, " N"]]
             if sorted(archive.namelist()) != sorted(f"{name}.npy" for name in _ARRAYS):
                 raise InputError(f"{where} must hold exactly the arrays {', '.join(_ARRAYS)}")
             found = {name: _array(archive, f"{name}.npy", where) for name in _ARRAYS}
-    except _UNSOUND as error:
+    except DAMAGED as error:
         raise InputError(f"{where} is damaged: {error}") from None
     lengths = {name: len(array) for name, array in found.items()}
     if len(set(lengths.values())) != 1 or not lengths["index"]:

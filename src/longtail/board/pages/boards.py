@@ -145,20 +145,34 @@ def _papers(index: Index, shown: Sequence[Entry]) -> dict[str, Paper | None]:
 
 
 def _other_measures(index: Index, board: Board, shown: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Further metrics that rows of the board state of the same source, each as a column."""
+    """Further metrics that rows of the board state of the same source, each as a column.
+
+    Only lines that stand are joined, and only where one line on either side is of that method, source and protocol.
+    """
     out = []
-    places = {(entry.method, entry.url, entry.paper_title, entry.date): entry.id for entry in shown}
+    places = _alone(shown)
     for other in index.boards(dataset=board.variant.id):
         if other.slug == board.slug:
             continue
+        lines = [entry for entry in index.entries(other.slug, limit=5 * PAGE) if entry.kind != "scored"]
         values = {
-            places[key]: "–" if entry.value is None else f"{entry.value:.2f}"
-            for entry in index.entries(other.slug, limit=5 * PAGE)
-            if (key := (entry.method, entry.url, entry.paper_title, entry.date)) in places and entry.kind != "scored"
+            places[key].id: "–" if entry.value is None else f"{entry.value:.2f}"
+            for key, entry in _alone(lines).items()
+            if key in places
         }
         if 10 * len(values) >= len(shown):
             out.append({"name": other.measure.name, "shown": values})
     return out[:OTHERS]
+
+
+def _alone(lines: Sequence[Entry]) -> dict[tuple[object, ...], Entry]:
+    """Lines that stand, by what tells the metrics of one result from those of another, where it does."""
+    found: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in lines:
+        if entry.current:
+            told = (entry.method, entry.options, entry.url, entry.paper_title, entry.date)
+            found.setdefault((*told, entry.track, entry.backbone, entry.protocol, entry.selection), []).append(entry)
+    return {key: held[0] for key, held in found.items() if len(held) == 1}
 
 
 def against_board(index: Index, board: Board) -> list[Any]:

@@ -67,7 +67,8 @@ def pair(index: Index, live: bool, name: str) -> str | None:
         dots = [
             (", ".join((entry.method, *entry.options, *filter(None, [entry.protocol]))), entry.value, entry.low,
              entry.high, entry.kind == "scored")
-            for entry in lines if entry.value is not None and entry.low is not None and entry.high is not None
+            for entry in lines
+            if entry.current and entry.value is not None and entry.low is not None and entry.high is not None
         ]  # fmt: skip
         tracks = {entry.track for entry in lines}
         note = "These rows stand in different tracks and are not ranked together." if len(tracks) > 1 else None

@@ -19,6 +19,8 @@ def submission(index: Index, live: bool, name: str) -> str | None:
     standing = index.board(found["board"])
     assert standing is not None
     against = [row for row in against_board(index, standing) if row[1].id == name]
+    runs = found["score"]["runs"]
+    means = {rate: sum(run[rate] for run in runs) / len(runs) for rate in ("accuracy", "balanced_accuracy")}
     return fill(
         index,
         "submission.html",
@@ -29,6 +31,8 @@ def submission(index: Index, live: bool, name: str) -> str | None:
         e=entry,
         board=standing,
         against=against,
+        rate="balanced_accuracy" if standing.measure.id.startswith("balanced") else "accuracy",
+        means=means,
     )
 
 
