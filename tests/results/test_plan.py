@@ -23,7 +23,7 @@ from longtail.recipes import NUMERICS
 from longtail.recipes.part import plain
 from longtail.results import Loaded, Record, compare_records, read
 from longtail.results.announced import departure, digest, plan_marks, plan_notes, planned_controls
-from longtail.results.plan import Plan, committed, completed_rows, departures, read_plan
+from longtail.results.plan import Plan, asked_of_git, committed, completed_rows, departures, read_plan
 from longtail.training import many, planned
 from longtail.training.audit import audit
 from longtail.training.compute import choose
@@ -74,6 +74,8 @@ def test_the_hash_holds_what_is_said_and_not_how(tmp_path: pathlib.Path) -> None
         ("smallest = 0.02", f"note = {'[' * 3000}{']' * 3000}", "nested too deep"),
         ("epochs = 1", "imbalance = nan", "nan is no number that a plan can hold"),
         ("epochs = 1", f"imbalance = {10**300}", "a whole number of 301 digits"),
+        ("epochs = 1", f"epochs{'.a' * 3000} = 1", "nested too deep"),
+        ("seeds = [0, 1]", f"seeds = {list(range(1001))}", "1,001 seeds; a record can cite a plan of at most 1,000"),
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused(tmp_path: pathlib.Path, old: str, new: str, said: str) -> None:
@@ -355,6 +357,134 @@ def test_a_plan_that_began_as_a_copy_of_another_was_committed_with_its_own_text(
     assert committed(tmp_path / "gone.toml") is None
 
 
+def test_a_plan_in_a_file_whose_name_is_no_text_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / os.fsdecode(b"pl\xe4n.toml")
+    path.write_text(TEXT)
+    with pytest.raises(InputError, match="is no text that a record can hold; rename it"):
+        read_plan(path)
+
+
+def in_git(folder: pathlib.Path, *commands: list[str], year: int = 2022) -> None:
+    git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    time = {**os.environ, "GIT_COMMITTER_DATE": f"{year}-01-01T00:00:00+00:00"}
+    for words in commands:
+        subprocess.run([*git, *words], check=True, env=time, capture_output=True)
+
+
+def test_settings_of_git_do_not_hide_a_commit(tmp_path: pathlib.Path) -> None:
+    place = tmp_path / "plans"
+    place.mkdir()
+    (place / "plan.toml").write_text(TEXT)
+    in_git(tmp_path, ["init", "-q"])
+    assert asked_of_git(place / "plan.toml") == (None, "")
+    in_git(tmp_path, ["add", "-A"], ["commit", "-q", "-m", "plan"])
+    for key, value in (("diff.relative", "true"), ("log.showRoot", "false"), ("log.follow", "false")):
+        in_git(tmp_path, ["config", key, value])
+    assert (committed(place / "plan.toml") or "")[:4] == "2022"
+
+
+def test_where_git_does_not_tell_nobody_is_accused(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder, _ = done
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "plan.toml").write_text((folder / "plan.toml").read_text())
+    in_git(whole, ["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "plan"])
+    (whole / "more").write_text("more")
+    in_git(whole, ["add", "-A"], ["commit", "-q", "-m", "more"], year=2099)
+    cut = tmp_path / "cut"
+    in_git(tmp_path, ["clone", "-q", "--depth", "1", f"file://{whole}", str(cut)])
+    assert (committed(whole / "plan.toml") or "")[:4] == "2022"
+    since, why = asked_of_git(cut / "plan.toml")
+    assert since is None
+    assert "shallow" in why
+    data, compute = load("digits-lt"), choose("cpu", "float32")
+    status = planned.status(plan, cut / "plan.toml", data, out=folder / "runs", compute=compute)
+    assert (status.committed, status.early, len(status.done)) == (None, [], 4)
+    assert "git fetch --unshallow" in status.unknown
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git here
+    assert asked_of_git(whole / "plan.toml") == (None, "git cannot be asked: No such file or directory")
+
+
+def test_a_run_that_goes_on_was_begun_when_it_was_begun(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path
+) -> None:
+    plan, data, compute = done[0], load("digits-lt"), choose("cpu", "float32")
+    folder = planned.run_plan(plan, data, out=tmp_path, compute=compute, arms=["ce"], seeds=[0])["ce"][0]
+    begun = json.loads((folder / "run.json").read_text())
+    assert begun["started"] == read(folder).record.started
+    (folder / "run.json").write_text(json.dumps({**begun, "started": "2020-01-01T00:00:00+00:00"}))
+    (folder / "record.json").unlink()  # as if it had been stopped before
+    planned.run_plan(plan, data, out=tmp_path, compute=compute, arms=["ce"], seeds=[0])
+    assert read(folder).record.started == "2020-01-01T00:00:00+00:00"
+    # A version that did not say when is taken up, too.
+    (folder / "run.json").write_text(json.dumps({key: begun[key] for key in begun if key != "started"}))
+    (folder / "record.json").unlink()
+    planned.run_plan(plan, data, out=tmp_path, compute=compute, arms=["ce"], seeds=[0])
+    assert read(folder).record.started >= begun["started"]
+
+
+def test_a_part_of_a_plan_is_trained_only_if_all_of_it_can_be(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arms = '{name = "ce"}, {name = "logit-adjustment"}, {name = "logit-adjustment@tau=1"}'
+    of(TEXT.replace('{name = "ce"}', arms), tmp_path)
+    found = CliRunner().invoke(app, ["plan", "run", "plan.toml", "--arm", "ce"], standalone_mode=False)
+    assert "are one recipe" in str(found.exception)
+    assert not (tmp_path / "runs").exists()
+    plan = read_plan(tmp_path / "plan.toml")
+    with pytest.raises(InputError, match="are one recipe"):
+        planned.run_plan(plan, load("digits-lt"), out=tmp_path / "x", compute=choose("cpu", "float32"), arms=["ce"])
+    of(TEXT, tmp_path)
+    found = CliRunner().invoke(app, ["plan", "run", "plan.toml", "--seeds", ""], standalone_mode=False)
+    assert "--seeds '': give how many" in str(found.exception)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_status_calls_done_is_not_trained_again(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder, _ = done
+    runs = tmp_path / "runs"
+    shutil.copytree(folder / "runs", runs)
+    (moved,) = runs.glob("*/ce")
+    moved.rename(runs / "kept")
+    for file in runs.rglob("balanced-softmax/*/run.json"):
+        file.unlink()
+    data, compute = load("digits-lt"), choose("cpu", "float32")
+    assert planned.status(plan, folder / "plan.toml", data, out=runs, compute=compute).missing == []
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it is done")
+
+    monkeypatch.setattr(many, "train", never)
+    monkeypatch.setattr(many, "_at_once", never)
+    for jobs in (1, 2):
+        found = planned.run_plan(plan, data, out=runs, compute=compute, jobs=jobs)
+        assert {path.parent.name for path in found["ce"]} == {"kept"}
+        assert all((path / "record.json").is_file() for paths in found.values() for path in paths)
+
+
+def test_jobs_train_a_plan_seed_by_seed_as_one_does(
+    done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, data, compute = done[0], load("digits-lt"), choose("cpu", "float32")
+    taken: list[str] = []
+    monkeypatch.setattr(many, "_at_once", lambda tasks, *_: taken.extend(task.name for task in tasks))
+    planned.run_plan(plan, data, out=tmp_path, compute=compute, jobs=2)
+    assert taken == ["ce, seed 0", "balanced-softmax, seed 0", "ce, seed 1", "balanced-softmax, seed 1"]
+    missing = planned.status(plan, tmp_path / "plan.toml", data, out=tmp_path, compute=compute).missing
+    assert taken == [f"{arm}, seed {seed}" for arm, seed in missing]
+
+
+def test_what_goes_wrong_is_said_of_its_run(tmp_path: pathlib.Path) -> None:
+    plan = of(TEXT.replace("epochs = 1", 'epochs = 1\nchanges = ["stages.0.optimizer.lr=1e20"]'), tmp_path)
+    with pytest.raises(InputError, match=r"^ce, seed 0: the loss became"):
+        planned.run_plan(plan, load("digits-lt"), out=tmp_path / "runs", compute=choose("cpu", "float32"))
+
+
 def test_the_runs_of_a_plan_in_one_folder_have_one_precision(
     done: tuple[Plan, pathlib.Path, list[pathlib.Path]], tmp_path: pathlib.Path
 ) -> None:
@@ -363,6 +493,10 @@ def test_the_runs_of_a_plan_in_one_folder_have_one_precision(
     assert planned.agreed(plan, folder / "runs", fast, keep=False) == slow  # as the records that are there
     assert not (folder / "runs" / planned.PRECISION).exists()
     other = dataclasses.replace(plan, sha256="1" * 64)
+    mixed = tmp_path / "mixed"  # another plan's choice does not count for runs that are there
+    shutil.copytree(folder / "runs", mixed)
+    assert planned.agreed(other, mixed, fast, keep=True) == fast
+    assert planned.agreed(plan, mixed, fast, keep=True) == slow
     assert planned.agreed(other, folder / "runs", fast, keep=False) == fast
     assert planned.agreed(plan, tmp_path / "new", fast, keep=False) == fast
     assert not (tmp_path / "new").exists()

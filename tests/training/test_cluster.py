@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from longtail import results
 from longtail.data import Data, load
 from longtail.errors import InputError
 from longtail.methods import recipe as named
-from longtail.training import cluster
+from longtail.training import cluster, many
 from longtail.training.compute import Compute
 from longtail.training.many import train_many
 from longtail.training.run import Task
@@ -88,9 +91,8 @@ def test_a_machine_without_the_storage_sends_the_files(ray: Any, digits: Data, t
     marker = tmp_path / "a file that no other machine has"
     cluster.train_on_cluster([task], digits, told_of.append, out=tmp_path / "elsewhere", marker=marker)
     assert told(folder) == told(here)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(
-        path.name for path in here.iterdir() if path.name[0] != "."
-    )
+    names = [sorted(path.name for path in held.iterdir() if path.name[0] != ".") for held in (folder, here)]
+    assert names[0] == names[1]
     assert not (tmp_path / "none").exists()
 
 
@@ -99,6 +101,77 @@ def test_an_error_of_a_run_is_that_of_the_command(ray: Any, digits: Data, tmp_pa
     wild = named("ce", digits, epochs=1, changes=("stages.0.optimizer.lr=1e20",))
     with pytest.raises(InputError, match="the loss became"):
         train_many([wild], digits, seeds=[0], out=tmp_path, compute=CPU, on="ray")
+
+
+class Given:
+    """A result of a task of ``MadeUp``."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class MadeUp:
+    """What is used of Ray, in this process and at once."""
+
+    class exceptions:  # noqa: N801
+        RayTaskError = WorkerCrashedError = OutOfMemoryError = NodeDiedError = ZeroDivisionError
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def get(self, given: Given) -> Any:
+        return given.value
+
+    def wait(self, waiting: list[Given], timeout: float) -> tuple[list[Given], list[Given]]:
+        return waiting[:1], waiting[1:]
+
+    def remote(self, **_: Any) -> Any:
+        def made(thing: Any) -> Any:
+            if not isinstance(thing, type):
+                return SimpleNamespace(remote=lambda *given: Given(thing(*given)))
+            actor = thing()
+            tell, taken = (
+                SimpleNamespace(remote=lambda *given, to=to: Given(to(*given))) for to in (actor.tell, actor.taken)
+            )
+            return SimpleNamespace(remote=lambda: SimpleNamespace(tell=tell, taken=taken))
+
+        return made
+
+
+def test_without_shared_storage_a_finished_run_stays_and_an_interrupted_one_goes_on(
+    digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_library", MadeUp)
+    unshared = tmp_path / "runs" / ".shared-with-nobody"
+    monkeypatch.setattr(many, "train_on_cluster", functools.partial(cluster.train_on_cluster, marker=unshared))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "remote"))
+    (tmp_path / "remote").mkdir()
+    recipes, heard = [named("ce", digits, epochs=2)], list[Any]()
+
+    def trained(**more: Any) -> pathlib.Path:
+        heard.clear()
+        found = train_many(
+            recipes, digits, seeds=[0], out=tmp_path / "runs", compute=CPU, on="ray", notify=heard.append, **more
+        )
+        return found["ce"][0]
+
+    folder = trained()
+    assert len([progress for progress in heard if progress.row is not None]) == 2
+    held = (folder / "record.json").read_bytes()
+    assert trained() == folder
+    assert heard == []
+    assert (folder / "record.json").read_bytes() == held
+    # Trained there and never brought here: it is not trained anew, and a record that came meanwhile stays.
+    (folder / "record.json").unlink()
+    trained()
+    assert not any(progress.row is not None for progress in heard)
+    assert (folder / "record.json").read_bytes() == held
+    (folder / "record.json").write_bytes(b"mine")
+    cluster._bring(MadeUp(), Given({"record.json": b"theirs"}), Task(recipes[0], {"out": folder, "seed": 0}))
+    assert (folder / "record.json").read_bytes() == b"mine"
 
 
 def test_where_is_said_in_one_way(digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def plan(
     jobs: Annotated[int, typer.Option(min=1, help="Runs that train at once")] = 1,
     on: Annotated[str, typer.Option(help="Where runs are trained: here or ray[:ADDRESS]")] = "here",
     arms: Annotated[list[str] | None, typer.Option("--arm", help="Train this arm alone, or these (run)")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Train these seeds alone, as 3 or 0,2 (run)")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Train these seeds alone, as 3 (0, 1 and 2) or 0,2 (run)")] = None,
     as_json: Json = False,
 ) -> None:
     """Show a plan, say what of it is done (status), or train what is missing (run).
@@ -39,7 +39,7 @@ def plan(
     if len(words) > 2 or action not in ACTIONS:
         raise InputError(f"plan {' '.join(words)}: say PLAN.toml, run PLAN.toml or status PLAN.toml")
     from longtail.data import names
-    from longtail.results.plan import committed, read_plan
+    from longtail.results.plan import asked_of_git, read_plan
     from longtail.training import planned
     from longtail.training.cluster import address_of
     from longtail.training.processes import started
@@ -53,7 +53,7 @@ def plan(
     if action != "run":
         elsewhere = {"on": on if on != "here" else None, "jobs": jobs if jobs > 1 else None}
         refuse_unheeded("it goes with plan run", arm=arms, seeds=seeds, **elsewhere)
-    held, only = read_plan(path), read_seeds(seeds) if seeds else []
+    held, only = read_plan(path), [] if seeds is None else read_seeds(seeds)
     planned.check_part(held, arms or (), only)
     planned.recipes_of(held, None)
     known = [name.partition(":")[0] for name in names()]
@@ -74,14 +74,19 @@ def plan(
         return
     drawing = Drawing(**({"root": root} | planned.data_options(held)))
     data, own = drawing.load(held.data, quiet=as_json), machine.choose()
+    planned.checked_arms(held, data, own)
     chosen = own if machine.precision != "auto" else planned.agreed(held, out, own, keep=action == "run")
     if action == "run":
         recipes = planned.recipes_of(held, data)
         runs = f"{counted(len(recipes), 'arm')}, {counted(len(held.seeds), 'seed')}"
         how = machine.described(own) if chosen == own else f"{chosen.describe()} (as the runs in {out})"
         announce(f"{held.name}: {runs}; {how}", as_json)
-        if committed(pathlib.Path(path)) is None:
-            announce("The plan is not committed, so nothing will show that it came before its runs.", as_json)
+        since, hidden = asked_of_git(pathlib.Path(path))
+        if since is None:
+            untold = (
+                f"It is not known when the plan was committed ({hidden})" if hidden else "The plan is not committed"
+            )
+            announce(f"{untold}, so nothing will show that it came before its runs.", as_json)
         epochs = sum(recipe.epochs for recipe in recipes if recipe.name in (arms or held.arms))
         with training(len(only or held.seeds) * epochs, quiet=as_json) as notify:
             planned.run_plan(
@@ -96,6 +101,7 @@ def plan(
                 "missing": [f"{arm}, seed {seed}" for arm, seed in found.missing],
                 "unplanned": {str(folder): why for folder, why in found.unplanned.items()},
                 "committed": found.committed,
+                "unknown": found.unknown,
                 "early": [str(folder) for folder in found.early],
                 "copies": found.copies,
             }
@@ -111,7 +117,9 @@ def plan(
         typer.echo(f"missing: {arm}, seed{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}")
     for folder, why in found.unplanned.items():
         typer.echo(f"unplanned: {folder}: {'; '.join(why)}")
-    if found.committed is None:
+    if found.unknown:
+        typer.echo(f"It is not known when the plan was committed: {found.unknown}")
+    elif found.committed is None:
         typer.echo("The plan as it stands is not committed, so nothing shows that it came before its runs.")
     for folder in found.early:
         typer.echo(f"begun before the plan was committed: {folder}")

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from longtail.errors import InputError, unknown
-from longtail.results.announced import digest, nameless
+from longtail.results.announced import LONGEST, digest, nameless
 from longtail.results.claims import TOLERANCE
 from longtail.results.comparison import RATES
 from longtail.results.record import Loaded, Record
@@ -95,12 +95,17 @@ def read_plan(path: pathlib.Path | str) -> Plan:
     path = pathlib.Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        leaves, sha256 = list(_leaves(table)), _hash(table)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a plan, a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}") from None
     except RecursionError:
         raise InputError(f"{path} is no plan: its values are nested too deep") from None
+    try:
+        path.stem.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the name of the plan {str(path)!r} is no text that a record can hold; rename it") from None
     for key in table:
         if key not in _KEYS:
             raise unknown(f"key of the plan {path}", key, _KEYS)
@@ -123,6 +128,9 @@ def read_plan(path: pathlib.Path | str) -> Plan:
         raise InputError(f"{path}: seeds must be different whole numbers from 0, not {seeds}")
     if "" in names or len(set(names)) < len(names):
         raise InputError(f"{path}: every arm needs a name of its own: {', '.join(map(repr, names))}")
+    for key, listed in (("arms", names), ("seeds", seeds)):
+        if len(listed) > LONGEST:
+            raise InputError(f"{path}: {len(listed):,} {key}; a record can cite a plan of at most {LONGEST:,}")
     controls = {str(arm["name"]): str(arm["control"]) for arm in arms if "control" in arm}
     for arm, control in controls.items():
         if control not in names:
@@ -140,14 +148,14 @@ def read_plan(path: pathlib.Path | str) -> Plan:
         raise unknown(f"primary measure of {path}", str(primary), RATES)
     if not isinstance(table.get("options", {}), dict):
         raise InputError(f"{path}: options must be a table, as in [options]")
-    for value in _leaves(table):
+    for value in leaves:
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{path}: {value} is no number that a plan can hold")
         if isinstance(value, int) and abs(value) > LARGEST:
             raise InputError(f"{path}: a whole number of {len(str(abs(value)))} digits is more than a plan can hold")
     return Plan(
         name=path.stem,
-        sha256=_hash(table),
+        sha256=sha256,
         question=str(table["question"]),
         data=str(table["data"]),
         arms=names,
@@ -264,21 +272,27 @@ def completed_rows(rows: Mapping[str, Sequence[Loaded]], paths: Sequence[pathlib
 
 
 def committed(path: pathlib.Path) -> str | None:
-    """Return when what a plan says now was first committed, ISO 8601; None if it was not, or git is not there.
+    """Return when what a plan says now was first committed, ISO 8601; None if it was not, or git does not tell.
 
     Comments and the order of keys do not count, nor what the file said in between. A file that was renamed, or copied
     from another one, is followed under its earlier name. Nothing that the repository's configuration names is run.
     """
+    return asked_of_git(path)[0]
+
+
+def asked_of_git(path: pathlib.Path) -> tuple[str | None, str]:
+    """Return ``committed`` and, where git cannot tell, why: it is not there, it refuses, or the history is cut off."""
+    settings = ("log.showSignature=false", "log.showRoot=true", "core.fsmonitor=false", "diff.external=")
+    plain = [word for setting in (*settings, "diff.relative=false") for word in ("-c", setting)]
     try:
         path = path.resolve()
         text = path.read_bytes()
         own = _digest(text)
-        plain = ["-c", "log.showSignature=false", "-c", "core.fsmonitor=false", "-c", "diff.external="]
         git = ["git", "--literal-pathspecs", "--no-pager", "-C", str(path.parent), *plain]
         words = ["log", "-z", "--no-ext-diff", "--no-textconv", "--follow", "--name-only"]
         words += ["--format=%x01%H %cI", "--", path.name]
-        done = subprocess.run([*git, *words], capture_output=True, check=True)
-        first = None
+        done = subprocess.run([*git, *words], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C"})
+        first: tuple[str, str | None] = ("", None)
         # The newest commit comes first, each with the name of the file then.
         for said in os.fsdecode(done.stdout).split("\1")[1:]:
             head, *names = (word.removeprefix("\n") for word in said.split("\0"))
@@ -288,10 +302,20 @@ def committed(path: pathlib.Path) -> str | None:
                 shown = subprocess.run([*git, *words], capture_output=True, check=False)
                 same = shown.stdout == text or (own is not None and own == _digest(shown.stdout))
                 if shown.returncode == 0 and same:  # else deleted there, or another plan
-                    first = time
-        return first
-    except (OSError, subprocess.CalledProcessError):
-        return None
+                    first = (commit, time)
+        if first[0]:
+            words = ["rev-parse", "--git-path", "shallow"]
+            ends = subprocess.run([*git, *words], capture_output=True, check=True).stdout
+            cut = path.parent / os.fsdecode(ends).removesuffix("\n")
+            if cut.is_file() and first[0] in cut.read_text().split():
+                return None, "the clone is shallow, and its history ends there (git fetch --unshallow)"
+        return first[1], ""
+    except OSError as error:
+        return None, f"git cannot be asked: {error.strerror}"
+    except subprocess.CalledProcessError as error:
+        told = (os.fsdecode(error.stderr).strip().splitlines() or [f"status {error.returncode}"])[0]
+        none = any(word in told for word in ("not a git repository", "does not have any commits"))
+        return None, "" if none else f"git cannot be asked: {told}"
 
 
 def early(records: Sequence[Record], since: str) -> list[Record]:

@@ -27,6 +27,7 @@ from longtail.recipes import sources
 from longtail.recipes.part import parts_in
 from longtail.training.loop import Notify, Progress
 from longtail.training.run import Task, train
+from longtail.training.store import locked
 
 RETRIES = 3
 """Times that a run is begun again elsewhere when its process is lost."""
@@ -147,9 +148,14 @@ def _bring(ray: Any, result: Any, task: Task) -> None:
             "and the same command goes on"
         ) from error
     folder = pathlib.Path(task.options["out"])
-    for name in sorted(files, key=lambda name: name == RECORD):
-        content = files[name]
-        write_atomically(folder / name, lambda file, content=content: file.write_bytes(content))  # type: ignore[misc]
+    if not files:
+        return
+    with locked(folder / ".lock"):
+        if (folder / RECORD).exists():  # another command was faster, and a record is never written over
+            return
+        for name in sorted(files, key=lambda name: name == RECORD):
+            content = files[name]
+            write_atomically(folder / name, lambda file, content=content: file.write_bytes(content))  # type: ignore[misc]
 
 
 class _Heard:
@@ -177,9 +183,11 @@ def _trained(work: bytes, number: int, mark: str, place: str, heard: Any) -> dic
     options = dict(task.options)
     folder = pathlib.Path(options["out"])
     if not shared:
-        own = hashlib.sha256(str(mark).encode()).hexdigest()[:16]
+        # The folder of all runs names it, so that the same command goes on with what is here.
+        own = hashlib.sha256(str(pathlib.Path(mark).parent).encode()).hexdigest()[:16]
         base = pathlib.Path(tempfile.gettempdir()) / f"longtail-ray-{own}"
         folder = base / folder.parent.name / folder.name
         options |= {"out": folder, "store": base / "stages"}
-    train(task.recipe, data, notify=lambda progress: heard.tell.remote(progress), **options)
+    with task.named():
+        train(task.recipe, data, notify=lambda progress: heard.tell.remote(progress), **options)
     return {} if shared else {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}

@@ -34,7 +34,7 @@ from longtail.training.loop import Notify, Progress
 from longtail.training.orphans import end_with_parent
 from longtail.training.prepare import settled
 from longtail.training.processes import ALONE, Ranks
-from longtail.training.run import Task, run_address, train
+from longtail.training.run import Task, finished_record, marker_of, run_address, train
 
 
 def compare(
@@ -168,11 +168,12 @@ def train_many(
     plans: Mapping[str, dict[str, Any]] | None = None,
     ranks: Ranks = ALONE,
     on: str = "here",
+    done: Mapping[tuple[str, int], pathlib.Path] | None = None,
 ) -> dict[str, list[pathlib.Path]]:
     """Train every recipe from every seed; return the folders of the records, by recipe.
 
     Seeds are the outer loop: when it is stopped early, whole comparisons are done rather than whole recipes. With
-    several jobs it is the recipes, so that two runs at once seldom want the same beginning.
+    several jobs and no plan it is the recipes, so that two runs at once seldom want the same beginning.
 
     Args:
         recipes: recipes of different names, each another run.
@@ -187,6 +188,7 @@ def train_many(
         ranks: processes that train each run together.
         on: where: ``here``, or ``ray`` or ``ray:ADDRESS`` for the machines of a Ray cluster.
         plans: what the records of a recipe say of the plan that announced them, by its name.
+        done: folders of finished runs, by the name of the recipe and the seed; these are not trained.
 
     Raises:
         InputError: fewer than one job, a recipe or seed named twice, a process that was killed, and as ``train``.
@@ -211,25 +213,33 @@ def train_many(
         recipe.name: [run_folder(out, recipe, data, seed, settings[recipe.name]) for seed in seeds]
         for recipe in recipes
     }
+    kept = done or {}
     shared = {"store": store, "compute": compute, "watch_test": watch_test}
     tasks = [
         Task(recipe, {**shared, "seed": seed, "out": folder, "plan": (plans or {}).get(recipe.name)})
         for recipe in recipes
         for seed, folder in zip(seeds, folders[recipe.name], strict=True)
+        if (recipe.name, seed) not in kept
     ]
+    folders = {
+        name: [kept.get((name, seed), folder) for seed, folder in zip(seeds, held, strict=True)]
+        for name, held in folders.items()
+    }
+    in_turn = sorted(tasks, key=lambda task: list(seeds).index(task.options["seed"]))
     if on != "here":
         if jobs > 1 or ranks.size > 1:
             raise InputError("--on ray trains as many runs at once as its machines can: leave --jobs and torchrun out")
-        train_on_cluster(tasks, data, notify or (lambda _: None), address=address_of(on), out=out)
+        if left := [task for task in (in_turn if plans else tasks) if not _is_finished(task, data, settings)]:
+            train_on_cluster(left, data, notify or (lambda _: None), address=address_of(on), out=out)
     elif jobs == 1:
-        in_turn = sorted(tasks, key=lambda task: list(seeds).index(task.options["seed"]))
         while in_turn:
             # A run that another command is at comes later: it may be finished then, and else one has to wait for it.
             free = (place for place, task in enumerate(in_turn) if ranks.size > 1 or not _is_busy(task))
             task = in_turn.pop(next(free, 0))
-            train(task.recipe, data, notify=notify, ranks=ranks, **task.options)
-    else:
-        _at_once(tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
+            with task.named():
+                train(task.recipe, data, notify=notify, ranks=ranks, **task.options)
+    elif tasks:
+        _at_once(in_turn if plans else tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
     return folders
 
 
@@ -253,6 +263,12 @@ def refuse_twins(recipes: Sequence[Recipe], data: Data, seed: int, settings: Map
                 raise InputError(f"a recipe is named twice: {recipe.name!r}")
             raise InputError(f"{names[key]!r} and {recipe.name!r} are one recipe; leave one of them out")
         names[key] = recipe.name
+
+
+def _is_finished(task: Task, data: Data, settings: Mapping[str, computing.Compute]) -> bool:
+    """Whether the run is there; a machine that does not share the storage cannot know."""
+    marker = marker_of(task.recipe, data, task.options["seed"], settings[task.recipe.name], task.options["watch_test"])
+    return finished_record(pathlib.Path(task.options["out"]), marker) is not None
 
 
 def _is_busy(task: Task) -> bool:
@@ -379,7 +395,8 @@ def _work(file: str, pipe: connection.Connection) -> None:
         pipe.send("ready")
         while (number := pipe.recv()) is not None:
             task = tasks[number]
-            train(task.recipe, data, notify=pipe.send, **task.options)
+            with task.named():
+                train(task.recipe, data, notify=pipe.send, **task.options)
             pipe.send("done")
     except (EOFError, BrokenPipeError):
         return

@@ -18,7 +18,7 @@ from longtail.recipes import NUMERICS, Recipe
 from longtail.recipes.part import absent_files, plain
 from longtail.results import Loaded, Record, read, rescore
 from longtail.results.copies import copies_note
-from longtail.results.plan import Plan, committed, departures, early
+from longtail.results.plan import Plan, asked_of_git, departures, early
 from longtail.training import compute as computing
 from longtail.training.audit import runs_below
 from longtail.training.loop import Notify
@@ -105,7 +105,8 @@ def run_plan(
             this plan could never be done there; and as ``train_many``.
     """
     check_part(plan, arms, seeds)
-    asked = [arm for arm in recipes_of(plan, data) if arm.name in (arms or plan.arms)]
+    every = checked_arms(plan, data, compute)
+    asked = [arm for arm in every if arm.name in (arms or plan.arms)]
     wanted = [seed for seed in plan.seeds if seed in (seeds or plan.seeds)]
     taken = []
     for arm in asked:
@@ -118,9 +119,69 @@ def run_plan(
         lie = counted(len(taken), "run that the plan announces lies", "runs that the plan announces lie")
         raise InputError(f"{lie} in {out} without being of it ({taken[0]}): give another --out, or plan other seeds")
     citations = {arm.name: plan.cited(arm.name, plain(arm), NUMERICS) for arm in asked}
+    done, _ = _present(plan, every, data, out, compute)
     return train_many(
-        asked, data, seeds=wanted, out=out, compute=compute, notify=notify, jobs=jobs, on=on, plans=citations
+        asked,
+        data,
+        seeds=wanted,
+        out=out,
+        compute=compute,
+        notify=notify,
+        jobs=jobs,
+        on=on,
+        plans=citations,
+        done={key: place for key, (place, _) in done.items()},
     )
+
+
+def checked_arms(plan: Plan, data: Data, compute: computing.Compute) -> list[Recipe]:
+    """Return the recipes of a plan's arms, if all of them can be known and are different.
+
+    Raises:
+        InputError: a file that an arm names is not there, and without its contents its runs cannot be known; or two
+            arms are one recipe.
+    """
+    arms = recipes_of(plan, data)
+    for arm in arms:
+        for name in absent_files(arm):
+            raise InputError(
+                f"{plan.name}: {arm.name}: there is no file {name} here, and a run is known by its contents; "
+                "put it there, or go to the folder where it is"
+            )
+    refuse_twins(arms, data, plan.seeds[0], {arm.name: settled(compute, arm, data, ALONE) for arm in arms})
+    return arms
+
+
+def _present(
+    plan: Plan, arms: Sequence[Recipe], data: Data, out: pathlib.Path, compute: computing.Compute
+) -> tuple[dict[tuple[str, int], tuple[pathlib.Path, Loaded]], dict[pathlib.Path, list[str]]]:
+    """The runs of a plan wherever they lie below a folder, and those at their places that are not of it, with why."""
+    done: dict[tuple[str, int], tuple[pathlib.Path, Loaded]] = {}
+    unplanned: dict[pathlib.Path, list[str]] = {}
+    elsewhere: dict[str, list[pathlib.Path]] = {}
+    for folder in _below(out):
+        elsewhere.setdefault(folder.name, []).append(folder)
+    for seed in plan.seeds:
+        for arm in arms:
+            folder = run_folder(out, arm, data, seed, compute)
+            # It may be kept apart from where it was trained, under its address.
+            for place in dict.fromkeys((folder, *elsewhere.get(folder.name, ()))):
+                if not (place / "record.json").exists():
+                    continue
+                try:
+                    loaded = read(place)
+                    rescore(loaded)
+                except InputError as error:
+                    unplanned[place] = [str(error)]
+                    continue
+                wrong = _departures(loaded.record, plan, arm, data, compute, seed)
+                if wrong:
+                    unplanned[place] = wrong
+                elif (arm.name, seed) in done:
+                    unplanned[place] = [f"a copy of {done[arm.name, seed][0]}"]
+                else:
+                    done[arm.name, seed] = place, loaded
+    return done, unplanned
 
 
 def agreed(plan: Plan, out: pathlib.Path, compute: computing.Compute, *, keep: bool) -> computing.Compute:
@@ -142,15 +203,15 @@ def agreed(plan: Plan, out: pathlib.Path, compute: computing.Compute, *, keep: b
 
     def chosen() -> str:
         held = _kept(path)
-        if compute.device in held:
-            return held[compute.device]
         there = {
             record.numerics["precision"]
             for record in _records(out)
             if record.plan.get("sha256") == plan.sha256 and record.numerics["device"] == compute.device
         }
-        found: str = there.pop() if len(there) == 1 else compute.precision
-        if keep:
+        if len(there) == 1:
+            return str(there.pop())  # whatever another plan's runs have
+        found = str(held.get(compute.device, compute.precision))
+        if keep and compute.device not in held:
             text = json.dumps({**held, compute.device: found}, sort_keys=True)
             write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
         return found
@@ -187,7 +248,8 @@ class Status:
         done: (arm, seed) to the folder of its record.
         missing: (arm, seed) in the order in which they will be trained.
         unplanned: folder of a run below the same folder to what makes it no run of the plan.
-        committed: when the plan was first committed, ISO 8601; None if it is not.
+        committed: when the plan was first committed, ISO 8601; None if it is not, or git does not tell.
+        unknown: why git does not tell; empty if it does.
         early: folders of records that were begun before that.
         copies: a line for each arm of which several seeds gave the very same predictions, which are one run.
     """
@@ -198,6 +260,7 @@ class Status:
     committed: str | None
     early: list[pathlib.Path]
     copies: list[str]
+    unknown: str = ""
 
 
 def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, compute: computing.Compute) -> Status:
@@ -218,57 +281,21 @@ def status(plan: Plan, path: pathlib.Path, data: Data, *, out: pathlib.Path, com
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder: --out names the folder of the runs")
-    done: dict[tuple[str, int], pathlib.Path] = {}
-    missing: list[tuple[str, int]] = []
-    unplanned: dict[pathlib.Path, list[str]] = {}
-    arms = recipes_of(plan, data)
-    for arm in arms:
-        for name in absent_files(arm):
-            raise InputError(
-                f"{plan.name}: {arm.name}: there is no file {name} here, and a run is known by its contents; "
-                "put it there, or go to the folder where it is"
-            )
-    refuse_twins(arms, data, plan.seeds[0], {arm.name: settled(compute, arm, data, ALONE) for arm in arms})
-    records: dict[pathlib.Path, Record] = {}
-    runs: dict[str, list[Loaded]] = {arm.name: [] for arm in arms}
-    below = _below(out)
-    elsewhere: dict[str, list[pathlib.Path]] = {}
-    for folder in below:
-        elsewhere.setdefault(folder.name, []).append(folder)
-    for seed in plan.seeds:
-        for arm in arms:
-            folder = run_folder(out, arm, data, seed, compute)
-            # It may be kept apart from where it was trained, under its address.
-            for place in dict.fromkeys((folder, *elsewhere.get(folder.name, ()))):
-                if not (place / "record.json").exists():
-                    continue
-                try:
-                    loaded = read(place)
-                    rescore(loaded)
-                except InputError as error:
-                    unplanned[place] = [str(error)]
-                    continue
-                wrong = _departures(loaded.record, plan, arm, data, compute, seed)
-                if wrong:
-                    unplanned[place] = wrong
-                elif (arm.name, seed) in done:
-                    unplanned[place] = [f"a copy of {done[arm.name, seed]}"]
-                else:
-                    done[arm.name, seed] = place
-                    records[place] = loaded.record
-                    runs[arm.name].append(loaded)
-            if (arm.name, seed) not in done:
-                missing.append((arm.name, seed))
+    arms = checked_arms(plan, data, compute)
+    found, unplanned = _present(plan, arms, data, out, compute)
+    done = {key: place for key, (place, _) in found.items()}
+    missing = [(arm.name, seed) for seed in plan.seeds for arm in arms if (arm.name, seed) not in found]
+    records = {place: loaded.record for place, loaded in found.values()}
+    runs = {arm.name: [found[arm.name, seed][1] for seed in plan.seeds if (arm.name, seed) in found] for arm in arms}
     known = {arm.name: arm for arm in arms}
-    for folder in below:
+    for folder in _below(out):
         if folder not in done.values() and folder not in unplanned:
             unplanned[folder] = _why_not(folder, plan, known, data, compute)
-    since = committed(path)
+    since, why = asked_of_git(path)
     begun = [] if since is None else early(list(records.values()), since)
     copies = [note for name, held in runs.items() if (note := copies_note(name, held))]
-    return Status(
-        done, missing, unplanned, since, [folder for folder, held in records.items() if held in begun], copies
-    )
+    behind = [folder for folder, held in records.items() if held in begun]
+    return Status(done, missing, unplanned, since, behind, copies, why)
 
 
 def _why_not(

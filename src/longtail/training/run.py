@@ -8,6 +8,7 @@ import datetime
 import json
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -108,10 +109,9 @@ def train(
         return finished
     told: Notify = notify if notify is not None and ranks.leads else (lambda _: None)
     with locked(out / ".lock") if ranks.leads else contextlib.nullcontext():
-        finished = ranks.first(lambda: _claim(out, marker))
+        finished, started = ranks.first(lambda: _claim(out, marker))
         if finished is not None:
             return finished
-        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         where = (data, seed, out, store, compute, watch_test, told, plan or {}, ranks, started)
         if not recipe.trials:
             return _trained(recipe, recipe, {}, [], *where)
@@ -208,17 +208,21 @@ def check_begun(out: pathlib.Path, record: Record, begun: dict[str, Any]) -> Non
             raise InputError(f"{out}: record.json and run.json are of different runs: they differ in their {name}")
 
 
-def _claim(out: pathlib.Path, marker: dict[str, Any]) -> Record | None:
-    """Make ``out`` this run's folder; return its record if the run is finished."""
+def _claim(out: pathlib.Path, marker: dict[str, Any]) -> tuple[Record | None, str]:
+    """Make ``out`` this run's folder; return its record if the run is finished, and when it was begun."""
     sweep(out)
     path = out / "run.json"
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if path.exists():
-        _same_run(out, marker)
+        # A run that goes on was begun when it was begun; early versions did not say.
+        before = str(_same_run(out, marker).get("started", ""))
+        with contextlib.suppress(ValueError):
+            started = datetime.datetime.fromisoformat(before).isoformat(timespec="seconds")
     else:
         _check_folder(out)
-        text = json.dumps(marker, sort_keys=True, indent=1)
+        text = json.dumps({**marker, "started": started}, sort_keys=True, indent=1)
         write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
-    return finished_record(out, marker)
+    return finished_record(out, marker), started
 
 
 def _check_folder(out: pathlib.Path) -> None:
@@ -240,7 +244,7 @@ def _same_run(out: pathlib.Path, marker: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path} is damaged; remove {out} to train this run again, or name another folder") from None
     if not same:
-        found = [held for held in differences(there, marker) if held[0] != "address"][:3]
+        found = [held for held in differences(there, marker) if held[0] not in ("address", "started")][:3]
         shown = [f"{path}: {a} there, {b} here" if len(a + b) < 100 else f"{path} differs" for path, a, b in found]
         differs = ", ".join(shown) or "its parts have another source"
         raise InputError(f"{out} holds another run ({differs}); nothing was changed, name another folder with --out")
@@ -449,3 +453,11 @@ class Task:
     def name(self) -> str:
         """For messages."""
         return f"{self.recipe.name}, seed {self.options['seed']}"
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Say of what goes wrong which run it is of."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error.__cause__
