@@ -15,8 +15,9 @@ from longtail.board.evidence import BADGES, submission_badge
 from longtail.board.fields import made
 from longtail.board.measures import Measure, Measures
 from longtail.board.model import Draft, Entry, board_slug
+from longtail.board.overlap import replacements, shared_marks
 from longtail.board.planned import plans_of
-from longtail.board.repeats import repeat_marks, replacements, shared_marks
+from longtail.board.repeats import repeat_marks
 from longtail.board.scale import on_one_scale
 from longtail.board.schema import Claim, Link, Method, Paper, Variant
 from longtail.board.values import clean, look_alike, slug

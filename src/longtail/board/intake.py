@@ -384,7 +384,7 @@ def _superseding(submission: Submission, root: Path, content: Content) -> Submis
             mine.append((len(runs), name))
     if not mine:
         return submission
-    # The largest is named; the others are superseded by their runs (longtail.board.repeats).
+    # The largest is named; the others are superseded by their runs (longtail.board.overlap).
     return check({**submission.body, "supersedes": max(mine)[1]}, submission.files, submission.id, content)
 
 
