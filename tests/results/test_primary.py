@@ -185,12 +185,9 @@ def test_a_table_for_a_paper_has_both_differences(tailed: dict[str, Comparison])
     assert row["primary_verdict"] == gap.verdicts["few"]
 
 
-@pytest.mark.parametrize(("smallest", "told"), [(0.9, "fair"), (0.01, ""), (0.0, None), (True, None), ("0.1", None)])
-def test_a_difference_that_is_surely_too_small_to_matter_is_named(
-    smallest: object, told: str | None, tmp_path: pathlib.Path
-) -> None:
-    held = rows(tmp_path, tailed=True, primaries=("few", "few"))
-    planned = {
+def caring_for(held: dict[str, list[Loaded]], smallest: object) -> dict[str, list[Loaded]]:
+    """The same runs, of a plan that cares for differences from ``smallest`` on."""
+    return {
         name: [
             dataclasses.replace(
                 run, record=dataclasses.replace(run.record, plan={**run.record.plan, "smallest": smallest})
@@ -199,6 +196,14 @@ def test_a_difference_that_is_surely_too_small_to_matter_is_named(
         ]
         for name, runs in held.items()
     }
+
+
+@pytest.mark.parametrize(("smallest", "told"), [(0.9, "fair"), (0.01, ""), (0.0, None), (True, None), ("0.1", None)])
+def test_a_difference_that_is_surely_too_small_to_matter_is_named(
+    smallest: object, told: str | None, tmp_path: pathlib.Path
+) -> None:
+    held = rows(tmp_path, tailed=True, primaries=("few", "few"))
+    planned = caring_for(held, smallest)
     two = {name: runs[:2] for name, runs in planned.items()}
     assert not any("cares" in note for note in compare_records(two).notes)  # no interval, so nothing is known
     notes = [note for note in compare_records(planned).notes if note.startswith("The plan cares")]
@@ -225,16 +230,9 @@ def test_a_difference_at_the_smallest_that_matters_is_told_by_what_is_printed(tm
     shown = round(100 * ends, 1) / 100
 
     def told(smallest: float) -> str:
-        planned = {
-            name: [
-                dataclasses.replace(
-                    run, record=dataclasses.replace(run.record, plan={**run.record.plan, "smallest": smallest})
-                )
-                for run in runs
-            ]
-            for name, runs in held.items()
-        }
-        (note,) = (note for note in compare_records(planned).notes if note.startswith("The plan cares"))
+        (note,) = (
+            note for note in compare_records(caring_for(held, smallest)).notes if note.startswith("The plan cares")
+        )
         return note.partition(" or more.")[2]
 
     assert abs(shown - ends) > 1e-6

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from longtail.board.content import Content, load
-from longtail.board.repeats import alike, same_runs
+from longtail.board.repeats import covers, same_runs
 from longtail.board.submissions import (
     MAX_JSON,
     SCHEMA,
@@ -376,11 +376,7 @@ def _superseding(submission: Submission, root: Path, content: Content) -> Submis
     for score in _scores(root):
         name, runs = score["submission"], {run["sha256"] for run in score["runs"]}
         body = parse_json(read_file(root / "submissions" / name / "submission.json", MAX_JSON), name)
-        if (
-            runs < own
-            and body.get("submitter") == submission.body.get("submitter")
-            and alike(body) == alike(submission.body)
-        ):
+        if covers(submission.body, own, body, runs):
             mine.append((len(runs), name))
     if not mine:
         return submission

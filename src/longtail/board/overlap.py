@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from longtail.board.repeats import alike
+from longtail.board.repeats import alike, covers
 from longtail.board.submissions import Submission
 from longtail.wording import counted
 
@@ -23,12 +23,8 @@ def replacements(found: Sequence[Submission], withdrawn: Collection[str] = ()) -
     out = {}
     standing = [(each, _runs(each)) for each in found if each.id not in withdrawn]
     for each in found:
-        own, key = _runs(each), alike(each.body)
-        more = [
-            (len(runs), other.id)
-            for other, runs in standing
-            if own < runs and other.body.get("submitter") == each.body.get("submitter") and alike(other.body) == key
-        ]
+        own = _runs(each)
+        more = [(len(runs), other.id) for other, runs in standing if covers(other.body, runs, each.body, own)]
         if more:
             out[each.id] = max(more)[1]
     return out | {each.view["supersedes"]: each.id for each in found if each.view.get("supersedes")}
@@ -44,9 +40,10 @@ def shared_marks(found: Sequence[Submission]) -> dict[str, tuple[str, ...]]:
         For each that shares runs, a line for each other one.
     """
     marks: dict[str, tuple[str, ...]] = {}
-    for each in found:
-        for other in found:
-            common = _runs(each) & _runs(other)
+    held = [(each, _runs(each)) for each in found]
+    for each, ours in held:
+        for other, theirs in held:
+            common = ours & theirs
             if each is not other and common and alike(each.body) == alike(other.body):
                 line = f"{counted(len(common), 'run')} of it {'is' if len(common) == 1 else 'are'} also in {other.id}"
                 marks[each.id] = (*marks.get(each.id, ()), line)

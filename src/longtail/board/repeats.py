@@ -24,6 +24,18 @@ def alike(body: Mapping[str, Any]) -> str:
     return same_runs(records[0]) if records else json.dumps(body["statement"], sort_keys=True)
 
 
+def covers(first: Mapping[str, Any], ours: set[str], second: Mapping[str, Any], theirs: set[str]) -> bool:
+    """Whether a submission has all runs of another one of the same submitter and method, and more.
+
+    Args:
+        first: what the one says.
+        ours: the SHA-256 of its predictions.
+        second: what the other says.
+        theirs: likewise.
+    """
+    return theirs < ours and first.get("submitter") == second.get("submitter") and alike(first) == alike(second)
+
+
 def repeat_marks(submissions: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[str, ...]]:
     """Mark the submissions of which another one holds the same seeds with other predictions.
 

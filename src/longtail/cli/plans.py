@@ -74,10 +74,9 @@ def plan(
         return
     drawing = Drawing(**({"root": root} | planned.data_options(held)))
     data, own = drawing.load(held.data, quiet=as_json), machine.choose()
-    planned.checked_arms(held, data, own)
+    recipes = planned.checked_arms(held, data, own)
     chosen = own if machine.precision != "auto" else planned.agreed(held, out, own, keep=action == "run")
     if action == "run":
-        recipes = planned.recipes_of(held, data)
         runs = f"{counted(len(recipes), 'arm')}, {counted(len(held.seeds), 'seed')}"
         how = machine.described(own) if chosen == own else f"{chosen.describe()} (as the runs in {out})"
         announce(f"{held.name}: {runs}; {how}", as_json)

@@ -225,21 +225,22 @@ def train_many(
         name: [kept.get((name, seed), folder) for seed, folder in zip(seeds, held, strict=True)]
         for name, held in folders.items()
     }
-    in_turn = sorted(tasks, key=lambda task: list(seeds).index(task.options["seed"]))
+    if plans or (jobs == 1 and on == "here"):
+        tasks.sort(key=lambda task: list(seeds).index(task.options["seed"]))
     if on != "here":
         if jobs > 1 or ranks.size > 1:
             raise InputError("--on ray trains as many runs at once as its machines can: leave --jobs and torchrun out")
-        if left := [task for task in (in_turn if plans else tasks) if not _is_finished(task, data, settings)]:
+        if left := [task for task in tasks if not _is_finished(task, data, settings)]:
             train_on_cluster(left, data, notify or (lambda _: None), address=address_of(on), out=out)
     elif jobs == 1:
-        while in_turn:
+        while tasks:
             # A run that another command is at comes later: it may be finished then, and else one has to wait for it.
-            free = (place for place, task in enumerate(in_turn) if ranks.size > 1 or not _is_busy(task))
-            task = in_turn.pop(next(free, 0))
+            free = (place for place, task in enumerate(tasks) if ranks.size > 1 or not _is_busy(task))
+            task = tasks.pop(next(free, 0))
             with task.named():
                 train(task.recipe, data, notify=notify, ranks=ranks, **task.options)
     elif tasks:
-        _at_once(in_turn if plans else tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
+        _at_once(tasks, data, min(jobs, len(tasks)), notify or (lambda _: None))
     return folders
 
 
