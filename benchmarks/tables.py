@@ -171,10 +171,10 @@ def claims(paper: str) -> str:
 
 
 def tally(papers: str) -> str:
-    """How many tests of the claims of each paper have which verdict, in Markdown."""
+    """How many tests of the claims of each paper have which verdict, in Markdown; questions of ours do not count."""
     rows = [f"| claims of | claims | tests | {' | '.join(VERDICTS)} |", "|---" * (3 + len(VERDICTS)) + "|"]
     for paper in papers.split(" "):
-        held = _claims(paper)
+        held = [claim for claim in _claims(paper) if not claim.get("ours")]
         words = [tested(test)[1] for claim in held for test in _tests(claim)]
         cells = [paper, len(held), len(words), *(words.count(word) for word in VERDICTS)]
         rows.append(f"| {' | '.join(map(str, cells))} |")
@@ -182,7 +182,7 @@ def tally(papers: str) -> str:
 
 
 def _claims(paper: str) -> list[dict[str, Any]]:
-    """The claims of a paper."""
+    """The claims of a paper, and questions of ours about it."""
     held = tomllib.loads((ROOT / "records/claims.toml").read_text())["claim"]
     return [claim for claim in held if claim["paper"] == paper]
 

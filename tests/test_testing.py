@@ -841,6 +841,10 @@ def test_recipes_keep_their_promises(name: str) -> None:
     check_recipe(name)
 
 
+def test_a_complete_recipe_keeps_the_contract():
+    check_recipe(longtail.recipe("ce", longtail.load("digits-lt", imbalance=20), epochs=1))
+
+
 def drawing_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Draws from the clock, not from a generator."""
     return torch.nn.functional.cross_entropy(logits, target, reduction="none") * (1 + time.perf_counter_ns() % 97 / 97)

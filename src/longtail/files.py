@@ -27,8 +27,25 @@ def sha256(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-FIGURE = b"atplotlib"
-"""Stands near the beginning of the figures that are drawn here."""
+FIGURE = "figure of longtail"
+"""Stands near the beginning of the figures that are drawn here, in their metadata."""
+
+
+def write_figure(path: pathlib.Path, figure: Any, **options: Any) -> None:
+    """Write a figure of matplotlib, whole and marked as ours; nothing but such a figure is replaced.
+
+    Args:
+        path: the file, .png or .svg.
+        figure: has matplotlib's ``savefig``.
+        options: for ``savefig``.
+
+    Raises:
+        InputError: something else is there, or the folder cannot be written to.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"Creator": FIGURE, "Date": None} if kind == "svg" else {"Software": FIGURE}
+    check_replaceable(path, FIGURE.encode())
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, metadata=metadata, **options))
 
 
 def check_replaceable(path: pathlib.Path, mark: bytes) -> None:

@@ -218,7 +218,11 @@ def test_a_configuration_file_holds_the_same_options(
     assert from_file["stages"][0]["epochs"] == 7
     assert run("recipe --config=run.toml --epochs 9", monkeypatch) == 0  # what is typed counts
     assert json.loads(capsys.readouterr().out)["stages"][0]["epochs"] == 9
-    for content, words in (("epochs = [", "is no TOML"), ("epoks = 3", "--epoks")):
+    for content, words in (
+        ("epochs = [", "is no TOML"),
+        (f"epochs = 1{5000 * '0'}", "is no TOML"),
+        ("epoks = 3", "--epoks"),
+    ):
         pathlib.Path("bad.toml").write_text(content)
         assert run("recipe ce --config bad.toml", monkeypatch) == 2
         assert words in capsys.readouterr().err
@@ -236,7 +240,15 @@ def test_a_finished_run_in_place_of_a_recipe_runs_it_again(
     three = json.loads(pathlib.Path("three/record.json").read_text())
     assert three["config"]["stages"][0]["optimizer"]["arguments"]["lr"] == 0.03
     assert three["config"]["stages"][0]["epochs"] == 2
+    held = "--validation 0.2"
+    assert run(f"train ce --epochs 2 --select validation {held} --out best", monkeypatch) == 0
+    assert run(f"train best {held} --out again", monkeypatch) == 0
+    best, again = (json.loads(pathlib.Path(f"{name}/record.json").read_text()) for name in ("best", "again"))
+    assert best["selection"] == again["selection"] != one["selection"]
+    assert best["digests"]["run"] == again["digests"]["run"]
     capsys.readouterr()
+    assert run("train one --epochs 7", monkeypatch) == 2
+    assert "--set" in capsys.readouterr().err
     assert run("train one@lr=3", monkeypatch) == 2
     pathlib.Path("broken").mkdir()
     pathlib.Path("broken/record.json").write_text("[" * 100_000)

@@ -103,6 +103,7 @@ def test_a_selection_of_what_no_list_can_name_is_refused(
     refused = {
         "mine.py:load": "a list that names mine.py:load could not be read again",
         "list:chosen.txt": "list:chosen.txt is a selection already",
+        "insects": "; there is a folder of that name: folder:insects",
         "digit-lt": "did you mean 'digits-lt'?",
     }
     for name, words in refused.items():
@@ -110,6 +111,16 @@ def test_a_selection_of_what_no_list_can_name_is_refused(
         assert run(f"data select {name} --per-class 1 --out again.txt", monkeypatch) == 2
         assert words in capsys.readouterr().err.splitlines()[-1]
         assert not pathlib.Path("again.txt").exists()
+
+
+def test_a_selection_of_a_list_can_be_read_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = "--root insects --labels-from 1"
+    assert run(f"data select list:own_train.txt {reading} --per-class 2 --out chosen.txt", monkeypatch) == 0
+    capsys.readouterr()
+    assert run("data describe list:chosen.txt --root insects --json", monkeypatch) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == [2, 2, 2]
 
 
 def test_the_counts_of_a_selection_follow_no_profile(

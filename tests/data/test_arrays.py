@@ -45,6 +45,18 @@ def test_what_is_read_is_what_was_written(write):
     assert data.train.images.is_contiguous()
 
 
+@pytest.mark.parametrize("prefix", ["val", "validation"])
+def test_validation_images_are_read_and_other_arrays_named(write, prefix):
+    data = load(write(**{f"{prefix}_images": PIXELS[:2], f"{prefix}_target": np.array([1, 0]), "ids": np.arange(7)}))
+    assert np.array_equal(data.validation.images.numpy(), PIXELS[:2].transpose(0, 3, 1, 2))
+    assert data.validation.target.tolist() == [1, 0]
+    assert data.notes == (
+        "the validation images of the file are used as validation: 2",
+        "1 array of the file not read: ids",
+    )
+    assert load(write()).notes == ()
+
+
 def test_the_layouts_are_told_apart(write):
     last = load(write()).fingerprint
     first = PIXELS.transpose(0, 3, 1, 2)
@@ -70,6 +82,13 @@ def test_any_integers_are_targets(write, kind):
     [
         ({"train_target": None}, r"lacks train_target; it holds .*test_target.*, and train_images, .* are needed"),
         ({"class_names": None}, "lacks class_names"),
+        ({"val_images": PIXELS[:2]}, "lacks val_target; it holds"),
+        ({"validation_target": np.array([0, 1])}, "lacks validation_images; it holds"),
+        ({"validation_images": PIXELS[:2], "validation_target": np.array([0.0, 1])}, "validation_target must be a row"),
+        (
+            {"val_images": PIXELS[:1], "val_target": np.array([0]), "validation_images": PIXELS[:1]},
+            "holds arrays of val_ and of validation_: keep those of one name",
+        ),
         ({"train_images": PIXELS.astype(np.float32)}, r"train_images must be uint8 \(0..255\), not float32"),
         ({"train_images": PIXELS[..., :2]}, r"train_images must have 1 or 3 channels.*not \[7, 5, 4, 2\]"),
         ({"train_images": PIXELS.reshape(7, 60)}, r"\(N, H, W, C\), \(N, C, H, W\) or \(N, H, W\), not \[7, 60\]"),

@@ -4,6 +4,7 @@ import pytest
 
 from longtail.data import load, names
 from longtail.data.catalogue import entries
+from longtail.data.verify import verify
 from longtail.errors import InputError
 
 
@@ -45,6 +46,32 @@ def test_what_cannot_be_loaded(name, changes, message):
     with pytest.raises(InputError, match=message) as caught:
         load(name, **changes)
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_without_its_kind_is_hinted_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "birds").mkdir()
+    for name in ("birds.csv", "birds.npz", "birds.txt", "birds.safetensors", "birds.jpg"):
+        (tmp_path / name).write_text("")
+    hints = {
+        "birds": "; there is a folder of that name: folder:birds",
+        "birds.csv": "; there is a file of that name: csv:birds.csv",
+        "birds.npz": "; there is a file of that name: npz:birds.npz",
+        "birds.txt": "; there is a file of that name: list:birds.txt",
+        "birds.safetensors": "; there is a file of that name: features:birds.safetensors",
+        "birds.jpg": "",
+        "fish": "",
+    }
+    for name, hint in hints.items():
+        for call, options in ((load, {}), (load, {"image_size": 32}), (verify, {})):
+            with pytest.raises(InputError, match=f"unknown data set '{name}'") as caught:
+                call(name, **options)
+            assert str(caught.value).endswith(f"){hint}")
+
+
+def test_a_name_of_ours_takes_no_path():
+    with pytest.raises(InputError, match="unknown data set 'digits-lt:0'"):
+        load("digits-lt:0")
 
 
 def test_a_home_folder_may_be_abbreviated(tmp_path, monkeypatch):

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from longtail.data import cifar, digits
+from longtail.data import cifar, digits, load
+from longtail.data.selection import write_selection
 from longtail.data.verify import verify
 from longtail.errors import InputError
+from longtail.recipes.text import read as read_part
+from longtail.training.embedding import embedded
 from oracles import cifar_files
 
 
@@ -104,6 +108,101 @@ def test_test_images_that_were_trained_on_are_counted(tmp_path):
         "one picture under two classes: image 1 (train), image 0 (test), image 1 (test)",
         "one picture in two splits: image 5 (train), image 2 (test)",
     ]
+
+
+def leaking(path: pathlib.Path) -> str:
+    """A table of features whose test rows are training rows."""
+    rows = [f"{i},{i * i},{'ab'[i % 2]}" for i in range(12)]
+    lines = [*(f"{row},train" for row in rows), *(f"{row},test" for row in rows[:4])]
+    path.write_text("\n".join(["x,y,label,split", *lines]))
+    return f"features:{path}"
+
+
+def test_a_leaking_table_of_features_is_not_in_order(tmp_path):
+    assert [line.split(":")[0] for line in damages(verify(leaking(tmp_path / "t.csv")))] == [
+        "copies",
+        *["one picture in two splits"] * 4,
+    ]
+
+
+def test_features_of_a_published_set_are_told_and_not_judged(tmp_path):
+    whole = load("digits-lt")
+    leaky = dataclasses.replace(whole, test=whole.train.at(torch.arange(200))).renewed()
+    for name, judged in (("digits-lt", False), ("digits-lt-selection-0a1b2c3d", False), ("folder:birds", True)):
+        path = tmp_path / f"{len(name)}.safetensors"
+        embedded(dataclasses.replace(leaky, name=name), read_part("small", "model"), path)
+        assert any(line.startswith("copies: ") for line in damages(verify(f"features:{path}"))) == judged
+
+
+def test_features_with_a_validation_split_follow_no_profile(tmp_path):
+    """Their counts were held against the profile that they were drawn by, before validation was held out."""
+    path = tmp_path / "a.safetensors"
+    embedded(load("digits-lt", imbalance=20, validation=0.1), read_part("small", "model"), path)
+    assert damages(verify(f"features:{path}")) == []
+
+
+def test_a_selection_of_a_leaking_folder_is_not_in_order(tmp_path):
+    for split in ("train", "test"):
+        pictures(tmp_path / "toy" / split)
+    name = f"folder:{tmp_path / 'toy'}"
+    data = load(name)
+    about = {"data": name, "options": "{}", "of": data.fingerprint}
+    write_selection(tmp_path / "s.txt", torch.arange(len(data.train)), data.train.target, about=about)
+    for each in (name, f"list:{tmp_path / 's.txt'}"):
+        found = damages(verify(each))
+        assert found[0].startswith("copies: 15 of 15 test images are training images too")
+        assert len(found) == 16
+
+
+def test_every_damaged_picture_of_a_table_is_named(tmp_path):
+    pictures(tmp_path / "toy")
+    files = sorted((tmp_path / "toy").rglob("*.png"))
+    rows = [f"{file.relative_to(tmp_path)} {'abc'.index(file.parent.name)}" for file in files]
+    (tmp_path / "own.txt").write_text("\n".join(rows))
+    (tmp_path / "own.csv").write_text("\n".join(["path,label", *(row.replace(" ", ",") for row in rows)]))
+    names = [f"{kind}:{tmp_path / 'own'}.{ending}" for kind, ending in (("csv", "csv"), ("list", "txt"))]
+    for name in names:
+        assert damages(verify(name)) == []
+    for name in ("a/0.png", "b/3.png"):
+        (tmp_path / "toy" / name).write_bytes(b"damaged")
+    (tmp_path / "toy" / "c" / "1.png").write_bytes((tmp_path / "toy" / "a" / "1.png").read_bytes())
+    for name in names:
+        found = damages(verify(name))
+        assert [line.split(":")[0] for line in found] == ["picture"] * 2 + ["copies", "one picture under two classes"]
+        assert "toy/a/0.png is no readable picture" in found[0]
+        assert "toy/b/3.png" in found[1]
+
+
+@pytest.mark.parametrize("split", ["train", "test", "."])
+def test_damage_of_a_whole_split_is_named(tmp_path, split):
+    """Pointers that a download left in the place of the pictures, as of all of a split."""
+    for each in ("train", "test"):
+        pictures(tmp_path / "toy" / each)
+    gone = sorted((tmp_path / "toy" / split).rglob("*.png"))
+    for file in gone:
+        file.write_text("version https://git-lfs.github.com/spec/v1")
+    found = [line for line in damages(verify(f"folder:{tmp_path / 'toy'}")) if line.startswith("picture: ")]
+    assert len(found) == len(gone)
+
+
+def test_a_class_that_cannot_be_tested_is_found_and_ends_nothing(tmp_path):
+    pictures(tmp_path / "toy")
+    (tmp_path / "toy" / "d").mkdir()
+    (tmp_path / "toy" / "d" / "0.png").write_bytes((tmp_path / "toy" / "a" / "0.png").read_bytes())
+    rows = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in sorted((tmp_path / "toy").rglob("*.png"))]
+    (tmp_path / "own.csv").write_text("\n".join(["path,label", *rows]))
+    found = damages(verify(f"csv:{tmp_path / 'own.csv'}"))
+    assert "class 'd' has a single image" in found[0]
+    assert found[1].startswith("copies: ")
+
+
+def test_the_size_that_a_fingerprint_is_of_is_said(tmp_path):
+    pictures(tmp_path / "toy")
+    for size in (None, 12):
+        last = verify(f"folder:{tmp_path / 'toy'}", image_size=size)[-1]
+        assert last.what == f"fingerprint of the pictures at {size or 8} x {size or 8} pixels"
+        assert last.detail == load(f"folder:{tmp_path / 'toy'}", image_size=size).fingerprint
+    assert verify("digits-lt")[-1].what == "fingerprint"
 
 
 def pictures(root) -> None:

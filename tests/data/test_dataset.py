@@ -8,7 +8,7 @@ import torch
 
 from longtail.counts import class_counts
 from longtail.data import Source, Split, channel_statistics, draw
-from longtail.data.dataset import leave_out_small
+from longtail.data.dataset import Drawn, leave_out_small
 from longtail.errors import InputError
 
 
@@ -146,9 +146,20 @@ def test_the_fingerprint_tells_draws_apart():
 
 
 def test_a_set_that_is_drawn_already_keeps_its_order():
-    data = drawn(dataclasses.replace(BALANCED, drawn=True))
+    data = drawn(dataclasses.replace(BALANCED, drawn=Drawn(imbalance=10)))
     assert torch.equal(data.train.index, torch.arange(400))
     assert (data.imbalance, data.profile, data.split_seed) == (10, "exponential", 0)
+    stepped = dataclasses.replace(BALANCED, drawn=Drawn(imbalance=10, profile="step", split_seed=2))
+    data = drawn(stepped)
+    assert (data.imbalance, data.profile, data.split_seed) == (10, "step", 2)
+    for another in ({"imbalance": 20}, {"profile": "pareto"}, {"split_seed": 1}):
+        with pytest.raises(InputError, match="toy was drawn by the step profile and holds the subset of imbalance 10"):
+            drawn(stepped, **another)
+
+
+def test_a_validation_split_without_an_image_is_refused():
+    with pytest.raises(InputError, match="toy: no class has an image to spare for validation; leave --validation out"):
+        drawn(source([1, 1]), validation=0.5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -35,8 +36,12 @@ def test_the_numbers_are_those_of_the_data():
 
 def test_the_text_says_what_matters(digits):
     text = digits.text()
-    assert "10 classes" in text
-    assert f"{digits.num_validation} for validation, 740 to test on; 8 x 8 grey" in text
+    assert text.splitlines()[0] == (
+        f"digits-lt: {digits.num_train} images in 10 classes to train on, {digits.num_validation} for validation, "
+        "740 to test on"
+    )
+    assert "images       8 x 8 grey; drawn by the exponential profile, split seed 0" in text
+    assert "grey; no long-tailed subset is drawn from them" in dataclasses.replace(digits, profile=None).text()
     assert f"{max(digits.counts)}..{min(digits.counts)}" in text
     groups = " / ".join(str(digits.groups[name]) for name in ("many", "medium", "few"))
     assert f"many / medium / few: {groups} classes (>30, 5..30, <5)" in text
@@ -52,6 +57,16 @@ def test_classes_are_named_the_largest_first(digits):
     assert words.startswith("classes c120 (121), c119 (120), ")
     assert "c101 (102), ... 81 more (--json names all) ..., c19 (20), " in words
     assert words.endswith("c1 (2), c0 (1)")
+
+
+def test_classes_with_few_test_images_are_warned_of(digits):
+    assert "WARNING" not in digits.text()
+    assert digits.to_json()["test_counts"] == [74] * 10
+    tested = (5, 3, 0, *[9] * 7)
+    last = dataclasses.replace(digits, test_counts=tested).text().splitlines()[-1]
+    assert last == "  WARNING      2 classes have fewer than 5 test images: 2 (0), 1 (3)"
+    last = dataclasses.replace(digits, test_counts=(4, *[9] * 9)).text().splitlines()[-1]
+    assert last == "  WARNING      1 class has fewer than 5 test images: 0 (4)"
 
 
 def test_copies_are_told(digits):
@@ -151,5 +166,34 @@ def test_only_two_kinds_of_figures(digits, tmp_path, name):
 
 
 def test_a_figure_that_cannot_be_written(digits, tmp_path):
-    with pytest.raises(InputError, match="the figure cannot be written"):
-        save_figure(digits, tmp_path / "none" / "a.png")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write to"):
+        save_figure(digits, tmp_path / "file" / "a.png")
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_only_a_figure_of_ours_is_replaced(digits, tmp_path, ending):
+    """Any figure of matplotlib counted as one."""
+    path = tmp_path / f"a.{ending}"
+    save_figure(digits, path)
+    save_figure(with_counts(digits, [9, 8, 7]), path)
+    figure(digits).savefig(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="is there already and was not written by this command"):
+        save_figure(digits, path)
+    assert path.read_bytes() == before
+
+
+def test_a_figure_is_written_whole_or_not_at_all(digits, tmp_path, monkeypatch):
+    save_figure(digits, tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+
+    def killed(self, file, **_):
+        pathlib.Path(file).write_bytes(before[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_figure(digits, tmp_path / "a.png")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == before

@@ -76,6 +76,18 @@ def test_grey_and_upright_size_are_read_from_the_header(tmp_path: pathlib.Path) 
     assert facts.sizes.tolist() == [[12, 9], [12, 9], [20, 30]]
 
 
+def test_transparency_and_frames_are_read_from_the_header(tmp_path: pathlib.Path) -> None:
+    Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(tmp_path / "clear.png")
+    Image.new("L", (4, 4)).save(tmp_path / "key.png", transparency=0)
+    frames = [Image.new("L", (4, 4), 90 * i) for i in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    picture(tmp_path / "plain.png")
+    for _ in range(2):  # the second time it is known
+        facts = digests.facts_of(tmp_path, Names(["clear.png", "key.png", "moving.gif", "plain.png"]))
+        assert facts.transparent.tolist() == [True, True, False, False]
+        assert facts.frames.tolist() == [False, False, True, False]
+
+
 def test_missing_files_and_what_is_no_picture_are_told_apart(tmp_path: pathlib.Path) -> None:
     picture(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no picture")

@@ -290,6 +290,55 @@ def test_what_is_wrong_is_said(toy, tmp_path, spoil, message):
     assert "\n" not in str(caught.value)
 
 
+HINT = "; leave such pictures out with --skip-unreadable, list all with longtail data verify"
+
+
+@pytest.mark.parametrize("image_size", [None, 104])
+def test_what_can_be_done_about_damage_is_said(toy, monkeypatch, tmp_path, image_size):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    no_picture(toy)
+    with pytest.raises(InputError, match=r"bee/004\.png is no readable picture \(cannot identify image file\)") as one:
+        load(f"folder:{toy}", image_size=image_size)
+    assert str(one.value).endswith(f"image file){HINT}")
+    (toy / "ant" / "000.png").write_text("some text")
+    with pytest.raises(InputError, match=r"ant/000\.png is no readable picture") as two:
+        load(f"folder:{toy}", image_size=image_size)
+    assert str(two.value).endswith(f"; and 1 more picture{HINT}")
+    data = load(f"folder:{toy}", image_size=image_size, skip_unreadable=True)
+    assert "left out 2 training pictures that cannot be read: ant/000.png, bee/004.png" in data.notes
+
+
+@pytest.mark.parametrize("image_size", [None, 104])
+def test_damage_that_cannot_be_skipped_is_said_to_be_listed(toy, monkeypatch, tmp_path, image_size):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for split in ("train", "test"):
+        tree(tmp_path / "both" / split, {"a": 2, "b": 2})
+    (tmp_path / "both" / "test" / "a" / "000.png").write_text("some text")
+    for skip in (False, True):
+        with pytest.raises(InputError, match=r"image file\); list all with longtail data verify$"):
+            load(f"folder:{tmp_path / 'both'}", image_size=image_size, skip_unreadable=skip)
+    for file in toy.rglob("*.png"):
+        file.write_text("some text")
+    with pytest.raises(InputError, match=r"; and 31 more pictures; list all with longtail data verify$"):
+        load(f"folder:{toy}", image_size=image_size, skip_unreadable=True)
+
+
+def test_what_was_skipped_is_said_where_small_pictures_are_many(toy, monkeypatch, tmp_path):
+    """Their number alone made them too large for memory, and their size did not: the note was lost."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("longtail.data.listing.is_streamed", lambda *_: True)
+    no_picture(toy)
+    data = load(f"folder:{toy}", skip_unreadable=True)
+    assert not data.train.streamed
+    assert "left out 1 training picture that cannot be read: bee/004.png" in data.notes
+
+
+def test_two_pictures_a_class_leave_none_for_validation(tmp_path):
+    tree(tmp_path / "toy", {"a": 2, "b": 2})
+    with pytest.raises(InputError, match="no class has an image to spare for validation"):
+        load(f"folder:{tmp_path / 'toy'}", validation=0.5)
+
+
 def test_no_such_folder(tmp_path):
     with pytest.raises(InputError, match="there is no such folder"):
         load(f"folder:{tmp_path / 'none'}")

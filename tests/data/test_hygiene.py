@@ -50,6 +50,13 @@ def test_one_bit_makes_another_image():
     assert thumbnails[0] == thumbnails[1]
 
 
+def test_a_split_without_images_has_no_copies():
+    empty = pool([1], [0]).at(torch.arange(0))
+    assert [found.tolist() for found in groups([empty.images, torch.zeros(0, 5)])] == [[], []]
+    assert hygiene.count({"test": empty}, hygiene.copies({"test": empty})).clean
+    assert hygiene.near_counted({"test": empty})[0] == "none"
+
+
 def test_what_is_counted():
     data = source(([1, 1, 2, 3, 4, 9], [0, 0, 0, 1, 1, 1]), ([1, 5, 3, 3, 9], [0, 0, 1, 0, 1]), ([2, 6, 5], [0, 1, 0]))
     found = hygiene.summary(data)

@@ -134,7 +134,7 @@ def test_class_names_that_look_alike_are_doubted(tmp_path):
     for form in ("NFC", "NFD"):
         fill(tmp_path / "zoo", {unicodedata.normalize(form, "kätzchen"): 3})
     found = faulty(verify(f"folder:{tmp_path / 'zoo'}"))
-    assert "class names: class names that differ by case or Unicode form only: 'Cat', 'cat'" in found
+    assert "classes: class names that differ by case or Unicode form only: 'Cat', 'cat'" in found
     assert any("'ka\\u0308tzchen', 'k\\xe4tzchen'" in line for line in found)
     assert sum("class names" in note for note in load(f"folder:{tmp_path / 'zoo'}").notes) == 2
 
@@ -323,6 +323,64 @@ def test_links_that_lead_nowhere_are_named(zoo):
     (zoo / "ant" / "gone.png").symlink_to("nowhere.png")
     assert any("left out 1 link that leads nowhere: ant/gone.png" in note for note in load(f"folder:{zoo}").notes)
     assert faulty(verify(f"folder:{zoo}")) == ["left out: ant/gone.png (link that leads nowhere)"]
+
+
+def test_a_link_that_leads_nowhere_is_named_whatever_it_is_called(zoo):
+    for name in ("more", "list.txt", "drawing.svg"):
+        (zoo / "ant" / name).symlink_to("nowhere")
+    assert faulty(verify(f"folder:{zoo}")) == [
+        f"left out: ant/{name} (link that leads nowhere)" for name in ("drawing.svg", "list.txt", "more")
+    ]
+
+
+@pytest.mark.parametrize("place", ["cow", "test", "Dr. Cow"])
+def test_a_dead_link_beside_the_classes_may_have_been_one(zoo, place):
+    """A disc that is not there: the class was passed over, or a fifth held out although there was a test folder."""
+    (zoo / place).symlink_to("/nowhere/cow")
+    with pytest.raises(InputError, match=rf"{place}: a link that leads nowhere; mend it, remove it, or leave it out"):
+        load(f"folder:{zoo}")
+    assert [line.split(";")[0] for line in faulty(verify(f"folder:{zoo}"))] == [
+        f"folder: {zoo}/{place}: a link that leads nowhere"
+    ]
+    assert load(f"folder:{zoo}", leave_out_classes_below=1).class_names == ("ant", "bee")
+    left = faulty(verify(f"folder:{zoo}", leave_out_classes_below=1))
+    assert left == [f"left out: {place} (link that leads nowhere)"]
+
+
+def test_a_dead_link_beside_one_folder_is_no_wrapper(tmp_path):
+    fill(tmp_path / "zoo" / "ant", CLASSES)
+    (tmp_path / "zoo" / "bee").symlink_to("/nowhere/bee")
+    with pytest.raises(InputError, match="bee: a link that leads nowhere"):
+        load(f"folder:{tmp_path / 'zoo'}")
+
+
+@pytest.mark.parametrize("place", ["train/cow", "test/cow", "val"])
+def test_a_dead_link_beside_the_classes_of_a_split_is_a_fault(tmp_path, place):
+    for name in ("train", "test"):
+        fill(tmp_path / "zoo" / name, CLASSES)
+    (tmp_path / "zoo" / place).symlink_to("/nowhere")
+    with pytest.raises(InputError, match=rf"{place}: a link that leads nowhere"):
+        load(f"folder:{tmp_path / 'zoo'}")
+
+
+def test_folders_within_a_class_are_told(zoo):
+    """The class is one, but a branch that lies a level too deep looks the same."""
+    fill(zoo, {"2024/photos/crow": 3, "2024/photos/owl": 3})
+    told = "1 class holds its pictures in several folders, which count as one class: 2024 (crow, owl)"
+    assert told in load(f"folder:{zoo}").notes
+    assert faulty(verify(f"folder:{zoo}")) == [f"classes: {told}"]
+
+
+def test_folders_within_every_class_are_in_order(tmp_path):
+    fill(tmp_path / "zoo", {f"{name}/{year}": 3 for name in CLASSES for year in (2023, 2024)})
+    (note,) = (note for note in load(f"folder:{tmp_path / 'zoo'}").notes if "several folders" in note)
+    assert note.endswith("which count as one class: ant (2023, 2024), bee (2023, 2024)")
+    assert faulty(verify(f"folder:{tmp_path / 'zoo'}")) == []
+    save(tmp_path / "zoo" / "ant" / "2023" / "deep" / "1.png")
+    for name in CLASSES:
+        (tmp_path / "zoo" / name / "2023").rename(tmp_path / "zoo" / name / "all")
+        shutil.rmtree(tmp_path / "zoo" / name / "2024")
+    assert not any("several folders" in note for note in load(f"folder:{tmp_path / 'zoo'}").notes)
 
 
 def test_a_fifo_never_hangs(zoo, tmp_path):

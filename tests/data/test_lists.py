@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pathlib
+import shutil
 
 import pytest
 import torch
@@ -181,6 +182,18 @@ def test_the_two_kinds_of_lists_are_told_apart_by_what_they_hold(tmp_path: pathl
     assert load(f"list:{zoo / 'zoo_train.txt'}").counts.tolist() == [5, 3, 2]
 
 
+def test_only_a_line_with_a_space_behind_its_mark_is_a_comment(zoo: pathlib.Path) -> None:
+    """Pictures whose names begin with # were left out without a word."""
+    for name in ("#1.jpg", "#2.jpg"):
+        shutil.copy(zoo / "train/ant/train_0000.jpg", zoo / name)
+    before = load(f"list:{zoo / 'zoo_train.txt'}")
+    text = (zoo / "zoo_train.txt").read_text()
+    (zoo / "zoo_train.txt").write_text(f"# pictures of ants, bees and cats\n#\n{text}#1.jpg 0\n#2.jpg 1\n")
+    data = load(f"list:{zoo / 'zoo_train.txt'}")
+    assert data.counts.tolist() == [6, 4, 2]
+    assert set(data.notes) - set(before.notes) == {"passed over 2 lines of the train list that begin with '# '"}
+
+
 def test_absolute_paths_need_no_root(tmp_path: pathlib.Path) -> None:
     rows = lines("train", dict(zip(CLASSES, (4, 3, 2), strict=True)))
     write(tmp_path / "pictures", "unused.txt", rows)
@@ -310,6 +323,9 @@ def test_labels_that_are_numbers_count_as_numbers(zoo: pathlib.Path) -> None:
     [
         ("file,label\n", "its first line names no column 'path'"),
         ("path,label\n", "has no row to train on"),
+        ("path,label,split\na.png,x,train\nb.png,y,\n", "line 3: the split is ''; it must be train, val or test"),
+        ("path,label,split\na.png,x,train\nb.png,y\n", "line 3: the split is ''; it must be train, val or test"),
+        ("path,label\nant, red.png,x\n", "line 2: it has 3 cells, the first line 2"),
         ("path,label\na.png,\n", "zoo.csv, line 2: the label is missing"),
         ("path,label,split\na.png,x,later\n", "line 2: the split is 'later'; it must be train, val or test"),
         ("path,label\na.png,x\n", "has one class only, 'x'"),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pathlib
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -119,6 +121,74 @@ def test_of_several_frames_the_first_is_read_and_it_is_said(tmp_path):
     assert "1 picture has several frames, of which the first is read: a/moving.gif" in notes
     assert "1 picture has 1 pixel: b/dot.png" in notes
     assert any("2 sizes, 1 x 1 to 8 x 8" in note for note in notes)
+
+
+# Sixteen bits a channel
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    """A PNG file of the specification's colour type with 16 bits a channel, every value below 256."""
+    rows = b"".join(b"\0" + struct.pack(">H", 7 * y) * (8 * channels) for y in range(8))
+    head = struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def deep_tiff() -> bytes:
+    """A TIFF file of 8 x 8 RGB pixels with 16 bits a channel."""
+    entries = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14)]
+    entries += [(277, 3, 1, 3), (278, 3, 1, 8), (279, 4, 1, 384)]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    bits_and_pixels = struct.pack("<3H", 16, 16, 16) + bytes(384)
+    return b"II*\0" + struct.pack("<I", 398) + bits_and_pixels + struct.pack("<H", len(entries)) + table + bytes(4)
+
+
+def deep_jpeg_2000(path: pathlib.Path) -> bytes:
+    """A file of eight bits whose header says sixteen."""
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(path)
+    stored = bytearray(path.read_bytes())
+    place = stored.index(b"\xff\x4f\xff\x51") + 42
+    stored[place : place + 9 : 3] = bytes([15]) * 3
+    return bytes(stored)
+
+
+DEEP = {
+    "grey.png": lambda path: deep_png(0, 1),
+    "grey with transparency.png": lambda path: deep_png(4, 2),
+    "colour.png": lambda path: deep_png(2, 3),
+    "colour with transparency.png": lambda path: deep_png(6, 4),
+    "colour.tif": lambda path: deep_tiff(),
+    "colour.ppm": lambda path: b"P6 8 8 65535\n" + bytes(384),
+    "words.ppm": lambda path: b"P3 1 1 1000\n1 2 3\n",
+    "colour.jp2": deep_jpeg_2000,
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_sixteen_bits_are_refused_however_pillow_opens_them(tmp_path, name):
+    """Pillow keeps the upper byte of each: small values become black."""
+    content = DEEP[name](tmp_path / name)
+    (tmp_path / name).write_bytes(content)
+    for read in (pictures.header, pictures.whole):
+        with pytest.raises(InputError, match="more than 8 bits a channel"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", ["bmp", "gif", "jp2", "jpg", "png", "ppm", "tga", "tif", "webp"])
+def test_eight_bits_are_read(tmp_path, ending):
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / f"a.{ending}")
+    assert pictures.header(tmp_path / f"a.{ending}").size == pictures.whole(tmp_path / f"a.{ending}").size == (8, 8)
+
+
+def test_a_bitmap_of_sixteen_bits_a_pixel_has_fewer_a_channel(tmp_path):
+    masks = struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    head = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0)
+    start = 14 + len(head) + len(masks)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", start + 128, 0, 0, start) + head + masks + bytes(128))
+    assert pictures.whole(tmp_path / "a.bmp").size == (8, 8)
 
 
 # Sizes

@@ -7,9 +7,13 @@ import pathlib
 import pytest
 import torch
 
+from longtail.analysis.select import write as select
 from longtail.data import load, selection
+from longtail.data.catalogue import resizes
 from longtail.data.selection import write_selection
+from longtail.data.verify import verify
 from longtail.errors import InputError
+from trees import folder
 
 
 def written(path: pathlib.Path, index: list[int], **about: str) -> str:
@@ -49,7 +53,6 @@ def test_another_selection_is_another_data_set(tmp_path: pathlib.Path) -> None:
         ([0, 1], {}, "no image of"),
         (None, {"of": "0" * 64}, "selected from other data"),
         (None, {"options": "{"}, "does not say of which data set"),
-        (None, {"data": "list:x"}, "selection of a selection"),
         (None, {"options": '{"imbalanec": 50}'}, "did you mean 'imbalance'"),
         (None, {"options": '{"imbalance": "fifty"}'}, "imbalance must be a whole number or a number"),
         (None, {"options": '{"no_flip": 1}'}, "no_flip must be true or false"),
@@ -63,6 +66,26 @@ def test_what_does_not_fit_is_refused(
         load(name)
     with pytest.raises(InputError, match="says its own imbalance"):
         load(written(tmp_path / "b.txt", one_of_each()), imbalance=10)
+
+
+def test_a_selection_of_a_list_is_a_data_set(tmp_path: pathlib.Path) -> None:
+    """It was written, and refused as a selection of a selection."""
+    folder(tmp_path, {"ant": 6, "bee": 5})
+    lines = [f"{file} {'ab'.index(file.parent.name[0])}\n" for file in sorted(tmp_path.rglob("*.png"))]
+    (tmp_path / "train.txt").write_text("".join(lines))
+    name = f"list:{tmp_path / 'train.txt'}"
+    select(name, {"labels_from": 0}, load(name), "uniform", 2, 0, tmp_path / "chosen.txt")
+    assert load(f"list:{tmp_path / 'chosen.txt'}").counts.tolist() == [2, 2]
+    assert all(finding.ok for finding in verify(f"list:{tmp_path / 'chosen.txt'}"))
+
+
+def test_a_selection_of_a_selection_is_refused(tmp_path: pathlib.Path) -> None:
+    inner = written(tmp_path / "a.txt", one_of_each())
+    for path, base in ((tmp_path / "b.txt", inner), (tmp_path / "c.txt", f"list:{tmp_path / 'c.txt'}")):
+        name = written(path, one_of_each(), data=base)
+        for call in (load, resizes, verify):
+            with pytest.raises(InputError, match="selection of a selection"):
+                call(name)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from longtail.analysis.select import write as select
 from longtail.data import load
@@ -108,6 +110,63 @@ def test_verify_hashes_again_and_decodes_each_picture(zoo: pathlib.Path) -> None
     file.write_bytes(file.read_bytes()[:9000])
     (wrong,) = [finding for finding in verify(f"folder:{zoo}", image_size=SIDE) if not finding.ok]
     assert "bee/000.png is no readable picture" in wrong.detail
+    picture(zoo / "train/stray.png")  # what is left out does not end the check
+    assert sum(not finding.ok for finding in verify(f"folder:{zoo}", image_size=SIDE)) == 2
+
+
+def test_what_is_done_to_pictures_in_files_is_said(zoo: pathlib.Path) -> None:
+    """As far as the headers tell it: what is composed on black is seen only when a picture is decoded."""
+    for name in ("a", "b"):
+        Image.new("RGBA", (9, 9), (255, 255, ord(name), 0)).save(zoo / "train" / "ant" / f"{name}.png")
+    frames = [Image.new("L", (9, 9), 40 * i) for i in range(2)]
+    frames[0].save(zoo / "train" / "bee" / "moving.gif", save_all=True, append_images=frames[1:])
+    told = [
+        "2 pictures have an alpha channel or a transparent colour, composed on white, or on black where nothing would "
+        "be seen on white: train/ant/a.png, train/ant/b.png",
+        "1 picture has several frames, of which the first is read: train/bee/moving.gif",
+    ]
+    assert set(told) <= set(load(f"folder:{zoo}", image_size=SIDE).notes)
+    assert set(told) <= {finding.detail for finding in verify(f"folder:{zoo}", image_size=SIDE)}
+
+
+def test_a_selection_of_files_is_hashed_and_decoded(zoo: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    data = load(f"folder:{zoo}", image_size=SIDE)
+    select(f"folder:{zoo}", {"image_size": SIDE}, data, "uniform", 2, 0, tmp_path / "chosen.txt")
+    name = f"list:{tmp_path / 'chosen.txt'}"
+    assert all(finding.ok for finding in verify(name))
+    chosen = load(name)
+    file = zoo / chosen.train.name(0)
+    status, stored = file.stat(), bytearray(file.read_bytes())
+    stored[-20] ^= 1
+    file.write_bytes(bytes(stored))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # nobody sees it but who reads the file
+    wrong = [(finding.what, finding.detail) for finding in verify(name) if not finding.ok]
+    assert [what for what, _ in wrong] == ["picture", "changed picture"]
+    assert "is no readable picture" in wrong[0][1]
+    assert wrong[1][1] == chosen.train.name(0)
+
+
+def test_a_list_of_pictures_in_files_leaves_small_classes_out_when_it_is_checked(zoo: pathlib.Path) -> None:
+    """The check looked at all classes, and printed another fingerprint than training has."""
+    lines = [f"{file.relative_to(zoo)} {'abc'.index(file.parent.name[0])}" for file in sorted(zoo.rglob("*.png"))]
+    (zoo / "own.txt").write_text("".join(f"{line}\n" for line in lines))
+    asked = {"image_size": SIDE, "leave_out_classes_below": 4}
+    data = load(f"list:{zoo / 'own.txt'}", **asked)
+    assert data.class_names == ("ant", "bee")
+    assert verify(f"list:{zoo / 'own.txt'}", **asked)[-1].detail == data.fingerprint
+
+
+@pytest.mark.parametrize("name", [b"x\xff.png", b"x\n1.png"])
+def test_copies_are_left_out_whatever_their_names(zoo: pathlib.Path, tmp_path: pathlib.Path, name: bytes) -> None:
+    try:
+        shutil.copy(zoo / "train/ant/001.png", os.fsencode(zoo / "train/ant") + b"/" + name)
+    except OSError:
+        pytest.skip("such a name cannot be made here")
+    for _ in range(2):  # the second time the list is read
+        data = load(f"folder:{zoo}", image_size=SIDE, drop_duplicates=tmp_path / "copies.txt")
+        assert "left out 1 image that copies.txt lists as copies" in data.notes
+    for finding in verify(f"folder:{zoo}", image_size=SIDE):
+        finding.detail.encode()
 
 
 def test_a_selection_of_files_is_a_data_set(zoo: pathlib.Path, tmp_path: pathlib.Path) -> None:

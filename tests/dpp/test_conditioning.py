@@ -103,3 +103,21 @@ def test_what_cannot_be(generator: torch.Generator) -> None:
     ):
         with pytest.raises(InputError, match=message):
             dpp.condition(kernel, include=include, exclude=exclude)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_features_whose_squares_are_no_numbers_are_refused(scale: float) -> None:
+    with pytest.raises(InputError, match="scale them"):
+        dpp.condition(dpp.LowRank(scale * torch.eye(3, dtype=torch.float64)), include=[0])
+
+
+def test_equal_items_of_a_matrix_formed_in_float32_cannot_both_be_included() -> None:
+    for seed in range(100):
+        row = torch.randn(1, 30, generator=torch.Generator().manual_seed(seed))
+        twins = torch.cat([row, 1.7 * row, torch.eye(3, 30)])
+        gram = dpp.Dense(twins @ twins.T)
+        with pytest.raises(InputError, match="no set has all the items to include"):
+            dpp.condition(gram, include=[0, 1])
+        rest = dpp.condition(gram, include=[0])
+        assert float(rest.matrix[0].abs().max()) == 0.0  # of the other twin nothing is left
+        assert rest.noise.tolist() == gram.noise[1:].tolist()

@@ -85,6 +85,10 @@ def test_what_does_not_fit_is_named() -> None:
         ([3, 2], None, "lengths add up to 5, and features have 6 rows"),
         ([3, 3], [1], "k must hold 2 sizes"),
         ([3, 3], [1, -1], "0 or more"),
+        ([7, -1], [1, 0], "lengths has the entry -1: give .* 0 or more for each group"),
+        ([3.0, 3.0], None, "lengths has the shape .* and torch.float32: give whole numbers"),
+        ([[3, 3]], None, r"lengths has the shape \(1, 2\)"),
+        ([3, 3], [1.0, 1.0], "k has the shape .* give whole numbers"),
         ([2, 4], [1, 4], "no set of 4 items of group 1 has positive probability: its rank is 3"),
     ):
         with pytest.raises(InputError, match=message):

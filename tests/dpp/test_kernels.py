@@ -127,6 +127,8 @@ def test_what_is_no_kernel_is_refused() -> None:
         dpp.DiagonalPlusRankOne(torch.tensor([math.inf, 1.0, 1.0]), ones)
     with pytest.raises(InputError, match=r"factor\[2\] is nan"):
         dpp.DiagonalPlusRankOne(ones, torch.tensor([1.0, 1.0, math.nan]))
+    with pytest.raises(InputError, match=r"factor\[1\] is -1e\+151: .* at most 1e\+150 in size, as it is squared"):
+        dpp.DiagonalPlusRankOne(ones, torch.tensor([1e150, -1e151, 1.0], dtype=torch.float64))
     with pytest.raises(InputError, match=r"features\[1, 0\] is -inf"):
         dpp.LowRank(torch.tensor([[1.0, 2.0], [-math.inf, 1.0]]))
     with pytest.raises(InputError, match="a kernel is symmetric"):
@@ -160,6 +162,53 @@ for make in (
         "probability has 3 rows and target 4: give one for each item",
         "probability has 3 rows and target 4: give one for each item",
     ]
+
+
+def test_sizes_and_generators_are_named_where_annotations_are_not_checked() -> None:
+    code = """
+import math
+import numpy as np
+import torch
+from longtail import dpp
+
+kernel, features = dpp.DiagonalPlusRankOne([1.0, 2.0, 3.0], [0.0, 1.0, 1.0]), dpp.LowRank(torch.eye(3))
+sizes = (True, 1.0, math.nan, "2", [1], np.bool_(True), torch.tensor(True), np.array([1, 2]))
+calls = [
+    lambda k=k, f=f, L=L: f(L, k=k)
+    for k in sizes
+    for L in (kernel, features)
+    for f in (dpp.sample, dpp.greedy, dpp.inclusion_probabilities)
+]
+calls += [lambda n=n, L=L: dpp.sample_masks(L, n, k=2) for n in (-1, 1.5, "2", None, True) for L in (kernel, features)]
+for bad in (["a"], [0.5], [math.nan], [True, False], [[0], [1, 2]], [2**70], None, [0, 4], [-1, 0], [1j]):
+    calls += [lambda i=bad, L=L: dpp.log_prob(L, i) for L in (kernel, features)]
+    calls += [lambda i=bad, L=L: dpp.condition(L, include=i) for L in (kernel, features)]
+    calls += [lambda i=bad: dpp.sample_groups(torch.eye(3), i)]
+    if bad is not None:
+        calls += [lambda i=bad: dpp.printed.algorithm_1(kernel, k=2, order=i)]
+for bad in ([1, -1], [1.0, 1.0], 1, "ab", [True, True]):
+    calls += [lambda k=bad: dpp.sample_groups(torch.eye(3), [1, 2], k=k)]
+for g in (5, np.random.default_rng(0)):
+    calls += [lambda L=L, g=g: dpp.sample(L, k=2, generator=g) for L in (kernel, features)]
+    calls += [lambda L=L, g=g: dpp.sample_masks(L, 9, k=2, generator=g) for L in (kernel, features)]
+    calls += [lambda g=g: dpp.sample_groups(torch.eye(3), [3], generator=g)]
+    calls += [lambda g=g: dpp.printed.algorithm_1(kernel, k=2, generator=g)]
+calls += [lambda k=k: dpp.printed.algorithm_1(kernel, k=k) for k in (-1, 1.5, None)]
+calls += [lambda k=k: dpp.printed.released(3, k=k) for k in (-1, 4, 1.5)] + [lambda: dpp.printed.released(-1, k=0)]
+calls += [lambda s=s: dpp.information_kernel([0.5, 0.5], strength=s) for s in (math.nan, math.inf)]
+calls += [lambda L=L: dpp.log_prob(L, 0) for L in (kernel, features)]
+for call in calls:
+    try:
+        call()
+    except dpp.kernels.InputError as error:
+        assert "\\n" not in str(error), error
+        continue
+    print("accepted:", call.__defaults__)
+print(len(calls))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == "145\n"
 
 
 def test_sums_that_overflow_are_not_mistaken_for_infinities() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 
@@ -87,3 +89,68 @@ def test_nothing_to_choose_and_nothing_left_to_choose() -> None:
         with pytest.raises(InputError, match="k is 5, and the kernel has 4 items"):
             dpp.greedy(kernel, k=5)
     assert dpp.greedy(dpp.LowRank(torch.zeros(0, 3)), k=0).tolist() == []
+
+
+def by_fractions(rows: list[list[float]], k: int) -> list[int]:
+    """Item by item the largest squared distance from the span, in rational arithmetic; fewer where none is above 0."""
+    left = [[Fraction(value) for value in row] for row in rows]
+    items: list[int] = []
+    while len(items) < k:
+        gains = [sum(value * value for value in row) for row in left]
+        if max(gains) == 0:
+            break
+        best = gains.index(max(gains))
+        items.append(best)
+        direction, length = left[best], gains[best]
+        shares = [sum(a * b for a, b in zip(row, direction, strict=True)) / length for row in left]
+        parts = [[share * b for b in direction] for share in shares]
+        left = [[a - b for a, b in zip(row, part, strict=True)] for row, part in zip(left, parts, strict=True)]
+    return items
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e8, 1e10, 1e13, 1e18])
+def test_small_items_are_found_beside_what_rounding_leaves_of_large_ones(scale: float) -> None:
+    """Of the twin of the first item rounding leaves more than the third one has, and it is no gain."""
+    rows = torch.tensor([[0.6, 0.7, 0.1], [0.6, 0.7, 0.1], [0.3, -0.2, 0.9]], dtype=torch.float64)
+    rows[:2] *= scale
+    for kernel in (dpp.LowRank(rows), dpp.Dense(rows @ rows.T)):
+        assert dpp.greedy(kernel, k=2).tolist() == [0, 2]
+        with pytest.raises(InputError, match="after 2 items every other one"):
+            dpp.greedy(kernel, k=3)
+
+
+@pytest.mark.parametrize("pool", [1, 4, 1000])
+def test_greedy_of_items_of_very_unequal_length(
+    pool: int, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maximum, "POOL", pool)
+    for _ in range(30):
+        rows = torch.randn(14, 6, generator=generator, dtype=torch.float64)
+        rows *= 10.0 ** (24.0 * torch.rand(14, 1, generator=generator, dtype=torch.float64) - 12.0)
+        rows[3], rows[7], rows[11] = rows[0], 4.0 * rows[0], 0.0
+        rows[9] = rows[8]
+        rows[9, 0] *= 1.0 + 1e-11  # not quite its twin
+        assert dpp.greedy(dpp.LowRank(rows), k=6).tolist() == by_fractions(rows.tolist(), 6)
+
+
+def test_a_gain_below_the_digits_of_a_square_is_a_gain() -> None:
+    assert dpp.greedy(dpp.LowRank([[1e10, 0.0], [1e10, 1e-3]]), k=2).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((12, 6), torch.float32), ((30, 20), torch.float32), ((12, 6), None)])
+def test_greedy_stops_at_the_rank(shape: tuple[int, int], dtype: torch.dtype | None) -> None:
+    """Whatever the precision of a matrix, and for features of lower rank than they are wide."""
+    rank = shape[1]
+    for seed in range(60):
+        features = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype or torch.float64)
+        wide = features @ torch.randn(rank, 2 * rank, generator=torch.Generator().manual_seed(seed + 1)).to(features)
+        for kernel in (dpp.Dense(features @ features.T), dpp.LowRank(features if dtype else wide)):
+            assert len(set(dpp.greedy(kernel, k=rank).tolist())) == rank
+            with pytest.raises(InputError, match=f"after {rank} items"):
+                dpp.greedy(kernel, k=rank + 1)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_features_whose_squares_are_no_numbers_are_refused(scale: float) -> None:
+    with pytest.raises(InputError, match="scale them"):
+        dpp.greedy(dpp.LowRank(scale * torch.eye(3, dtype=torch.float64)), k=2)

@@ -95,6 +95,23 @@ def test_a_hundred_thousand_items(generator: torch.Generator) -> None:
 
 
 @pytest.mark.parametrize(
+    ("d", "u"),
+    [
+        ([1e-310, 1.0, 2.0], [1.0, 1.0, 1.0]),
+        ([1e-310, 1e-310], [1.0, 1e150]),
+        ([5e-324, 1e100, 1.0], [1e-150, 1e150, -1e-100]),
+        ([0.0, 1e-300, 2.0], [1e-5, 1e150, 1.0]),
+        ([1e-250, 1e100, 1e300], [0.0, 1e150, 1e-10]),
+        ([3.0, 1e300], [1e-150, 0.0]),
+    ],
+)
+def test_log_determinant_of_extreme_numbers_against_rational_arithmetic(d: list[float], u: list[float]) -> None:
+    wanted = exact_log_normalizer([Fraction(v) for v in d], [Fraction(v) for v in u], len(d))
+    kernel = dpp.DiagonalPlusRankOne(d, u)
+    assert float(normalizer.log_determinant(kernel.diagonal, kernel.factor)) == pytest.approx(wanted, rel=1e-13)
+
+
+@pytest.mark.parametrize(
     ("d", "u", "expected"),
     [
         ([2.0, 3.0], [1.0, 1.0], 11.0),

@@ -70,3 +70,10 @@ def test_the_papers_expected_size_is_that_of_no_kernel_in_general() -> None:
     for p in (0.0, 0.5, 0.9):
         expected = float(dpp.expected_size(dpp.information_kernel(torch.full((100,), p))))
         assert abs(expected - printed.paper_expected_size(100)) > 3.0
+
+
+def test_sizes_that_are_none_are_refused() -> None:
+    with pytest.raises(InputError, match="k is -1: give 0 or more"):
+        printed.algorithm_1(dpp.information_kernel(torch.zeros(3)), k=-1)
+    with pytest.raises(InputError, match="k is 4, and count is 3"):
+        printed.released(3, k=4)

@@ -282,6 +282,45 @@ def test_a_diagonal_beyond_float64_is_refused_rather_than_tried_forever(draws: i
         dpp.sample_masks(kernel, draws, k=3)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("d", "u"), [([1e-200] * 4, [0.0, 0.0, 1e140, 0.0]), ([2e-310] * 4, [0.5] * 4), ([1e-290] * 4, [1e150] * 4)]
+)
+def test_a_factor_that_float64_cannot_set_beside_the_diagonal_is_refused(d: list[float], u: list[float]) -> None:
+    for k in (1, 2):
+        for call in (
+            lambda kernel, k=k: dpp.sample(kernel, k=k),
+            lambda kernel, k=k: dpp.sample_masks(kernel, 100, k=k),
+            lambda kernel, k=k: dpp.inclusion_probabilities(kernel, k=k),
+            lambda kernel, k=k: dpp.log_prob(kernel, list(range(k)), k=k),
+        ):
+            with pytest.raises(InputError, match="diagonal and squared factor span more orders of magnitude"):
+                call(dpp.DiagonalPlusRankOne(d, u))
+    kernel = dpp.DiagonalPlusRankOne(d, u)
+    total = sum(v * v for v in u)
+    assert float(dpp.expected_size(kernel)) == pytest.approx(total / (1.0 + total))
+    wanted = math.log(d[0] + u[0] ** 2) - math.log1p(total)
+    assert float(dpp.log_prob(kernel, [0])) == pytest.approx(wanted)
+    assert len(dpp.greedy(kernel, k=2)) == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_largest_factors_follow_the_law(generator: torch.Generator) -> None:
+    """One item is special all but surely; the others are drawn by d."""
+    kernel = dpp.DiagonalPlusRankOne([1.0, 1.0, 2.0, 1.0], [0.0, 1e140, 1e140, 0.0])
+    pairs = {(0, 1): 1.0, (0, 2): 1.0, (1, 2): 3.0, (1, 3): 1.0, (2, 3): 1.0}  # d_i u_j^2 + d_j u_i^2
+    subsets = torch.zeros(len(pairs), 4, dtype=torch.bool)
+    for row, pair in zip(subsets, pairs, strict=True):
+        row[list(pair)] = True
+    probability = torch.tensor(list(pairs.values()), dtype=torch.float64) / 7.0
+    assert p_value(dpp.sample_masks(kernel, 20_000, k=2, generator=generator), subsets, probability) > ENOUGH
+    assert p_value(singly(kernel, 2, 2000, generator), subsets, probability) > ENOUGH
+    inclusion = dpp.inclusion_probabilities(kernel, k=2)
+    torch.testing.assert_close(inclusion, probability @ subsets.double(), rtol=1e-12, atol=1e-12)
+    found = dpp.log_prob(kernel, torch.tensor(list(pairs)), k=2).exp()
+    torch.testing.assert_close(found, probability, rtol=1e-10, atol=0.0)
+
+
 def test_a_kernel_changed_in_place_is_prepared_anew(generator: torch.Generator) -> None:
     kernel = dpp.DiagonalPlusRankOne(torch.ones(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64))
     dpp.sample(kernel, k=2, generator=generator)

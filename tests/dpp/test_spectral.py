@@ -123,3 +123,67 @@ def test_an_indefinite_matrix_is_refused_with_its_eigenvalue(generator: torch.Ge
     dpp.sample(dpp.Dense(slightly.float()), k=2)
     with pytest.raises(InputError, match="none below 0"):
         dpp.sample(dpp.Dense(slightly), k=2)
+
+
+def gram(shape: tuple[int, int], seed: int, dtype: torch.dtype, *, mean: float = 0.0) -> torch.Tensor:
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype) + mean
+    return features @ features.T
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("shape", "mean"), [((5, 3), 0.0), ((4, 3), 0.0), ((20, 19), 5.0)])
+def test_noise_is_no_rank_on_either_side_of_0(shape: tuple[int, int], mean: float, dtype: torch.dtype) -> None:
+    """With few eigenvalues of 0 the noise of all of them is often above it."""
+    for seed in range(150):
+        matrix = gram(shape, seed, dtype, mean=mean)
+        assert len(spectral.spectrum(dpp.Dense(matrix)).values) == shape[1]
+        with pytest.raises(InputError, match=f"no set of {shape[1] + 1} items"):
+            dpp.sample(dpp.Dense(matrix), k=shape[1] + 1)
+        with pytest.raises(InputError, match=f"no set of {shape[1] + 1} items"):
+            dpp.log_prob(dpp.Dense(matrix.requires_grad_()), list(range(shape[1] + 1)), k=shape[1] + 1)
+        rest = dpp.condition(dpp.Dense(matrix.detach()), include=[0])
+        with pytest.raises(InputError, match=f"no set of {shape[1]} items"):
+            dpp.sample(rest, k=shape[1])
+
+
+def test_what_is_small_beside_the_largest_is_a_rank_all_the_same() -> None:
+    """The mutant: (N + 16) eps of the largest eigenvalue, the bound of the worst case, drops good eigenvalues."""
+    for matrix in (torch.ones(600, 600) + 0.01 * torch.eye(600), torch.diag(torch.tensor([1e10, 1.0, 2.0]))):
+        found = spectral.spectrum(dpp.Dense(matrix))
+        assert len(found.values) == len(matrix)
+        mutant = (len(matrix) + 16) * torch.finfo(torch.float32).eps * found.values.max()
+        assert int((found.values > mutant).sum()) == 1
+
+
+@pytest.mark.parametrize("k", [2, None])
+@pytest.mark.parametrize("width", [2, 3, 5, 40])
+def test_equal_items_have_no_probability(width: int, k: int | None) -> None:
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randn(4, width, generator=generator, dtype=torch.float64)
+        rows[1] = rows[0] if seed % 2 else 1.7 * rows[0]
+        items = torch.tensor([[0, 1], [0, 2], [1, 0], [2, 3]])
+        wanted = torch.linalg.det((rows @ rows.T)[items[:, :, None], items[:, None, :]]).log()
+        for kernel in (dpp.LowRank(rows), dpp.Dense(rows @ rows.T), dpp.Dense(rows.float() @ rows.float().T)):
+            found = dpp.log_prob(kernel, items, k=k)
+            assert found.isneginf().tolist() == [True, False, True, False]
+            assert float((found[1] - found[3]) - (wanted[1] - wanted[3])) == pytest.approx(0.0, abs=1e-2)
+
+
+def test_nearly_equal_items_keep_their_probability() -> None:
+    near = dpp.LowRank([[1.0, 0.0], [1.0, 1e-9], [0.0, 1.0]])
+    assert float(spectral.log_determinant(near, torch.tensor([0, 1]))) == pytest.approx(2.0 * np.log(1e-9))
+    far_longer = dpp.LowRank([[1e10, 0.0], [0.3, 0.1]])
+    assert float(spectral.log_determinant(far_longer, torch.tensor([0, 1]))) == pytest.approx(2.0 * np.log(1e9))
+
+
+def test_a_set_without_probability_gives_the_others_their_gradients(generator: torch.Generator) -> None:
+    rows = torch.randn(5, 4, generator=generator, dtype=torch.float64)
+    rows[1] = rows[0]
+    alone, beside = rows.clone().requires_grad_(), rows.clone().requires_grad_()
+    for form in (dpp.LowRank, lambda rows: dpp.Dense(rows @ rows.T)):
+        dpp.log_prob(form(alone), [[2, 3]]).sum().backward()
+        found = dpp.log_prob(form(beside), [[0, 1], [2, 3]])
+        found[~found.isneginf()].sum().backward()
+    assert alone.grad is not None
+    torch.testing.assert_close(beside.grad, alone.grad)

@@ -484,6 +484,20 @@ def test_a_recipe_is_named_in_many_ways(digits: Data, tmp_path: pathlib.Path) ->
     assert longtail.recipe("ce", digits, epochs=7).stated == 60  # a run below its budget can be told
 
 
+COMPLETE = """
+import torch
+import longtail
+
+
+class Net(torch.nn.Sequential):
+    def __init__(self, num_classes, width: int = 64):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.Linear(width, num_classes))
+
+
+whole = longtail.recipe("crt", None, select="validation")
+"""
+
+
 def test_a_file_gives_a_loss_a_method_or_a_recipe(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "own.py"
     path.write_text(
@@ -491,7 +505,7 @@ def test_a_file_gives_a_loss_a_method_or_a_recipe(tmp_path: pathlib.Path) -> Non
         "def method(protocol, *, tau: float = 1.0):\n    return base(protocol, tau=tau)\n\n"
         "fixed = recipe('ce', None, protocol='strong-400')\nnumber = 3\n"
     )
-    assert by_name(f"{path}:fixed", PLAIN) == by_name("ce", STRONG)
+    assert names.recipe(f"{path}:fixed", None) == by_name("ce", STRONG)
     assert by_name(f"{path}:method@tau=0.5", PLAIN).stages == by_name("logit-adjustment@tau=0.5", PLAIN).stages
     for text, words in (
         ("number", "is a int; a recipe, method or loss is needed"),
@@ -501,6 +515,35 @@ def test_a_file_gives_a_loss_a_method_or_a_recipe(tmp_path: pathlib.Path) -> Non
     ):
         with pytest.raises(InputError, match=words):
             by_name(f"{path}:{text}", PLAIN)
+
+
+def test_a_complete_recipe_stays_as_it_is(tmp_path: pathlib.Path) -> None:
+    held = longtail.load("digits-lt", imbalance=20, validation=0.2)
+    (tmp_path / "own.py").write_text(COMPLETE)
+    own = f"{tmp_path}/own.py"
+    chosen = longtail.recipe("ce", held, epochs=1, model=f"{own}:Net@width=8", select="validation")
+    longtail.train(chosen, held, seed=0, out=tmp_path / "run")
+    for name in (str(tmp_path / "run"), f"{own}:whole", chosen):
+        again = longtail.recipe(name, held)
+        assert again.selection == "best on validation"
+        assert longtail.recipe(name, held, select="last").selection == "last epoch"
+        for option, value in {
+            "epochs": 7,
+            "model": "resnet8",
+            "batch_size": 9,
+            "augmentation": "none",
+            "protocol": "strong-400",
+        }.items():
+            flag = f"--{option.replace('_', '-')}"
+            with pytest.raises(InputError, match=f"is a complete recipe, in which {flag} would .* with --set"):
+                longtail.recipe(name, held, **{option: value})
+        with pytest.raises(InputError, match="--epochs and --batch-size would change nothing"):
+            longtail.recipe(name, held, epochs=7, batch_size=9)
+    # A model of one's own is named so that its code is known.
+    assert longtail.recipe(str(tmp_path / "run"), held, model=f"{own}:Net@width=8") == chosen
+    with pytest.raises(InputError, match="--model would change nothing"):
+        longtail.recipe(str(tmp_path / "run"), held, model=f"{own}:Net@width=9")
+    assert longtail.recipe("ce", held).selection == "last epoch"
 
 
 def test_a_finished_runs_folder_is_its_recipe(digits: Data, tmp_path: pathlib.Path) -> None:

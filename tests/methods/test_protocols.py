@@ -14,7 +14,7 @@ from longtail.methods import recipe as named
 from longtail.methods.protocols import PRETRAINED, applied, linear_probe, names, protocol_for
 from longtail.methods.protocols import named as protocol_named
 from longtail.recipes import adamw, adamw_by_layer, part
-from longtail.recipes.part import address, plain
+from longtail.recipes.part import address, options_of, parts_in, plain
 from longtail.recipes.stages import Stage, stored_recipe
 
 pytest.importorskip("timm")
@@ -52,6 +52,40 @@ def test_options_of_a_protocol_reach_every_stage(digits: Data) -> None:
     own = named("ce", digits, protocol=typed, model=f"{RANDOM},head=cosine,scale=28")
     assert own.model["scale"] == 28.0  # what was set is left
     assert named("ce", digits, protocol="fine-tune@checkpointing=true", model=RANDOM).model["checkpointing"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "begins"),
+    [
+        ("ce", [True]),
+        ("crt", [True, True]),
+        ("ldam-drw", [True, False]),
+        ("class-weights@after=0.5", [True, False]),
+        ("mislas", [True, False]),
+        ("weight-balancing", [True, False]),
+        ("dro-lt", [True, False, False]),
+        ("bns-probe", [False, True]),
+    ],
+)
+def test_a_classifier_begins_with_class_means_where_it_begins(method: str, begins: list[bool], digits: Data) -> None:
+    made = named(method, digits, protocol="fine-tune@class-means=true", model=RANDOM)
+    assert [stage.class_means for stage in made.stages] == begins
+
+
+@pytest.mark.parametrize("method", ["ce", "mixup", "cmo", "bcl", "sade", "dro-lt", "mislas"])
+def test_label_smoothing_reaches_every_loss_that_has_it(method: str, digits: Data) -> None:
+    made = named(method, digits, protocol="fine-tune@label-smoothing=0.1", model=RANDOM)
+    shares = [
+        dict(held.arguments).get("label_smoothing")
+        for stage in made.stages
+        for held in parts_in(stage.objective)
+        if "label_smoothing" in options_of(held.function)
+    ]
+    assert shares == [0.1] * len(shares) != []
+    own = named(
+        "mixup@loss=(cross-entropy@label-smoothing=0.2)", digits, protocol="fine-tune@label-smoothing=0.1", model=RANDOM
+    )
+    assert own.stages[0].objective["loss"]["label_smoothing"] == 0.2  # what was set is left
 
 
 def test_digits_are_not_flipped(digits: Data) -> None:

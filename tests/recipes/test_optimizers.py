@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from longtail.recipes.optimizers import adamw, cosine, sgd, steps
+from longtail.recipes.optimizers import adamw, by_name, cosine, segment, sgd, steps
 
 
 def ldam_schedule(epoch: int) -> float:
@@ -39,6 +39,29 @@ def test_cosine_warms_up_and_ends_at_zero() -> None:
     assert cosine(10, 0.0, 100, warmup=0.1) == pytest.approx(1.0)
     assert cosine(55, 0.0, 100, warmup=0.1) == pytest.approx(0.5)
     assert cosine(99, 1.0, 100, warmup=0.1) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_schedule_gets_by_name_what_it_asks_for() -> None:
+    def swapped(progress: float, epoch: int, epochs: int) -> float:
+        return 100 * epochs + 10 * epoch + progress
+
+    def two(epochs: int, *, epoch: int = 0) -> float:
+        return 100 * epochs + 10 * epoch
+
+    def unnamed(a: int, b: float, c: int) -> float:
+        return 100 * c + 10 * a + b
+
+    def in_place(epoch: int, progress: float, epochs: int, /) -> float:
+        return 100 * epochs + 10 * epoch + progress
+
+    assert [by_name(schedule)(1, 0.5, 4) for schedule in (swapped, two, unnamed, in_place)] == [
+        410.5,
+        410,
+        410.5,
+        410.5,
+    ]
+    stretch = [segment(1, 0.5, 2, of=schedule, before=2, total=4) for schedule in (swapped, two, unnamed, in_place)]
+    assert stretch == [430.5, 430, 430.5, 430.5]
 
 
 def test_what_is_decayed() -> None:

@@ -17,7 +17,7 @@ from longtail.methods.names import recipe
 from longtail.models import small_conv_net, timm_model
 from longtail.recipes import Part, Total, constant, part, steps
 from longtail.recipes.contract import Batch, Forward
-from longtail.recipes.part import address, named, options_of, plain, revive
+from longtail.recipes.part import address, named, options_of, pathless, plain, revive
 from longtail.recipes.text import read
 from longtail.samplers import ClassQuota
 
@@ -120,6 +120,34 @@ def test_a_file_named_in_an_option_enters_by_its_contents(tmp_path: pathlib.Path
     one.write_bytes(b"edited")
     assert address(made[0]) != before
     assert address(named(f"{tmp_path}/net.py:net", weights="tests/none.bin")) != before  # no file: the text itself
+
+
+@pytest.mark.parametrize("table", ["w.txt", "./w.txt", "~/w.txt", ("w.txt", "more.txt"), ("more.txt", "w.txt")])
+def test_however_it_is_named(table: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pathlib.Path("own.py").write_text("def loss(logits, target, *, table='', other=''):\n    return logits[:, 0]\n")
+    pathlib.Path("w.txt").write_text("one")
+    pathlib.Path("word").write_text("one")
+    made = named("own.py:loss", table=table, other="word")
+    before = address(made)
+    pathlib.Path("w.txt").write_text("two")
+    assert address(made) != before
+    before = address(made)
+    pathlib.Path("word").write_text("two")
+    assert address(made) == before
+    for text in ("no such file.", "x." * 5000, "~nobody-has-this-name/w.txt", "nul\0.txt"):
+        assert address(named("own.py:loss", table=text)) != before
+
+
+def test_where_a_file_lies_is_no_part_of_a_description() -> None:
+    one, other = (plain(part(timm_model, timm_name="test_vit", weights=path)) for path in ("./w.pth", "there/w.pth"))
+    assert one != other
+    assert pathless(one) == pathless(other)
+    assert pathless(one) != pathless(plain(part(timm_model, timm_name="test_vit2", weights="./w.pth")))
+    unknown = {"name": "longtail.models:of_another_version", "arguments": {"weights": "w.pth"}, "source": ""}
+    for value in (unknown, {"name": 3, "arguments": {}, "source": ""}, {"name": "a"}, [1, None], "text"):
+        assert pathless(value) == value
 
 
 def test_a_name_that_happens_to_be_a_file_stays_a_name(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

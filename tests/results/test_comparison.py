@@ -104,7 +104,7 @@ def test_two_seeds_have_no_interval(tmp_path: pathlib.Path) -> None:
     assert len(gap.seeds) == 2
     assert gap.verdict == "no verdict from two seeds"
     assert gap.p is gap.p_adjusted is None
-    assert any("both values are shown, no interval and no verdict" in note for note in comparison.notes)
+    assert any("of accuracy both values are shown, of all else the mean; no" in note for note in comparison.notes)
 
 
 def test_other_seeds_are_not_paired(tmp_path: pathlib.Path) -> None:

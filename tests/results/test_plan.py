@@ -74,6 +74,8 @@ def test_the_hash_holds_what_is_said_and_not_how(tmp_path: pathlib.Path) -> None
         ("smallest = 0.02", f"note = {'[' * 3000}{']' * 3000}", "nested too deep"),
         ("epochs = 1", "imbalance = nan", "nan is no number that a plan can hold"),
         ("epochs = 1", f"imbalance = {10**300}", "a whole number of 301 digits"),
+        ("epochs = 1", f"imbalance = 1{5000 * '0'}", "no TOML: Exceeds the limit"),
+        ("epochs = 1", f"imbalance = 0x1{5000 * '0'}", "no TOML: Exceeds the limit"),
         ("epochs = 1", f"epochs{'.a' * 3000} = 1", "nested too deep"),
         ("seeds = [0, 1]", f"seeds = {list(range(1001))}", "1,001 seeds; a record can cite a plan of at most 1,000"),
     ],

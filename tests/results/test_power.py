@@ -93,7 +93,10 @@ def test_what_cannot_be_known_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match="no row here"):
         needed(runs, against="crt", difference=0.01)
     few = {"ce": runs["ce"], "other": runs["other"][:2]}
-    with pytest.raises(InputError, match="three seeds"):
+    for difference in (0.0, 1.5, float("nan")):
+        with pytest.raises(InputError, match=r"a share in \(0, 1\]"):
+            needed(runs, difference=difference)
+    with pytest.raises(InputError, match="three runs"):
         needed(few, difference=0.01)
     assert with_spread(few) == ({"ce": runs["ce"]}, ["other"])
     assert with_spread(runs) == (runs, [])

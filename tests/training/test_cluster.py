@@ -174,6 +174,21 @@ def test_without_shared_storage_a_finished_run_stays_and_an_interrupted_one_goes
     assert (folder / "record.json").read_bytes() == b"mine"
 
 
+def test_a_tuned_run_comes_back_without_its_trials(
+    digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_library", MadeUp)
+    unshared = tmp_path / "runs" / ".shared-with-nobody"
+    monkeypatch.setattr(many, "train_on_cluster", functools.partial(cluster.train_on_cluster, marker=unshared))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "remote"))
+    (tmp_path / "remote").mkdir()
+    tuned = named("tuned@trials=2", digits, epochs=1)
+    found = train_many([tuned], digits, seeds=[0], out=tmp_path / "runs", compute=CPU, on="ray")
+    (folder,) = found[tuned.name]
+    assert results.read(folder).record.budget["trials"] == 2
+    assert all(path.is_file() for path in folder.iterdir())
+
+
 def test_where_is_said_in_one_way(digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("there", "ray:", "slurm@x"):
         with pytest.raises(InputError, match="here, ray, ray:ADDRESS or slurm"):

@@ -29,9 +29,9 @@ def test_bfloat16_where_the_processor_has_it_and_it_is_right(
     chosen = computing.choose("cpu")
     assert chosen.precision == ("bfloat16" if able and right else "float32")
     why = (
-        "right, and a step is at least 1.2 times as fast"
+        "gives right results, in steps at least 1.2 times as fast"
         if able and right
-        else "wrong, or a step is not 1.2 times as fast"
+        else "gives wrong results, or steps not 1.2 times as fast"
         if able
         else "no bfloat16 instructions"
     )

@@ -43,18 +43,49 @@ def falls(epoch: int, progress: float, epochs: int) -> float:
     return 1.0 if epoch < 3 else -0.3
 
 
+def another_order(progress: float, epoch: int, epochs: int) -> float:
+    """A schedule with its parameters in another order than ours."""
+    return 1.0 if epoch < epochs / 2 else 0.1
+
+
+def two_of_three(epochs: int, epoch: int) -> float:
+    """A schedule that does not ask for the progress."""
+    return another_order(0.0, epoch, epochs)
+
+
+ELSEWHERE = torch.Generator()
+"""Stands in for the global generator of a GPU."""
+
+
+class DropElsewhere(nn.Dropout):
+    """Dropout as on a GPU, where it draws from another global generator."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, D)."""
+        kept = torch.empty_like(features).bernoulli_(1 - self.p, generator=ELSEWHERE) / (1 - self.p)
+        return features * kept if self.training else features
+
+
 class Dropping(nn.Module):
     """A network that draws from torch's global generator in every step."""
 
+    drop: type[nn.Module] = nn.Dropout
+
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5))
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), self.drop(0.5))
         self.last = nn.Linear(32, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K)."""
         logits: Tensor = self.last(self.body(images))
         return logits
+
+
+class DroppingElsewhere(Dropping):
+    """A network that draws from the global generator of a GPU."""
+
+    drop = DropElsewhere
 
 
 @dataclasses.dataclass
@@ -161,6 +192,8 @@ SCHEDULES = {
         part(cosine, warmup=0.25),
         lambda epoch, share: share if epoch == 0 else 0.5 * (1 + math.cos(math.pi * (epoch + share - 1) / 3)),
     ),
+    "another order": (part(another_order), lambda epoch, share: (1.0, 1.0, 0.1, 0.1)[epoch]),
+    "two of three": (part(two_of_three), lambda epoch, share: (1.0, 1.0, 0.1, 0.1)[epoch]),
 }
 
 
@@ -181,7 +214,7 @@ def test_the_recorded_rate_is_the_one_used_step_by_step(
         for rates, rate in zip(used, expected, strict=True):
             assert rates == pytest.approx([rate] * groups, rel=1e-5, abs=1e-9)
         assert row["learning_rate"] == pytest.approx(used[-1][0], rel=1e-5, abs=1e-9)
-        assert len({rates[0] for rates in used}) == (1 if name == "steps" else len(used))
+        assert len({rates[0] for rates in used}) == (len(used) if name in ("cosine", "warm-up") else 1)
     assert [progress.epoch for progress in told if progress.share == 0.0] == [1, 2, 3, 4]
 
 
@@ -341,7 +374,17 @@ def drawing(data: Data) -> dict[str, Recipe]:
         "epoch": alone(dataclasses.replace(centroids, trains="all"), data),
         "pairs": alone(pairs, data),
         "global": alone(ce, data, part(Dropping)),
+        "gpu": alone(ce, data, part(DroppingElsewhere)),
     }
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a run on the CPU look after the global generator of a GPU."""
+    kept = loop._global_generators
+    monkeypatch.setattr(torch.cuda, "default_generators", (ELSEWHERE,))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(loop, "_global_generators", lambda device: kept("cuda"))
 
 
 def numbers(record: Any) -> list[Any]:
@@ -349,12 +392,14 @@ def numbers(record: Any) -> list[Any]:
     return [[row.get(name) for name in kept] for row in record.history] + [record.report["per_class"]]
 
 
-@pytest.mark.parametrize("stream", [*STREAMS, "global"])
+@pytest.mark.parametrize("stream", [*STREAMS, "global", "gpu"])
 def test_a_resumed_run_draws_on_from_every_stream(
-    stream: str, digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    stream: str, digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """To the same numbers; and to others where that one stream is not restored, so the test can fail."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    if stream == "gpu":
+        request.getfixturevalue("gpu")
     recipe = drawing(digits)[stream]
     whole = train(recipe, digits, seed=1, out=tmp_path / "whole", compute=CPU)
     for name in ("restored", "forgotten"):
@@ -365,7 +410,7 @@ def test_a_resumed_run_draws_on_from_every_stream(
     take_up = loop._take_up
 
     def forgetful(tensors: Any, facts: Any, prepared: Any, state: Any) -> Any:
-        held = torch.default_generator if stream == "global" else prepared.generators[stream]
+        held = {"global": torch.default_generator, "gpu": ELSEWHERE}.get(stream) or prepared.generators[stream]
         before = held.get_state()
         found = take_up(tensors, facts, prepared, state)
         held.set_state(before)
@@ -374,6 +419,17 @@ def test_a_resumed_run_draws_on_from_every_stream(
     monkeypatch.setattr(loop, "_take_up", forgetful)
     forgotten = train(recipe, digits, seed=1, out=tmp_path / "forgotten", compute=CPU)
     assert numbers(forgotten) != numbers(whole)
+
+
+def test_a_checkpoint_without_the_state_of_a_gpu_is_taken_up(
+    digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    recipe = drawing(digits)["order"]
+    whole = train(recipe, digits, seed=1, out=tmp_path / "whole", compute=CPU)
+    stopped(recipe, digits, tmp_path / "cut", after=2)
+    request.getfixturevalue("gpu")
+    assert numbers(train(recipe, digits, seed=1, out=tmp_path / "cut", compute=CPU)) == numbers(whole)
 
 
 def test_a_schedule_goes_on_where_it_was(

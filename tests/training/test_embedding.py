@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -15,10 +16,12 @@ from longtail.data import catalogue, load
 from longtail.errors import InputError
 from longtail.methods import recipe
 from longtail.models import Inputs, small_conv_net
-from longtail.recipes import part
+from longtail.recipes import Part, part, text
+from longtail.results import read as read_run
 from longtail.training import embedding
 from longtail.training.compute import Compute
 from longtail.training.embedding import embedded, frozen, prepared
+from longtail.training.many import train_many
 from longtail.training.prepare import network_of
 from longtail.training.run import train
 from longtail.training.seeds import generator
@@ -252,9 +255,9 @@ def test_the_key_holds_all_that_the_features_depend_on(tmp_path: pathlib.Path) -
     network = network_of(MODEL, num_classes=10, shape=(1, 8, 8), generator=generator(0, "model"))
     inputs = Inputs(8, "bicubic", (0.5,), (0.5,))
 
-    def key(data: Any = pictures, held: Inputs = inputs) -> str:
+    def key(data: Any = pictures, held: Inputs = inputs, model: Part = MODEL) -> str:
         splits = {"train": data.train, "test": data.test}
-        return embedding.facts_for(data, splits, "small", network.backbone, held).key
+        return embedding.facts_for(data, splits, model, "small", network.backbone, held).key
 
     turned = dataclasses.replace(
         pictures, train=dataclasses.replace(pictures.train, images=255 - pictures.train.images)
@@ -265,7 +268,44 @@ def test_the_key_holds_all_that_the_features_depend_on(tmp_path: pathlib.Path) -
             key(turned),
             key(held=dataclasses.replace(inputs, size=16)),
             key(held=dataclasses.replace(inputs, mean=(0.1,))),
+            key(model=text.read("resnet20", "model")),
+            key(model=text.read("resnet20@widths=(8,16,32)", "model")),
         }
         next(network.backbone.parameters()).add_(1)
         others.add(key())
-    assert len(others | {plain}) == 5
+    assert len(others | {plain}) == 7
+    assert key() == key(model=MODEL.with_arguments(head="cosine", scale=1.0))  # what the features do not depend on
+
+
+def _own(tmp_path: pathlib.Path, function: str) -> Part:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Sequential):\n    def __init__(self, num_classes=10):\n"
+        f"        super().__init__(nn.Flatten(), nn.Linear(64, 8), nn.{function}(), nn.Linear(8, num_classes))\n"
+    )
+    os.utime(tmp_path / "net.py", (0, 0))
+    return text.read(f"{tmp_path / 'net.py'}:Net", "model")
+
+
+def test_a_network_edited_in_its_file_has_features_of_its_own(tmp_path: pathlib.Path) -> None:
+    pictures, out = load("digits-lt", imbalance=50), tmp_path / "f.safetensors"
+    embedded(pictures, _own(tmp_path, "ReLU"), out)
+    other = _own(tmp_path, "Tanhshrink")
+    with pytest.raises(InputError, match="it differs in the network's code or options"):
+        embedded(pictures, other, out)
+    once = load(f"features:{out}").train.images
+    again = load(f"features:{embedded(pictures, other, tmp_path / 'g.safetensors')}").train.images
+    assert once.min() >= 0 > again.min()
+
+
+def test_a_run_on_an_edited_network_takes_no_features_of_the_old_one(tmp_path: pathlib.Path) -> None:
+    pictures, compute = load("digits-lt", imbalance=50), Compute("cpu", "float32", compiled=False)
+
+    def accuracy(function: str, out: str) -> float:
+        made = recipe("ce", pictures, epochs=2, augmentation="none", model=_own(tmp_path, function))
+        stages = tuple(dataclasses.replace(stage, trains="classifier") for stage in made.stages)
+        made = dataclasses.replace(made, stages=stages)
+        rows = train_many([made], pictures, seeds=[0], out=tmp_path / out, compute=compute)
+        return float(read_run(next(iter(rows.values()))[0]).record.history[-1]["loss"])
+
+    first = accuracy("ReLU", "runs")
+    assert accuracy("Tanhshrink", "runs") == accuracy("Tanhshrink", "other") != first

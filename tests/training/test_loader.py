@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -22,8 +23,10 @@ from longtail.methods.names import recipe as named
 from longtail.recipes import Recipe
 from longtail.training import checkpoint, loader, loop
 from longtail.training.compute import Compute
-from longtail.training.passes import images_of
+from longtail.training.passes import as_input, images_of
 from longtail.training.run import train
+from longtail.use import pictures
+from longtail.use.predict import Answer, predict, predict_files
 from together import children, living
 from trees import folder, picture
 
@@ -37,6 +40,15 @@ def tiny(*, num_classes: int, channels: int, image_size: int) -> nn.Module:
     """A network of one layer, so that reading is all there is to it."""
     width = channels * (image_size // 26) ** 2
     return nn.Sequential(nn.AvgPool2d(26), nn.Flatten(), nn.BatchNorm1d(width), nn.Linear(width, num_classes))
+
+
+FAILING = """
+class Failing:
+    draws = 0
+
+    def apply(self, images, noise):
+        raise RuntimeError("no such worker")
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -283,6 +295,43 @@ def test_in_evaluation_it_always_ends_the_run(zoo: pathlib.Path, tmp_path: pathl
     held = load(f"folder:{zoo}", image_size=SIDE, skip_unreadable=True)
     with pytest.raises(InputError, match=r"bee/001.png is no readable picture"):
         train(recipe(held), held, seed=0, out=tmp_path / "run", compute=CPU)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_augmentation_that_fails_is_one_line(
+    workers: int, data: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(FAILING)
+    monkeypatch.setattr(loader, "workers_for", lambda number: workers)
+    failing = recipe(data, augmentation=f"{tmp_path}/own.py:Failing")
+    with pytest.raises(InputError) as caught:
+        train(failing, data, seed=0, out=tmp_path / "run", compute=CPU)
+    said = str(caught.value)
+    assert said.startswith("stage 'classify', epoch 1, step 1 of 4: ")
+    assert "no such worker" in said
+    assert len(said) < 150
+
+
+def test_a_record_says_how_its_pictures_are_scaled(zoo: pathlib.Path, data: Data, tmp_path: pathlib.Path) -> None:
+    files = sorted((zoo / "test").rglob("*.png"))
+    usual = train(recipe(data, epochs=1), data, seed=0, out=tmp_path / "usual", compute=CPU).data
+    assert {"interpolation", "crop"}.isdisjoint(usual)
+    other = dataclasses.replace(data, interpolation="nearest", crop=0.5)
+    record = train(recipe(other, epochs=1), other, seed=0, out=tmp_path / "other", compute=CPU)
+    assert (record.data["interpolation"], record.data["crop"]) == ("nearest", 0.5)
+    assert checkpoint.load(tmp_path / "other" / "model.safetensors")[1]["about"]["crop"] == 0.5
+    shape = (3, SIDE, SIDE)
+    for held, about in ((data, usual), (other, record.data)):
+        seen = images_of(held.test, torch.arange(len(files)), held, inputs=None)
+        ((_, images, unread),) = pictures.chunks(files, shape, about)
+        assert unread == []
+        assert torch.equal(as_input(images, None, held.mean, held.std), seen)
+    answers: list[Answer] = []
+    predict_files(tmp_path / "other", files, lambda run, found: answers.extend(found))  # the last in the loop above
+    assert torch.equal(torch.stack([answer.probability for answer in answers]), predict(tmp_path / "other", images))
+    for wrong, words in (({"interpolation": "best"}, "'best', which Pillow does not have"), ({"crop": 0}, "in .0, 1.")):
+        with pytest.raises(InputError, match=words):
+            next(pictures.chunks(files, shape, wrong))
 
 
 def test_what_is_no_picture_at_all_is_said_before_training(zoo: pathlib.Path) -> None:

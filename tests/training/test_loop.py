@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from longtail.methods import recipe as named
 from longtail.recipes.stages import Recipe, state_address
 from longtail.training import compute as computing
 from longtail.training import loop
+from longtail.training.audit import audit
 from longtail.training.compute import Compute
 from longtail.training.many import train_many
 from longtail.training.run import train
@@ -101,6 +103,32 @@ def test_an_interrupted_run_continues_to_the_same_numbers(
         )
         assert min(resumed) == 2  # the first epoch came from the checkpoint
         assert untimed(cut) == untimed(whole)
+
+
+def test_a_run_that_goes_on_under_another_name_of_the_same_file_is_that_run(
+    digits: Data, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "from torch.nn.functional import cross_entropy\n\n\ndef loss(logits, target, *, table=''):\n"
+    pathlib.Path("own.py").write_text(f"{text}    return cross_entropy(logits, target, reduction='none')\n")
+    pathlib.Path("w.txt").write_text("1 2 3")
+    shutil.copytree(tmp_path, tmp_path / "moved")
+
+    def stop(progress: loop.Progress) -> None:
+        raise KeyboardInterrupt
+
+    first, *others = ("./own.py:loss@table=./w.txt", "own.py:loss@table=w.txt", "moved/own.py:loss@table=moved/w.txt")
+    for place, other in enumerate(others):
+        out = tmp_path / f"run{place}"
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(digits, first), digits, seed=1, out=out, compute=CPU, notify=stop)
+        record = train(recipe(digits, other), digits, seed=1, out=out, compute=CPU)
+        assert audit(out)[0].record == record
+        for name in (first, *others):
+            assert train(recipe(digits, name), digits, seed=1, out=out, compute=CPU) == record
+    for seed, name in enumerate(("mine=own.py:loss", "mine=moved/own.py:loss")):
+        train(recipe(digits, name, epochs=1), digits, seed=seed, out=tmp_path / f"mine{seed}", compute=CPU)
+    results.compare_records({"mine": [results.read(tmp_path / f"mine{seed}") for seed in (0, 1)]})
 
 
 @pytest.mark.slow
@@ -202,6 +230,99 @@ def test_a_loss_that_is_not_finite_names_epoch_and_step(digits: Data, tmp_path: 
     with pytest.raises(InputError, match=r"stage 'classify', epoch 1, step \d+ of \d+"):
         train(dataclasses.replace(wild, stages=(stage,)), digits, seed=1, out=tmp_path, compute=CPU)
     assert not (tmp_path / "record.json").exists()
+
+
+OWN = """
+import torch
+
+
+def stops(target):
+    yield from range(len(target) - 2)
+    raise KeyError("here")
+
+
+def texts(target):
+    return ["here"]
+
+
+class Tells:
+    def __init__(self, target):
+        self.target = target
+
+    def __iter__(self):
+        return iter(range(len(self.target)))
+
+    def history(self):
+        raise KeyError("here")
+
+
+class Looks(Tells):
+    def start_epoch(self, context):
+        raise KeyError("here")
+
+
+class Turns:
+    draws = 0
+
+    def apply(self, images, noise):
+        raise KeyError("here")
+
+
+def loss(logits, target):
+    raise KeyError("here")
+
+
+def late(epoch, progress):
+    if progress > 0.4:
+        raise KeyError("here")
+    return 1.0
+
+
+def made(factor=1.0):
+    return factor
+
+
+class Net(torch.nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, num_classes))
+
+    def forward(self, images):
+        if not self.training and len(images) > 2:
+            raise KeyError("here")
+        return super().forward(images)
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ("stages.0.sampler={}:stops", "stage 'classify', epoch 1: KeyError: 'here'"),
+        ("stages.0.sampler={}:texts", "stage 'classify', epoch 1: ValueError: too many dimensions"),
+        ("stages.0.sampler={}:Looks", "stage 'classify', epoch 1: KeyError: 'here'"),
+        ("stages.0.sampler={}:Tells", "stage 'classify', epoch 1: KeyError: 'here'"),
+        ("stages.0.augmentation={}:Turns", r"stage 'classify', epoch 1, step 1 of \d+: KeyError: 'here'"),
+        ("stages.0.objective=mix-up@loss=({}:loss)", r"stage 'classify', epoch 1, step 1 of \d+: KeyError: 'here'"),
+        ("stages.0.schedule={}:late", r"stage 'classify', epoch 1, step [2-9] of \d+: KeyError: 'here'"),
+        ("stages.0.schedule={}:made", "schedule '.*made' gave a float; it must be a function of epoch"),
+        ("model={}:Net", "stage 'classify', epoch 1: KeyError: 'here'"),
+    ],
+)
+def test_what_goes_wrong_in_a_part_of_ones_own_is_one_line(
+    changes: str, where: str, digits: Data, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    own = named("ce", digits, epochs=1, changes=[changes.format(tmp_path / "own.py")])
+    with pytest.raises(InputError, match=where) as caught:
+        train(own, digits, seed=1, out=tmp_path / "run", compute=CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_so_is_what_goes_wrong_after_the_last_stage(tmp_path: pathlib.Path) -> None:
+    data = load("digits-lt", imbalance=20)
+    (tmp_path / "own.py").write_text(OWN)
+    own = named("ce", data, epochs=1, model=f"{tmp_path}/own.py:Net")
+    with pytest.raises(InputError, match=r"after the last stage: KeyError: 'here' \(own.py, line \d+\)"):
+        train(own, data, seed=1, out=tmp_path / "run", compute=CPU)
 
 
 def test_best_on_validation_takes_the_best_epoch(digits: Data, tmp_path: pathlib.Path) -> None:

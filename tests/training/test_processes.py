@@ -24,6 +24,7 @@ from longtail.methods import recipe as named
 from longtail.training import processes
 from longtail.training.prepare import settled
 from longtail.training.processes import ALONE, Ranks, divided
+from longtail.training.run import train
 from together import (
     APART,
     TOGETHER,
@@ -229,6 +230,7 @@ def test_synchronised_normalisation_is_that_of_the_whole_batch(shape: tuple[int,
 @pytest.mark.parametrize(("number", "pieces", "size"), [(7, 1, 2), (3, 1, 2), (9, 2, 2), (64, 3, 5), (2, 4, 2)])
 def test_a_batch_is_divided_without_rest_and_without_repeats(number: int, pieces: int, size: int) -> None:
     rows, taken = torch.arange(number), []
+    assert all(sum(piece) >= processes.FEWEST for piece in divided(number, pieces, Ranks(0, size)).sizes)
     for piece in range(len(divided(number, pieces, Ranks(0, size)).sizes)):
         everywhere = [divided(number, pieces, Ranks(rank, size)) for rank in range(size)]
         whole = len(everywhere[0].sizes[piece]) == 1
@@ -236,6 +238,12 @@ def test_a_batch_is_divided_without_rest_and_without_repeats(number: int, pieces
         assert whole or min(map(len, parts)) >= processes.FEWEST
         taken += parts
     assert torch.equal(torch.cat(taken), rows)
+
+
+def test_no_piece_of_a_short_last_batch_is_a_single_image(tmp_path: pathlib.Path) -> None:
+    data = digits()
+    short = named("ce", data, model="mlp", epochs=1, batch_size=len(data.train) - 3, accumulate=3)
+    train(short, data, seed=0, out=tmp_path, compute=APART)
 
 
 def test_what_cannot_be_read_leaves_a_smaller_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_other_data_are_refused(digits: Data, runs: Callable[[str], Loaded]) -> 
     loaded = runs("ce")
     for other in (load("digits-lt", imbalance=10), load("digits-lt", imbalance=20, split_seed=1)):
         for ask in (restore.restored, restore.features_of):
-            with pytest.raises(InputError, match="same data set, imbalance and split seed"):
+            with pytest.raises(InputError, match="training images of 1 x 8 x 8 are not the same images"):
                 ask(loaded, other)
 
 

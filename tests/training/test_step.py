@@ -7,6 +7,7 @@ replaying it repeats the operations on the same tensors and none of the Python.
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 import subprocess
 import sys
@@ -76,7 +77,9 @@ def stages(data: Data, names: tuple[str, ...] = RECIPES + DRAWING) -> list[Any]:
     return [pytest.param(stage, id=label) for stage, label in found.items()]
 
 
-def step_of(data: Data, stage: Any, *, device: str = "cpu") -> tuple[Step, tuple[torch.Generator, ...], list[Tensor]]:
+def step_of(
+    data: Data, stage: Any, *, device: str = "cpu", compute: Compute = CPU
+) -> tuple[Step, tuple[torch.Generator, ...], list[Tensor]]:
     """A stage's step, its generators and the batches of its first epoch, all made from one seed."""
     network = small_conv_net(
         num_classes=data.num_classes, channels=1, image_size=8, generator=seeds.generator(0, "model")
@@ -125,11 +128,12 @@ def step_of(data: Data, stage: Any, *, device: str = "cpu") -> tuple[Step, tuple
         objective,
         stage.optimizer.build(modules=parts),
         dataclasses.replace(data, train=train),
-        CPU,
+        compute,
         tuple(operation.build() for operation in stage.augmentation),
         generators["augment"],
         size,
         frozen_backbone=frozen,
+        sharpness=stage.sharpness,
         accumulate=stage.accumulate,
         clip=stage.clip,
         average=Average(network, stage.ema) if stage.ema else None,
@@ -396,6 +400,26 @@ def test_the_update_is_recorded_with_its_rate_on_the_device(kind: Part) -> None:
         group["lr"].fill_(0.0)
     replay()
     assert torch.equal(linear.weight.detach(), before)
+
+
+@pytest.mark.parametrize("kind", [part(sgd, lr=0.1), part(adamw, lr=0.1)], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("sharpness", [0.0, 0.05], ids=["plain", "sam"])
+def test_a_first_step_that_overflows_in_float16_leaves_no_trace(
+    sharpness: float, kind: Part, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = plain_stage(digits, optimizer=kind, sharpness=sharpness)
+    step, _, batches = step_of(digits, stage, compute=Compute("cpu", "float16", compiled=False))
+    before = [weight.detach().clone() for weight in step.network.parameters()]
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    # Memory that is allocated without a value holds whatever was there.
+    monkeypatch.setattr(torch, "empty_like", lambda like, **more: torch.full_like(like, math.nan, **more))
+    step(batches[0])
+    assert step.scaler.get_scale() < 2.0**60
+    assert all(map(torch.equal, step.network.parameters(), before))
+    step.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    step(batches[1])
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors_of(step).values())
+    assert not any(map(torch.equal, step.network.parameters(), before))
 
 
 def test_sums_find_the_first_bad_step() -> None:

@@ -208,11 +208,15 @@ def test_points_are_spread_evenly() -> None:
     assert pytest.approx(tuned.RATIO + 1, abs=1e-12) == tuned.RATIO**6
 
 
-def test_other_recipes_are_tuned_alike(digits: Data) -> None:
+def test_other_recipes_are_tuned_alike(run: pathlib.Path, digits: Data) -> None:
     recipe = longtail.recipe("tuned@of=(logit-adjustment@tau=0.5),trials=3", digits)
     assert [trial.stages[0].objective["tau"] for trial in recipe.trials] == [0.5] * 3
     mixed = longtail.recipe("tuned@of=mixup,trials=5", digits)
     assert len({trial.stages[0].objective["loss"]["label_smoothing"] for trial in mixed.trials}) > 1
+    several = longtail.recipe("tuned@of=sade,trials=5", digits)
+    each = [[held["label_smoothing"] for held in trial.stages[0].objective["experts"]] for trial in several.trials]
+    assert all(len(set(shares)) == 1 for shares in each)
+    assert len({shares[0] for shares in each}) > 1
     fitted = longtail.recipe("tuned@of=ncm,trials=2", digits)
     assert fitted.adjustment is not None
     keys = {run_address(longtail.recipe(name, digits), digits, 0, CPU) for name in ("ce", "tuned", "tuned@trials=7")}
@@ -223,6 +227,7 @@ def test_other_recipes_are_tuned_alike(digits: Data) -> None:
         ("tuned@of=tuned", "tuned once"),
         ("tuned@trials=1", "from 2"),
         ("tuned@of=cee", "did you mean"),
+        (f"tuned@of={run}", "a complete recipe has no protocol"),
     ):
         with pytest.raises(InputError, match=words):
             longtail.recipe(text, digits)

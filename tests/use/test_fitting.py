@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -183,7 +184,9 @@ def test_a_leaking_test_split_is_said(folder: pathlib.Path, tmp_path: pathlib.Pa
     assert not all(finding.ok for finding in findings)
     told = fitting._described(longtail.load(name, image_size=8, validation=0.1))
     assert "WARNING      3 of 9 test images are training images too: numbers on the test split are too good" in told
-    assert "WARNING" not in fitting._described(longtail.load(f"folder:{folder}", image_size=8))
+    clean = fitting._described(longtail.load(f"folder:{folder}", image_size=8))
+    assert "are training images too" not in clean
+    assert "classes have fewer than 5 test images: " in clean
 
 
 def test_a_network_with_weights_is_used_and_one_without_is_not(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -226,6 +229,10 @@ def test_a_verdict_says_what_its_interval_says(done: tuple[Fitted, list[str]]) -
         False,
         "Nothing helped: untuned ce is the best on validation, and it is kept",
     )
+    assert judged(rows, "ce", ["ncm", "crt"])[1:] == (
+        False,
+        "Nothing was chosen: untuned ce and 2 other methods are level on validation (ncm, crt), so ce is kept",
+    )
     for name in rows:
         difference, helped, line = judged(rows, name)
         if difference is not None:
@@ -236,6 +243,17 @@ def test_a_verdict_says_what_its_interval_says(done: tuple[Fitted, list[str]]) -
             own = rows[name][0].record.report["balanced_accuracy"] - rows["ce"][0].record.report["balanced_accuracy"]
             assert gap.value == pytest.approx(own, abs=1e-9)
             assert f"{100 * own:+.1f} points" in line
+
+
+def test_classes_that_nothing_is_chosen_by_are_named() -> None:
+    data = longtail.load("digits-lt", imbalance=50, validation=0.2)
+    assert data.validation is not None
+    kept = data.validation.at((data.validation.target != 3).nonzero().flatten())
+    told = fitting._to_choose_by(dataclasses.replace(data, validation=kept))
+    assert told.startswith(f"Validation: {len(kept)} pictures to choose by, 0 to ")
+    assert "no validation picture of 1 class (3), so what is chosen was not tried on them" in told
+    whole = dataclasses.replace(data, validation=data.test)
+    assert "WARNING" not in fitting._to_choose_by(whole)
 
 
 def test_a_class_that_cannot_be_used_is_named_and_can_be_left_out(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from longtail.analysis.geometry import Points, class_distances, feature_figure, projection, radii_figure
 from longtail.data import Data
 from longtail.errors import InputError
-from longtail.files import FIGURE, check_replaceable, write_atomically
+from longtail.files import write_figure
 from longtail.recipes import Part
 from longtail.results import Loaded
 from longtail.training import seeds
@@ -68,13 +68,8 @@ def diagnose(
         if any("radii" in row for row in run.record.history):
             recipe = re.sub(r"[^\w.=@,-]", "-", run.record.recipe)  # it may be named by a path
             path = out / f"radii-{recipe}-seed-{run.record.seed}.svg"
-            _save(radii_figure(run.record.history, counts=data.counts), path)
+            write_figure(path, radii_figure(run.record.history, counts=data.counts))
             written.append(path)
     figure = feature_figure(maps, counts=data.counts, many=data.many, few=data.few, class_names=data.class_names)
-    _save(figure, out / "features.svg")
+    write_figure(out / "features.svg", figure)
     return rows, [out / "features.svg", *written]
-
-
-def _save(figure: Any, path: pathlib.Path) -> None:
-    check_replaceable(path, FIGURE)
-    write_atomically(path, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))

@@ -259,7 +259,7 @@ def _near(data: Data) -> tuple[tuple[tuple[Picture, Picture], ...], str]:
     across = [pair for pair in alike if pair[0].split != pair[1].split]
     pairs = [(True, *pair) for pair in equal] + [(False, *pair) for pair in across]
     if not pairs:
-        return (), "None: no picture of one split shows nearly what one of another shows."
+        return (), "None between one split and another."
     shown = tuple(
         tuple(
             Picture(

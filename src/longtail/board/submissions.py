@@ -28,6 +28,7 @@ from longtail.board.schema import Variant
 from longtail.board.statement import check_statement
 from longtail.board.values import clean, parse_json, safe_url, slug
 from longtail.errors import InputError
+from longtail.results.announced import nameless
 from longtail.results.rescoring import agree
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _records(body: Mapping[str, Any], problems: list[str]) -> list[Record]:
     for i, record in enumerate(records[1:]):
         for name, same in (
             ("recipe", lambda r: r.recipe),
-            ("configuration", lambda r: r.config),
+            ("configuration", lambda r: nameless(r.config)),
             ("data", lambda r: (r.data["name"], r.data["fingerprint"], r.data["counts"])),
             ("model", lambda r: (r.model["name"], r.model["parameters"])),
             ("selection rule", lambda r: r.selection),

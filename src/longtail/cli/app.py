@@ -20,6 +20,7 @@ app = typer.Typer(
     name="longtail",
     cls=Whole,
     help="Learning from long-tailed data. Example: longtail compare ce balanced-softmax --data digits-lt --seeds 3",
+    epilog="Options can be kept in a file: --config FILE.toml, its keys the options without dashes (docs/recipes.md).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from longtail.cli.options import Drawing, Json, Reading, flag, grouped
+from longtail.cli.options import Drawing, Json, Reading, flag, grouped, side_of
 from longtail.cli.progress import announce, counting, print_json
 from longtail.errors import InputError
 from longtail.wording import counted
@@ -35,13 +35,15 @@ def embed(
     Example: longtail embed digits-lt --model small
     """
     from longtail.data import Data, Source, catalogue
+    from longtail.methods.protocols import FROM_SCRATCH
     from longtail.recipes import text
-    from longtail.training.embedding import embedded
+    from longtail.training.embedding import embedded, refuse_random
 
     part = text.read(model, "model")
-    folder = data.startswith("folder:")
-    size = drawing.image_size
-    own = drawing if folder else dataclasses.replace(drawing, image_size=None)
+    refuse_random(part)
+    size = drawing.image_size or side_of(model)
+    side = drawing.image_size if catalogue.is_selection(data) else size
+    own = dataclasses.replace(drawing, image_size=side if catalogue.resizes(data) else None)
     pictures: Data | Source
     if whole:
         read = {field.name for field in dataclasses.fields(Reading)} - {"drop_duplicates", "class_sizes"}
@@ -61,7 +63,8 @@ def embed(
     name = f"{pictures.name}{'-whole' if whole else ''}-{kind}-{size or pictures.train.images.shape[-1]}"
     path = out or pathlib.Path("embedded") / f"{name.replace(':', '-').replace('/', '-')}.safetensors"
     total = sum(len(split) for split in (pictures.train, pictures.validation, pictures.test) if split is not None)
-    announce(f"{pictures.name}: {counted(total, 'picture')} through {model.partition('@')[0]}", as_json)
+    drawn = "" if part.foreign or part.function not in FROM_SCRATCH else ", whose weights are random"
+    announce(f"{pictures.name}: {counted(total, 'picture')} through {model.partition('@')[0]}{drawn}", as_json)
     clock = time.perf_counter()
     with counting("embedding", quiet=as_json) as notify:
         embedded(pictures, part, path, image_size=size, notify=notify)

@@ -30,7 +30,9 @@ def fit(
     ] = 0.1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a run at most")] = None,
     root: Root = None,
-    no_flip: Annotated[bool, typer.Option("--no-flip", help="Mirrored images do not show the same")] = False,
+    no_flip: Annotated[
+        bool, typer.Option("--no-flip", help="Never mirror pictures: for text, digits and signs")
+    ] = False,
     leave_out_classes_below: Annotated[
         int | None, typer.Option(min=1, help="Leave out classes with fewer training images than this")
     ] = None,
@@ -89,7 +91,7 @@ def _show(found: Fitted, quiet: bool) -> None:
         typer.echo(f"Report: {found.report}\n\nEach part again, and what to do with the model:")
         for command in found.commands:
             typer.echo(f"  {command}")
-        typer.echo(f"\n{found.seconds:,.0f} s")
+        typer.echo(f"\nAll of it took {found.seconds:,.0f} s.")
 
 
 COMMANDS = (fit,)

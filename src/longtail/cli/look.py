@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from longtail.cli.options import DataName, Json, OwnModel, Quiet, Reading, grouped, own_model
+from longtail.cli.options import Json, OwnData, OwnModel, Quiet, Reading, grouped, own_model
 from longtail.cli.progress import counting, print_json
 from longtail.cli.runs import load_for
 from longtail.errors import InputError
@@ -18,7 +18,7 @@ from longtail.wording import counted
 def probe(
     record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
     reading: Reading,
-    data: DataName = "digits-lt",
+    data: OwnData = None,
     per_class: Annotated[int, typer.Option(min=1, help="Images of each class in the balanced subset")] = 50,
     model: OwnModel = None,
     as_json: Json = False,
@@ -54,7 +54,7 @@ def probe(
 def features(
     records: Annotated[list[pathlib.Path], typer.Argument(help="Folders of runs on the same data")],
     reading: Reading,
-    data: DataName = "digits-lt",
+    data: OwnData = None,
     out: Annotated[pathlib.Path, typer.Option(help="Folder for the figures")] = pathlib.Path("figures"),
     model: OwnModel = None,
     as_json: Json = False,
@@ -90,7 +90,7 @@ def features(
 def mistakes(
     record: Annotated[pathlib.Path, typer.Argument(help="A run's folder")],
     reading: Reading,
-    data: DataName = "digits-lt",
+    data: OwnData = None,
     out: Annotated[pathlib.Path, typer.Option(help="A new HTML file")] = pathlib.Path("mistakes.html"),
     model: OwnModel = None,
     quiet: Quiet = False,
@@ -125,7 +125,8 @@ def mistakes(
         typer.echo(f"{found.wrong:,} wrong of {counted(found.data['num_test'], 'test image')}")
         for pair in found.pairs[:3]:
             typer.echo(
-                f"{pair.true} taken for {pair.taken}: {pair.times} times, {100 * pair.share:.0f} % of its images"
+                f"{pair.true} taken for {pair.taken}: {counted(pair.times, 'time')}, "
+                f"{100 * pair.share:.0f} % of its images"
             )
         typer.echo(f"Near duplicates: {found.near_told}")
         typer.echo(f"Labels in doubt: {found.suspects_told}")

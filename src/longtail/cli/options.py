@@ -25,7 +25,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no lines but the result and warnings")]
 Root = Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files or pictures")]
 ImageSize = Annotated[
-    int | None, typer.Option(help="Side in pixels to which pictures in files are brought, and those of a timm network")
+    int | None,
+    typer.Option(
+        help="Side in pixels of pictures in files and of what a timm network gets; default 32, or that of its weights"
+    ),
 ]
 Lists = Annotated[pathlib.Path | None, typer.Option("--lists", help="Folder with a published set's official lists")]
 LabelsFrom = Annotated[int, typer.Option(min=0, max=1, help="Number of the first class in list:PATH")]
@@ -34,6 +37,14 @@ DataName = Annotated[
     typer.Option(
         "--data",
         help="digits-lt, cifar100-lt, folder:PATH, file.py:function, ... (longtail data list)",
+        autocompletion=data_names,
+    ),
+]
+OwnData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="The run's own data set, where it is not found by the name in its record",
         autocompletion=data_names,
     ),
 ]
@@ -47,6 +58,16 @@ def own_model(model: str | None) -> Part | None:
     from longtail.recipes.text import read
 
     return None if model is None else read(model, "model")
+
+
+def side_of(model: str | None) -> int | None:
+    """Return the side in pixels of the pictures that a network with weights takes; None for any other."""
+    from longtail.models.bridge import own_side, timm_model
+
+    part = own_model(model)
+    if part is None or part.foreign or part.function is not timm_model or not part["weights"]:
+        return None
+    return int(part["size"]) or own_side(part["timm_name"])
 
 
 def refuse_unheeded(why: str, **given: Any) -> None:
@@ -131,27 +152,31 @@ class Drawing(Reading):
     download: Annotated[
         bool, typer.Option("--download", help="Fetch the original files into --root if they are missing")
     ] = False
-    no_flip: Annotated[bool, typer.Option("--no-flip", help="Mirrored images do not show the same: never mirror")] = (
+    no_flip: Annotated[bool, typer.Option("--no-flip", help="Never mirror pictures: for text, digits and signs")] = (
         False
     )
 
-    def load(self, name: str, *, quiet: bool = False, enlarged: bool = True) -> Data:
+    def load(self, name: str, *, model: str | None = None, quiet: bool = False, enlarged: bool = True) -> Data:
         """Load a data set by its name, or by a function of somebody's own; a progress bar while pictures are read.
 
         Args:
             name: of the data set.
+            model: network that is to see it: one with weights gets pictures in files at its own size, unless
+                ``image_size`` is given.
             quiet: no progress bar.
             enlarged: whether a network may bring images of one size to ``image_size``; else the size is refused.
         """
         from longtail.cli.progress import counting
         from longtail.data import load, names
-        from longtail.data.catalogue import resizes
+        from longtail.data.catalogue import is_selection, resizes
 
         if own_data(name, names()):
             return self._own(name)
         options = dataclasses.asdict(self)
-        if enlarged and not resizes(name):
-            options["image_size"] = None
+        if not resizes(name):
+            options["image_size"] = None if enlarged else self.image_size
+        elif self.image_size is None and not is_selection(name):
+            options["image_size"] = side_of(model)
         with counting("reading pictures", quiet=quiet) as notify:
             return load(name, notify=notify, **options)
 
@@ -195,9 +220,12 @@ class Setting:
     augmentation: Annotated[
         str | None, typer.Option(help="none, plain (crop, flip), strong (AutoAugment, Cutout too), a+b, aug.py:my_aug")
     ] = None
-    select: Annotated[str, typer.Option(help="last (epoch) or validation (best epoch on the validation split)")] = (
-        "last"
-    )
+    select: Annotated[
+        str | None,
+        typer.Option(
+            help="last (epoch, the default) or validation (best epoch there); of a finished run as its recipe has it"
+        ),
+    ] = None
     patience: Annotated[
         int, typer.Option(min=0, help="End the last stage after so many epochs that were no better on validation")
     ] = 0
@@ -267,17 +295,21 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     hints = typing.get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
+    shared: list[inspect.Parameter] = []
+    last: list[inspect.Parameter] = []
     keyword = inspect.Parameter.KEYWORD_ONLY
     for name, parameter in inspect.signature(command).parameters.items():
         if dataclasses.is_dataclass(hints[name]):
             groups[name] = hints[name]
             inner = typing.get_type_hints(hints[name], include_extras=True)
-            parameters += [
+            shared += [
                 parameter.replace(name=field.name, default=field.default, annotation=inner[field.name], kind=keyword)
                 for field in dataclasses.fields(hints[name])
             ]
         else:
-            parameters.append(parameter.replace(kind=keyword, annotation=hints[name]))
+            place = last if name in ("quiet", "as_json") else parameters
+            place.append(parameter.replace(kind=keyword, annotation=hints[name]))
+    parameters += [*shared, *last]  # a command's own options stand first in its help
 
     @functools.wraps(command)
     def run(**flags: Any) -> None:
@@ -321,7 +353,7 @@ def _words_of(path: pathlib.Path) -> list[str]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--config {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--config {path} is no TOML: {error}") from None
     words: list[str] = []
     for key, value in table.items():

@@ -19,7 +19,7 @@ ACTIONS = ("show", "status", "run")
 
 @grouped
 def plan(
-    words: Annotated[list[str], typer.Argument(help="A plan, or run or status and a plan")],
+    words: Annotated[list[str], typer.Argument(help="PLAN.toml, run PLAN.toml or status PLAN.toml")],
     machine: Machine,
     out: Annotated[pathlib.Path, typer.Option(help="Folder for runs")] = pathlib.Path("runs"),
     root: Annotated[pathlib.Path | None, typer.Option(help="Folder with the data set's original files")] = None,
@@ -178,7 +178,7 @@ def power(
     together = "of one contrast" if family == 1 else f"that hold together for {family} of them"
     typer.echo(
         f"Smallest difference in {found[0].measure.replace('_', ' ')} from {found[0].baseline}, in points, that is "
-        f"told from 0 every second time, by intervals {together}; seeds and test images needed for {difference:g} "
+        f"told from 0 half of the time, by intervals {together}; seeds and test images needed for {difference:g} "
         f"point{'s' * (difference != 1)} (images: with many seeds)."
     )
 

@@ -29,18 +29,21 @@ if TYPE_CHECKING:
 Against = Annotated[str | None, typer.Option(help="The row that the others are compared with; the first by default")]
 ROWS = "ce, dro-lt@radius=shared, file.py:loss, SHORT=NAME, a run"
 ONE = "ce, dro-lt@radius=shared, file.py:loss, a finished run's folder, ..."
-Page = Annotated[pathlib.Path | None, typer.Option("--report", help="Where to write the HTML report")]
+Page = Annotated[
+    pathlib.Path | None,
+    typer.Option("--report", help="The HTML report; default report.html, of compare beside the runs"),
+]
 Log = Annotated[
     str | None, typer.Option("--log", help="Write a row for each epoch as it comes: csv, tensorboard or wandb")
 ]
 Watch = Annotated[bool, typer.Option("--watch-test", help="Evaluate the test set every epoch; never selects")]
 
 
-def _loaded(drawing: Drawing, data: str, ranks: Ranks, *, quiet: bool) -> Data:
+def _loaded(drawing: Drawing, data: str, ranks: Ranks, *, model: str | None, quiet: bool) -> Data:
     """Load the data set; of several processes the first does it before the others, which find what it fetched."""
     held: list[Data] = []
-    ranks.first(lambda: held.append(drawing.load(data, quiet=quiet)))
-    return held[0] if held else drawing.load(data, quiet=True)
+    ranks.first(lambda: held.append(drawing.load(data, model=model, quiet=quiet)))
+    return held[0] if held else drawing.load(data, model=model, quiet=True)
 
 
 def _divided(recipes: Sequence[Recipe], ranks: Ranks, sync: bool) -> str:
@@ -120,7 +123,7 @@ def compare(
         setting.recipes(recipes, None)
         chosen = ranks.first(machine.choose)
         silent = quiet or as_json or not ranks.leads
-        loaded = _loaded(drawing, data, ranks, quiet=silent)
+        loaded = _loaded(drawing, data, ranks, model=setting.model, quiet=silent)
         asked = setting.recipes(recipes, loaded, image_size=drawing.image_size)
         if against is not None and against not in [recipe.name for recipe in asked]:
             raise InputError(f"--against {against!r} is no row here: {', '.join(recipe.name for recipe in asked)}")
@@ -253,7 +256,7 @@ def train(
             begun = results.read(beginning)
             _refuse_other(begun, machine, None if seed is None else number)
         silent = quiet or as_json or not ranks.leads
-        loaded = _loaded(drawing, data, ranks, quiet=silent)
+        loaded = _loaded(drawing, data, ranks, model=setting.model, quiet=silent)
         (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
         shared = pathlib.Path("runs") / data_label(loaded) / "stages" if out is None else out / "stages"
         if begun is not None:
@@ -399,20 +402,32 @@ def evaluate(
     rescore(folders=folders, data=data, as_json=as_json, **dataclasses.asdict(reading))
 
 
-def load_for(record: Any, data: str, reading: Reading) -> Data:
-    """Load the data set as a record says it was drawn, from where the user has it and read as it was then."""
+def load_for(record: Any, data: str | None, reading: Reading) -> Data:
+    """Load the data set as a record says it was drawn, from where the user has it and read as it was then.
+
+    Args:
+        record: of a run.
+        data: name of the data set; None for the name that the record has.
+        reading: what else was said when it was read; the size of the pictures is in the record.
+
+    Raises:
+        InputError: data that cannot be read.
+    """
+    if data is None:
+        try:
+            return load_for(record, record.data["name"], reading)
+        except InputError as error:
+            raise InputError(f"{error}; name the data set of the run with --data") from None
     from longtail.data import names
-    from longtail.data.catalogue import is_selection
+    from longtail.data.catalogue import is_selection, resizes
     from longtail.data.profiles import GIVEN
-    from longtail.data.streams import IN_MEMORY_SIDE
 
     identity, again = record.data, dataclasses.asdict(reading)
     # What these draw is said where they are named: file.py:load@imbalance=20, and in the head of a selection.
     if options.own_data(data, names()) or is_selection(data):
         return Drawing(**again).load(data)
-    side = (identity.get("shape") or [0])[-1]  # early records have none
-    if reading.image_size is None and side > IN_MEMORY_SIDE:  # only a size that was asked for is as large
-        again["image_size"] = side
+    if reading.image_size is None and resizes(data) and identity.get("shape"):  # early records have none
+        again["image_size"] = identity["shape"][-1]
     if identity.get("profile") == GIVEN:
         if identity["validation_share"] and reading.class_sizes is None:
             raise InputError(
@@ -485,7 +500,7 @@ def recipe(
     from longtail.recipes.text import split, written
 
     setting.recipes([name], None)
-    loaded = drawing.load(data, quiet=as_json)
+    loaded = drawing.load(data, model=setting.model, quiet=as_json)
     (found,) = setting.recipes([name], loaded, image_size=drawing.image_size)
     if as_json:
         print_json(plain(found))
@@ -508,7 +523,7 @@ def recipe(
 
 @grouped
 def recipes(as_json: Json = False) -> None:
-    """List the methods: paper, cost, the number to expect, options; experimental is what no run of ours supports yet.
+    """List the methods: paper, cost, the number to expect, options; experimental: no run of ours shows that it helps.
 
     Example: longtail recipes
     """
@@ -577,7 +592,7 @@ def bench(
 
     chosen = machine.choose()
     setting.recipes([recipe], None)
-    loaded = drawing.load(data, quiet=as_json)
+    loaded = drawing.load(data, model=setting.model, quiet=as_json)
     (asked,) = setting.recipes([recipe], loaded, image_size=drawing.image_size)
     announce(f"{_described(loaded)}; {machine.described(chosen)}", as_json)
     with counting("timing", before="warming up", quiet=as_json) as notify:

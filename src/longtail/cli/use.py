@@ -154,7 +154,7 @@ def _real(
     if paths:
         files, _ = pictures.found(paths)
         chosen = files[:: max(1, len(files) // CHECKED)][:CHECKED]
-        read = [(images, unread) for _, images, unread in pictures.chunks(chosen, run.sides)]
+        read = [(images, unread) for _, images, unread in pictures.chunks(chosen, run.sides, run.loaded.record.data)]
         images = torch.cat([held for held, _ in read])
         if not len(images):
             raise InputError(f"none of the pictures named by --pictures can be read: {read[0][1][0][1]}")

@@ -1,8 +1,9 @@
 """``npz:PATH``: a data set in one NumPy file.
 
-It holds ``train_images``, ``train_target``, ``test_images``, ``test_target`` and ``class_names``. Images are uint8, as
-(N, H, W, C), (N, C, H, W) or (N, H, W) for grey, with C = 1 or 3. Pickled objects are not read. The files of MedMNIST
-are read as they are: ``train_images``, ``train_labels``, and so on for ``val`` and ``test``.
+It holds ``train_images``, ``train_target``, ``test_images``, ``test_target`` and ``class_names``, perhaps
+``validation_images`` and ``validation_target`` (or ``val_``). Images are uint8, as (N, H, W, C), (N, C, H, W) or
+(N, H, W) for grey, with C = 1 or 3. Pickled objects are not read. The files of MedMNIST are read as they are:
+``train_images``, ``train_labels``, and so on for ``val`` and ``test``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import pathlib
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -24,10 +26,13 @@ from longtail.data.images import Split
 from longtail.data.pictures import is_utf8, printable, shown
 from longtail.data.splits import NAMED
 from longtail.errors import InputError
+from longtail.wording import counted
 
 KEYS = ("train_images", "train_target", "test_images", "test_target", "class_names")
 MEDMNIST = ("train_images", "train_labels", "val_images", "val_labels", "test_images", "test_labels")
 """Yang et al., MedMNIST v2, Scientific Data 2023; the names of its classes are not in its files."""
+VALIDATION = ("val", "validation")
+"""What the names of validation arrays begin with."""
 COPIES = 2
 """Of each array that are held at once, at most: as it is stored, and in the order of axes that is used."""
 
@@ -38,22 +43,24 @@ def read(path: pathlib.Path) -> Source:
     Raises:
         InputError: no such file, a damaged one, a missing array, or one of the wrong type, shape or range.
     """
-    found, where = _arrays(path), shown(path)
+    where = shown(path)
+    found, notes = stored(path, _wanted)
     if "train_labels" in found:
         names, found = _of_medmnist(found, where)
     else:
         names = _names(found["class_names"], where)
     splits = {
         split: _split(found, split, len(names), where)
-        for split in ("train", "val", "test")
+        for split in ("train", *VALIDATION, "test")
         if f"{split}_images" in found
     }
     for name, split in splits.items():
         if split.images.shape[1:] != splits["train"].images.shape[1:]:
             ours, theirs = (list(splits[held].images.shape[1:]) for held in ("train", name))
             raise InputError(f"{where}: train images are {ours} (channels, height, width), {name} images {theirs}")
-    held = splits.get("val")
-    notes = () if held is None else (f"the validation images of the file are used as validation: {len(held):,}",)
+    held = next((splits[prefix] for prefix in VALIDATION if prefix in splits), None)
+    if held is not None:
+        notes = (f"the validation images of the file are used as validation: {len(held):,}", *notes)
     return Source(
         name=f"npz:{printable(path.stem)}",
         train=splits["train"],
@@ -82,32 +89,67 @@ def _of_medmnist(
     return tuple(map(str, range(max(int(target.max()) + 1, 2)))), arrays
 
 
-def _arrays(path: pathlib.Path) -> dict[str, NDArray[np.generic]]:
+def stored(
+    path: pathlib.Path, wanted: Callable[[Collection[str], str], Sequence[str]]
+) -> tuple[dict[str, NDArray[np.generic]], tuple[str, ...]]:
+    """Read arrays of a .npz file: nothing is unpacked that is damaged, pickled, or does not fit into memory.
+
+    Args:
+        path: of the file.
+        wanted: gives the names of the arrays to read, from the names that are there and what messages call the file.
+
+    Returns:
+        The arrays by name, and a note that names those that are not read; no note if all are.
+
+    Raises:
+        InputError: no such file, a damaged one, or a missing array.
+    """
     where = shown(path)
     try:
         # Opening a fifo would wait for its other end for ever.
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InputError(f"npz:{where} is no ordinary file")
         with path.open("rb") as file:
-            return _contents(file, where)
+            return _contents(file, where, wanted)
     except FileNotFoundError:
         raise InputError(f"npz:{where}: there is no such file") from None
     except OSError as error:
         raise InputError(f"npz:{where[:200]}: the file cannot be read ({error.strerror or error})") from None
 
 
-def _contents(file: BinaryIO, where: str) -> dict[str, NDArray[np.generic]]:
+def validation_of(there: Collection[str], kinds: Sequence[str], where: str) -> tuple[str, ...]:
+    """The names of the validation arrays of these kinds, all of them if one is there.
+
+    Raises:
+        InputError: there are some under both names.
+    """
+    found = [prefix for prefix in VALIDATION if any(f"{prefix}_{kind}" in there for kind in kinds)]
+    if len(found) > 1:
+        raise InputError(f"{where} holds arrays of {found[0]}_ and of {found[1]}_: keep those of one name")
+    return tuple(f"{prefix}_{kind}" for prefix in found for kind in kinds)
+
+
+def _wanted(there: Collection[str], where: str) -> Sequence[str]:
+    """The arrays of a data set of images: those of MedMNIST, or ours."""
+    if {"train_labels", "val_labels"} & set(there):
+        return MEDMNIST
+    return (*KEYS, *validation_of(there, ("images", "target"), where))
+
+
+def _contents(
+    file: BinaryIO, where: str, wanted: Callable[[Collection[str], str], Sequence[str]]
+) -> tuple[dict[str, NDArray[np.generic]], tuple[str, ...]]:
     try:
         archive = zipfile.ZipFile(file)
     except Exception:  # zipfile raises whatever it makes of a damaged directory
         raise InputError(f"{where} is no .npz file, or a damaged one; numpy.savez writes them") from None
     with archive:
         members = Counter(archive.namelist())
-        keys = MEDMNIST if {"train_labels.npy", "val_labels.npy"} & members.keys() else KEYS
+        names = [name.removesuffix(".npy") for name in members]
+        keys = wanted([name for name in names if f"{name}.npy" in members], where)
         missing = [key for key in keys if f"{key}.npy" not in members]
         if missing:
-            names = [printable(name.removesuffix(".npy")) for name in members]
-            held = ", ".join(names[:NAMED]) or "nothing"
+            held = ", ".join(map(printable, names[:NAMED])) or "nothing"
             raise InputError(f"{where} lacks {', '.join(missing)}; it holds {held}, and {', '.join(keys)} are needed")
         twice = [key for key in keys if members[f"{key}.npy"] > 1]
         if twice:
@@ -115,7 +157,9 @@ def _contents(file: BinaryIO, where: str) -> dict[str, NDArray[np.generic]]:
         # All headers first: what does not fit, or is of another kind than it says, is never unpacked.
         sizes = {key: _size(archive, key, where) for key in keys}
         memory.check(COPIES * sum(sizes.values()), f"{where} holds {len(keys)} arrays", "make it smaller")
-        return {key: _array(archive, key, where) for key in keys}
+        others = [printable(name) for name in names if name not in keys]
+        told = f"{counted(len(others), 'array')} of the file not read: {', '.join(others[:NAMED])}"
+        return {key: _array(archive, key, where) for key in keys}, (told,) if others else ()
 
 
 def _size(archive: zipfile.ZipFile, key: str, where: str) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -118,14 +120,12 @@ def load(
         >>> len(data.test), data.train.images.shape[1:]
         (740, torch.Size([1, 8, 8]))
     """
-    kind, _, path = name.partition(":")
     if labels_from not in (0, 1):
         raise InputError(f"labels from {labels_from}: the number of the first class in a list, 0 or 1")
     if is_selection(name):
-        base, options = selection.options_of(path_of(path))
-        stated.looked_at(options, load, where=str(path_of(path)))
-        if base.startswith("list:"):
-            raise InputError(f"{name} is a selection of a selection; select from the whole data set")
+        path = path_of(name.partition(":")[2])
+        base, options = selected_from(name)
+        stated.looked_at(options, load, where=str(path))
         drawing = {
             "imbalance": (imbalance, None),
             "split_seed": (split_seed, 0),
@@ -143,13 +143,7 @@ def load(
                 raise InputError(f"{name} is a selection of {base}, which says its own {option.replace('_', ' ')}")
         given = {"root": root, "download": download, "lists_folder": lists_folder, **options}
         given["no_flip"] = no_flip or bool(options.get("no_flip"))
-        return selection.kept_only(load(base, **given), path_of(path))
-    changed = (drop_duplicates, class_sizes, leave_out_classes_below)
-    if kind == "features" and path and all(each is None for each in changed):
-        check_options(name, image_size, labels_from, lists_folder, skip_unreadable)
-        return features.load(
-            path_of(path), imbalance=imbalance, profile=profile, split_seed=split_seed, validation=validation
-        )
+        return selection.kept_only(load(base, **given), path)
     wanted = 100 if imbalance is None else imbalance
     standard = profile == "exponential" and split_seed == 0 and wanted in cifar.SUBSETS
     source = read(
@@ -228,6 +222,21 @@ def is_selection(name: str) -> bool:
     return kind == "list" and bool(path) and selection.is_selection(path_of(path))
 
 
+def selected_from(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of the data set that a selection was made of, and the options that it was loaded with.
+
+    Args:
+        name: of the selection, ``list:PATH``.
+
+    Raises:
+        InputError: no such list, or a selection of a selection, as one that names itself is.
+    """
+    base, options = selection.options_of(path_of(name.partition(":")[2]))
+    if is_selection(base):
+        raise InputError(f"{name} is a selection of a selection; select from the whole data set")
+    return base, options
+
+
 def resizes(name: str) -> bool:
     """Return whether the pictures of a data set are brought to a size when it is read.
 
@@ -236,7 +245,7 @@ def resizes(name: str) -> bool:
         (True, False)
     """
     if is_selection(name):
-        return resizes(selection.options_of(path_of(name.partition(":")[2]))[0])
+        return resizes(selected_from(name)[0])
     kind = name.partition(":")[0]
     return kind in ("folder", "list", "csv") or kind in lists.PUBLISHED
 
@@ -276,7 +285,7 @@ def read(
     kind, _, path = name.partition(":")
     pictures = resizes(name)
     check_options(name, image_size, labels_from, lists_folder, skip_unreadable)
-    if pictures and kind in PATHS and not path:
+    if kind in PATHS and not path:
         raise InputError(f"{name!r}: give a path, as in {kind}:PATH")
     folder = None if root is None else path_of(str(root))
     if kind == "folder":
@@ -309,8 +318,10 @@ def check_options(
     lists_folder: str | pathlib.Path | None,
     skip_unreadable: bool = False,
 ) -> None:
-    """Refuse an option of reading that a kind of data set does not have, so that none is passed over; as ``load``."""
+    """Refuse an unknown name, and an option that a kind of data set does not have; the arguments are as in ``load``."""
     kind, pictures = name.partition(":")[0], resizes(name)
+    if name not in names() and kind not in PATHS:
+        raise InputError(f"{unknown('data set', name, names())}{_there(name)}")
     if image_size is not None and not pictures:
         raise InputError(f"{name} has images of one size; --image-size is for folder:PATH, list:PATH, csv:PATH")
     if labels_from and kind != "list":
@@ -348,15 +359,26 @@ def listing_of(
     return lists.published(kind, root=folder, lists=None if lists_folder is None else path_of(str(lists_folder)))
 
 
-PATHS = ("folder", "list", "csv", "npz")
+PATHS = ("folder", "list", "csv", "npz", "features")
 """Kinds of data sets whose name goes on with a path."""
+FILES = {".csv": "csv", ".tsv": "csv", ".txt": "list", ".gz": "list", ".npz": "npz", ".safetensors": "features"}
+"""Kind of data set that a file with an ending may be."""
+
+
+def _there(name: str) -> str:
+    """What a path is called as a data set, if there is one of this name."""
+    with contextlib.suppress(InputError):
+        path = path_of(name)
+        if path.is_dir():
+            return f"; there is a folder of that name: folder:{name}"
+        if path.is_file() and path.suffix.lower() in FILES:
+            return f"; there is a file of that name: {FILES[path.suffix.lower()]}:{name}"
+    return ""
 
 
 def _read(name: str, *, root: str | pathlib.Path | None, download: bool, subset: int | None) -> Source:
     kind, _, path = name.partition(":")
     match kind:
-        case "npz" | "features" if not path:
-            raise InputError(f"{name!r}: give a path, as in {kind}:PATH")
         case "npz":
             return arrays.read(path_of(path))
         case "features":

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from longtail.data import arrays
-from longtail.data.dataset import Source
+from longtail.data.dataset import Drawn, Source
 from longtail.data.fingerprint import fingerprint
 from longtail.data.images import Split
 from longtail.errors import InputError
@@ -214,7 +214,7 @@ def _subset(path: pathlib.Path, imbalance: int) -> Source:
         source,
         name="cifar10-lt",
         imbalance=imbalance,
-        drawn=True,
+        drawn=Drawn(imbalance),
         many=original.many,
         few=original.few,
         mean=original.mean,

@@ -34,7 +34,7 @@ def groups(parts: Sequence[Shaped[Tensor, " _ *one"] | Pictures]) -> list[Int[Te
         if isinstance(images, Pictures):
             marks = [row.tobytes() for row in images.digest()]
         else:
-            rows = images.cpu().contiguous().numpy().reshape(len(images), -1)
+            rows = images.cpu().contiguous().flatten(1).numpy()
             marks = [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
         numbers = [known.setdefault(mark, len(known)) for mark in marks]
         found.append(torch.from_numpy(np.array(numbers, np.int64)))

@@ -23,6 +23,23 @@ from longtail.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
+class Drawn:
+    """How a subset was drawn that a file holds in the place of the whole set.
+
+    Args:
+        imbalance: largest over smallest class.
+        profile: how its counts fall.
+        split_seed: seed of the subset.
+        validation_share: share of each class that was held out, and stands in the file as validation.
+    """
+
+    imbalance: float | int
+    profile: str = "exponential"
+    split_seed: int = 0
+    validation_share: float | int = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """A data set as a loader reads it, before anything is drawn from it.
 
@@ -39,7 +56,7 @@ class Source:
         mean: C means, one for each channel, of pixels scaled to [0, 1], or of the D features, empty where they are used
             as they are; None: computed from the training images.
         std: C standard deviations, likewise.
-        drawn: ``train`` is the de-facto subset of ``imbalance`` already; nothing more is drawn from it.
+        drawn: how ``train`` was drawn already, from which then nothing more is drawn; None: it is the whole set.
         notes: what was done to the images that a reader of the numbers should know.
         validation: the set's own validation images; None: carved from train if some are asked for.
         rule: name of the rule by which ``test`` was held out of one pool, if keeping copies of an image on one side
@@ -69,7 +86,7 @@ class Source:
     few: int = 20
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    drawn: bool = False
+    drawn: Drawn | None = None
     notes: tuple[str, ...] = ()
     validation: Split | None = None
     rule: str = ""
@@ -209,10 +226,15 @@ def draw(
     """
     if not 0 <= validation < 1:
         raise InputError(f"validation {validation:g}: the share of the training images to hold out, from 0 to below 1")
+    num_classes = len(source.class_names)
+    shape, share = profiles.by_name(profile), 0.0
+    if source.drawn is not None:
+        _refuse_another(source.name, source.drawn, imbalance, profile, split_seed)
+        imbalance, profile, split_seed = source.drawn.imbalance, source.drawn.profile, source.drawn.split_seed
+        share = source.drawn.validation_share
+        validation = 0 if source.validation is not None and validation == share else validation
     if validation > 0 and source.validation is not None:
         raise InputError(f"{source.name} has validation images of its own; leave --validation out")
-    num_classes = len(source.class_names)
-    shape = profiles.by_name(profile)
     asked = source.imbalance if imbalance is None else imbalance
     train, available, notes = source.train, class_counts(source.train.target, num_classes), source.notes
     empty = [source.class_names[c] for c in torch.nonzero(available < 1).flatten().tolist()]
@@ -221,10 +243,10 @@ def draw(
         named = ", ".join(repr(name) for name in empty[:NAMED])
         raise InputError(f"{source.name}: class {named}{others} has no training images")
     if class_sizes is not None:
+        if source.drawn is not None:
+            raise InputError(f"{source.name} holds a drawn subset already; class sizes need the whole set")
         if imbalance is not None or profile != "exponential":
             raise InputError("class sizes stand for the whole profile; leave imbalance and profile out")
-        if source.drawn:
-            raise InputError(f"{source.name} holds a drawn subset already; class sizes need the whole set")
         if len(class_sizes) != len(available):
             raise InputError(f"{len(class_sizes):,} class sizes; {source.name} has {len(available):,} classes")
         train = train.at(long_tailed_index(train.target, class_sizes, seed=split_seed, class_names=source.class_names))
@@ -232,7 +254,7 @@ def draw(
     elif asked is None:
         if split_seed != 0 or profile != "exponential":
             raise InputError(f"{source.name} keeps its own images; give an imbalance to draw a subset from it")
-    elif not source.drawn:
+    elif source.drawn is None:
         # Sizes of 0 come out of an imbalance that is too large; the drawing names the class.
         counts, by_size = _sizes(shape, available, asked, source.largest)
         train = train.at(long_tailed_index(train.target, counts, seed=split_seed, class_names=source.class_names))
@@ -244,6 +266,8 @@ def draw(
     held, rule = source.validation, ""
     if validation > 0:
         train, held, rule = hold_out(train, validation, num_classes, seed=(split_seed, 1))
+        if not len(held):
+            raise InputError(f"{source.name}: no class has an image to spare for validation; leave --validation out")
     counts, rule = class_counts(train.target, num_classes), source.rule or rule
     mean, std = (
         channel_statistics(train.pixels) if source.mean is None or source.std is None else (source.mean, source.std)
@@ -259,7 +283,7 @@ def draw(
         imbalance=imbalance_of(available) if asked is None else float(asked),
         profile=None if asked is None else profile,
         split_seed=None if asked is None else split_seed,
-        validation_share=float(validation),
+        validation_share=float(validation or share),
         many=source.many,
         few=source.few,
         mean=mean,
@@ -268,6 +292,16 @@ def draw(
         rule=rule,
         flips=source.flips,
     )
+
+
+def _refuse_another(name: str, known: Drawn, imbalance: float | int | None, profile: str, split_seed: int) -> None:
+    """Refuse to draw another subset than the one that is there; what ``load`` takes for nothing said is let through."""
+    same = imbalance in (None, known.imbalance) and split_seed in (0, known.split_seed)
+    if not same or profile not in ("exponential", known.profile):
+        raise InputError(
+            f"{name} was drawn by the {known.profile} profile and holds the subset of imbalance {known.imbalance:g} "
+            f"and split seed {known.split_seed}; embed with --whole to draw others from one file"
+        )
 
 
 def hold_out(train: Split, share: float, num_classes: int, *, seed: Sequence[int]) -> tuple[Split, Split, str]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from longtail import counts as measures
 from longtail.data.dataset import Data
 from longtail.data.hygiene import Summary, near_counted, splits_of, summary
+from longtail.data.layout import first
 from longtail.data.pictures import printable
 from longtail.errors import InputError
-from longtail.files import FIGURE, check_replaceable
+from longtail.files import write_figure
 from longtail.wording import counted
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ COLOURS = {"many": "#0072B2", "medium": "#009E73", "few": "#D55E00"}
 SHOWN = 40
 """So many classes are named in the text."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
+FEW_TESTED = 5
+"""Classes with fewer test images than this are warned of: one image moves their accuracy by a quarter or more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Description:
         image_shape: channels, height and width in pixels; for rows of features how many numbers a row has.
         class_names: K names.
         counts: training images of each class.
+        test_counts: test images of each class.
         imbalance: largest over smallest class, of ``counts``.
         gini: 0 for equal classes, towards 1 for a longer tail.
         pareto_ratio: classes sharing the last fifth of the images, for each class sharing the first four fifths.
@@ -59,6 +63,7 @@ class Description:
     image_shape: tuple[int, ...]
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
+    test_counts: tuple[int, ...]
     imbalance: float
     gini: float
     pareto_ratio: float
@@ -76,18 +81,23 @@ class Description:
         """Plain dictionaries, lists and numbers."""
         return {
             **dataclasses.asdict(self),
-            **{name: list(getattr(self, name)) for name in ("image_shape", "class_names", "counts", "notes")},
+            **{
+                name: list(getattr(self, name))
+                for name in ("image_shape", "class_names", "counts", "test_counts", "notes")
+            },
         }
 
     def text(self) -> str:
         """The description in lines for a terminal, with the curve."""
-        drawn = "its own images" if self.profile is None else f"{self.profile} profile, split seed {self.split_seed}"
+        drawn = "no long-tailed subset is drawn from them"
+        if self.profile is not None:
+            drawn = f"drawn by the {self.profile} profile, split seed {self.split_seed}"
         held = f", {self.num_validation:,} for validation" if self.num_validation else ""
         sizes = " / ".join(str(self.groups[name]) for name in GROUPS)
         lines = [
-            f"{self.name}: {self.num_train:,} images in {len(self.counts)} classes, {drawn}",
-            f"  images       {self.num_train:,} to train on{held}, {self.num_test:,} to test on; "
-            + _shape(self.image_shape),
+            f"{self.name}: {self.num_train:,} images in {len(self.counts)} classes to train on{held}, "
+            f"{self.num_test:,} to test on",
+            f"  images       {_shape(self.image_shape)}; {drawn}",
             f"  per class    {max(self.counts)}..{min(self.counts)}, imbalance {self.imbalance:g}, "
             f"Gini {self.gini:.3f}, Pareto ratio {self.pareto_ratio:.2f}",
             f"  shot groups  many / medium / few: {sizes} classes (>{self.many}, {self.few}..{self.many}, <{self.few})",
@@ -105,6 +115,7 @@ class Description:
             *(f"  note         {note}" for note in self.notes),
             "",
             *self.curve(),
+            *(f"\n  WARNING      {line}" for line in self.warnings()),
         ]
         return "\n".join(lines)
 
@@ -142,6 +153,15 @@ class Description:
             return named
         return [*named[: SHOWN // 2], f"... {len(named) - SHOWN} more (--json names all) ...", *named[-SHOWN // 2 :]]
 
+    def warnings(self) -> list[str]:
+        """That classes have too few test images to say how good a network is at them; nothing if none has."""
+        few = sorted((n, c) for c, n in enumerate(self.test_counts) if n < FEW_TESTED)
+        if not few:
+            return []
+        have = counted(len(few), "class has", "classes have")
+        named = first([f"{printable(self.class_names[c])} ({n})" for n, c in few])
+        return [f"{have} fewer than {FEW_TESTED} test images: {named}"]
+
     def _group(self, images: int) -> str:
         return "many" if images > self.many else "few" if images < self.few else "medium"
 
@@ -164,6 +184,7 @@ def describe(data: Data) -> Description:
         image_shape=tuple(data.train.images.shape[1:]),
         class_names=data.class_names,
         counts=tuple(data.counts.tolist()),
+        test_counts=tuple(measures.class_counts(data.test.target, data.num_classes).tolist()),
         imbalance=measures.imbalance(data.counts),
         gini=measures.gini(data.counts),
         pareto_ratio=measures.pareto_ratio(data.counts),
@@ -228,17 +249,12 @@ def save_figure(description: Description, path: pathlib.Path) -> None:
     Raises:
         InputError: another ending, or a file that cannot be written.
     """
-    kind = path.suffix.lower()
-    if kind not in (".png", ".svg"):
+    if path.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"{path}: a figure is drawn to a .png or .svg file")
     import matplotlib
 
-    check_replaceable(path, FIGURE)
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": description.fingerprint, "svg.fonttype": "none"}):
-            figure(description).savefig(path, dpi=150, metadata={"Date": None} if kind == ".svg" else None)
-    except OSError as error:
-        raise InputError(f"{path}: the figure cannot be written ({error.strerror or error})") from None
+    with matplotlib.rc_context({"svg.hashsalt": description.fingerprint, "svg.fonttype": "none"}):
+        write_figure(path, figure(description), dpi=150)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

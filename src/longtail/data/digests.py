@@ -1,6 +1,6 @@
 """What each of very many picture files is: its SHA-256, grey or colour, its size; kept, so that it is read only once.
 
-A file is known by its path, its length and the time of its last change. What is known stands in ``files-1.sqlite`` in
+A file is known by its path, its length and the time of its last change. What is known stands in ``files-2.sqlite`` in
 the folder ``longtail`` of the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``); it may be deleted at any time.
 """
 
@@ -29,10 +29,10 @@ READERS = 8
 """Threads that read files; a disc gives no more for more of them."""
 TABLE = (
     "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, "
-    "sha256 BLOB, kind TEXT, width INTEGER, height INTEGER) WITHOUT ROWID"
+    "sha256 BLOB, kind TEXT, width INTEGER, height INTEGER, transparent INTEGER, frames INTEGER) WITHOUT ROWID"
 )
 
-Row = tuple[str, int, int, bytes, str, int, int]
+Row = tuple[str, int, int, bytes, str, int, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Facts:
         digests: (N, 32) uint8, SHA-256 of each file; zeros for one that is missing or no picture.
         grey: (N,) whether a picture has one channel.
         sizes: (N, 2) width and height, upright.
+        transparent: (N,) whether a picture has an alpha channel or a transparent colour.
+        frames: (N,) whether it has several frames.
         missing: places of the files that are not there.
         problems: places of the files that are no pictures, and why.
     """
@@ -50,6 +52,8 @@ class Facts:
     digests: NDArray[np.uint8]
     grey: NDArray[np.bool_]
     sizes: NDArray[np.int32]
+    transparent: NDArray[np.bool_]
+    frames: NDArray[np.bool_]
     missing: tuple[int, ...]
     problems: tuple[tuple[int, str], ...]
 
@@ -70,7 +74,8 @@ def facts_of(
         notify: called with how many files are done and how many there are.
     """
     number = len(names)
-    facts = Facts(np.zeros((number, 32), np.uint8), np.zeros(number, np.bool_), np.zeros((number, 2), np.int32), (), ())
+    grey, transparent, frames = np.zeros((3, number), np.bool_)
+    digests, sizes = np.zeros((number, 32), np.uint8), np.zeros((number, 2), np.int32)
     missing: list[int] = []
     problems: list[tuple[int, str]] = []
     with closing(_Known()) as known, concurrent.futures.ThreadPoolExecutor(READERS) as readers:
@@ -87,19 +92,20 @@ def facts_of(
                 elif isinstance(row, str):
                     problems.append((place, row))
                 else:
-                    facts.digests[place] = np.frombuffer(row[3], np.uint8)
-                    facts.grey[place] = row[4] == "L"
-                    facts.sizes[place] = row[5:]
+                    digests[place] = np.frombuffer(row[3], np.uint8)
+                    grey[place] = row[4] == "L"
+                    sizes[place] = row[5:7]
+                    transparent[place], frames[place] = row[7:]
             known.keep([row for row in rows if isinstance(row, tuple) and before.get(row[0]) != row])
             if notify is not None:
                 notify(start + len(paths), number)
-    return dataclasses.replace(facts, missing=tuple(missing), problems=tuple(problems))
+    return Facts(digests, grey, sizes, transparent, frames, tuple(missing), tuple(problems))
 
 
 def place() -> pathlib.Path:
     """Return the file in which is kept what the files are."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return pathlib.Path(base) / "longtail" / "files-1.sqlite"
+    return pathlib.Path(base) / "longtail" / "files-2.sqlite"
 
 
 def _is_known(path: str, known: Row | None) -> bool:
@@ -130,10 +136,10 @@ def _row(path: str, hashed: tuple[int, int, bytes] | None) -> Row | str | None:
     if hashed is None:
         return None
     try:
-        kind, (width, height) = header(pathlib.Path(path))
+        found = header(pathlib.Path(path))
     except InputError as error:
         return str(error)
-    return path, *hashed, kind, width, height
+    return path, *hashed, found.kind, *found.size, int(found.transparent), int(found.frames)
 
 
 class _Known:
@@ -171,7 +177,7 @@ class _Known:
         try:
             with self._table:
                 kept = [row for row in rows if row[0].isprintable()]
-                self._table.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", kept)
+                self._table.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?,?,?)", kept)
         except sqlite3.Error:  # such as a full disc: what is not kept is read again
             self.close()
 

@@ -3,10 +3,10 @@
 Three kinds of file are read, by their ending:
 
 * ``.safetensors``: what ``longtail embed`` wrote, used as it is, without normalisation;
-* ``.npz``: ``train_features``, ``train_target``, ``test_features``, ``test_target``, perhaps ``validation_*`` and
-  ``class_names``;
+* ``.npz``: ``train_features``, ``train_target``, ``test_features``, ``test_target``, perhaps ``validation_*`` (or
+  ``val_*``) and ``class_names``;
 * ``.csv``: a header, a column ``label`` (``target`` or ``class``), perhaps ``split`` (train, validation, test), and
-  columns of numbers. Without a split a fifth of each class is held out for testing.
+  columns of numbers. Without a split a fifth of each class is held out for testing, copies of a row on one side.
 
 The columns of a table are standardised by mean and standard deviation of the training rows (``Data.mean``,
 ``Data.std``), since their units differ; the record says so.
@@ -20,7 +20,7 @@ import hashlib
 import json
 import math
 import pathlib
-import zipfile
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longtail.counts import class_counts
-from longtail.data.dataset import Data, Source, draw
+from longtail.data import arrays
+from longtail.data.copies import groups
+from longtail.data.dataset import Drawn, Source
 from longtail.data.images import Split
 from longtail.data.pictures import printable, shown
-from longtail.data.splits import held_out
+from longtail.data.splits import held_out_with_copies
 from longtail.errors import InputError
 from longtail.shapes import Float
+from longtail.wording import counted
 
 FORMAT = "longtail-features-1"
 SPLITS = ("train", "validation", "test")
@@ -114,57 +117,6 @@ def read(path: pathlib.Path) -> tuple[Source, Facts | None]:
     raise InputError(f"features:{shown(path)}: a .safetensors file of longtail embed, a .npz or a .csv file is needed")
 
 
-def load(
-    path: pathlib.Path, *, imbalance: float | int | None, profile: str, split_seed: int, validation: float | int
-) -> Data:
-    r"""Load a data set of features, as ``longtail.data.load`` does for ``features:PATH``.
-
-    Args:
-        path: a ``.safetensors``, ``.npz`` or ``.csv`` file.
-        imbalance: largest over smallest class to draw; None: what the file says.
-        profile: how the sizes fall from the largest class to the smallest: ``exponential``, ``step`` or ``pareto``.
-        split_seed: seed of the subset.
-        validation: share of each training class to hold out, in [0, 1).
-
-    Returns:
-        The data set to train on; its images are features (N, D).
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = pathlib.Path(folder) / "t.csv"
-        ...     _ = file.write_text("a,label\n1,x\n2,x\n3,y\n4,y\n")
-        ...     data = load(file, imbalance=None, profile="exponential", split_seed=0, validation=0)
-        >>> data.train.images.shape, len(data.test)
-        (torch.Size([2, 1]), 2)
-
-    Raises:
-        InputError: as ``read``, or something else is asked of a file that holds a subset already.
-    """
-    source, facts = read(path)
-    drawn = None if facts is None else facts.drawn
-    if drawn is not None and (
-        imbalance not in (None, drawn["imbalance"]) or split_seed not in (0, drawn["split_seed"])
-    ):
-        raise InputError(
-            f"features:{shown(path)} holds the subset of imbalance {drawn['imbalance']:g} and split seed "
-            f"{drawn['split_seed']}; embed with --whole to draw others from one file"
-        )
-    if drawn is not None and source.validation is not None and validation == drawn["validation_share"]:
-        validation = 0  # it is in the file
-    data = draw(
-        source,
-        imbalance=None if drawn is not None else imbalance,
-        profile=profile,
-        split_seed=0 if drawn is not None else split_seed,
-        validation=validation,
-    )
-    if drawn is None:
-        return data
-    share = data.validation_share or drawn["validation_share"]
-    return dataclasses.replace(data, **{**drawn, "validation_share": share})
-
-
 # Files of ``longtail embed``.
 
 
@@ -222,6 +174,8 @@ def facts_of(path: pathlib.Path) -> tuple[Facts, str]:
             raise KeyError
         found = json.loads(told["facts"])
         found |= {"class_names": tuple(found["class_names"]), "notes": tuple(found["notes"])}
+        if found["drawn"] is not None:
+            Drawn(**found["drawn"])  # has it the right fields
         return Facts(**found), str(told["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
@@ -260,7 +214,7 @@ def _embedded(path: pathlib.Path) -> tuple[Source, Facts]:
         few=facts.few,
         mean=(),
         std=(),
-        drawn=facts.drawn is not None,
+        drawn=None if facts.drawn is None else Drawn(**facts.drawn),
         notes=(*facts.notes, note),
         rule=facts.rule,
     )
@@ -280,7 +234,9 @@ def digest(path: pathlib.Path) -> str:
 # Tables.
 
 
-def _source(path: pathlib.Path, splits: dict[str, Split], names: tuple[str, ...], notes: tuple[str, ...]) -> Source:
+def _source(
+    path: pathlib.Path, splits: dict[str, Split], names: tuple[str, ...], notes: tuple[str, ...], rule: str = ""
+) -> Source:
     rows = splits["train"].pixels.double()
     if len(names) < 2:
         raise InputError(f"{shown(path)} has one class only: at least two are needed")
@@ -294,22 +250,14 @@ def _source(path: pathlib.Path, splits: dict[str, Split], names: tuple[str, ...]
         mean=tuple(rows.mean(dim=0).tolist()),
         std=tuple(torch.where(std > 0, std, 1.0).tolist()),
         notes=(*notes, "columns standardised by the training rows"),
+        rule=rule,
     )
 
 
 def _npz(path: pathlib.Path) -> Source:
     where = shown(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{where} is no .npz file of plain arrays, or a damaged one ({str(error)[:80]})") from None
-    names = [name for name in SPLITS if f"{name}_features" in found or f"{name}_target" in found]
-    needed = [f"{name}_{array}" for name in {"train": 0, "test": 0} | dict.fromkeys(names, 0) for array in _ARRAYS]
-    missing = [name for name in needed if name not in found]
-    if missing:
-        held = ", ".join(map(printable, list(found)[:10])) or "nothing"
-        raise InputError(f"{where} lacks {', '.join(missing)}; it holds {held}")
+    found, notes = arrays.stored(path, _wanted)
+    names = [name for name in ("train", *arrays.VALIDATION, "test") if f"{name}_features" in found]
     targets = [found[f"{name}_target"] for name in names]
     if any(
         target.dtype.kind not in "iu" or target.ndim != 1 or not len(target) or target.min() < 0 for target in targets
@@ -317,20 +265,26 @@ def _npz(path: pathlib.Path) -> Source:
         raise InputError(f"{where}: targets must be rows of class numbers from 0")
     number = max(int(target.max()) for target in targets) + 1
     if "class_names" in found:
-        classes = tuple(str(name) for name in found["class_names"].tolist())
+        classes = tuple(str(name) for name in found["class_names"].reshape(-1).tolist())
         if len(classes) < number:
             raise InputError(f"{where}: targets go to {number - 1}, and there are {len(classes)} class_names")
     else:
         classes = tuple(str(c) for c in range(number))
-    width = found["train_features"].shape[-1]
+    width = math.prod(found["train_features"].shape[1:])
     splits = {
-        name: _split(found[f"{name}_features"], found[f"{name}_target"], width, f"{where}: {name}_features")
+        "validation" if name in arrays.VALIDATION else name: _split(
+            found[f"{name}_features"], found[f"{name}_target"], width, f"{where}: {name}_features"
+        )
         for name in names
     }
-    return _source(path, splits, classes, ())
+    return _source(path, splits, classes, notes)
 
 
-_ARRAYS = ("features", "target")
+def _wanted(there: Collection[str], where: str) -> Sequence[str]:
+    """The arrays of a table of features."""
+    needed = ("train_features", "train_target", "test_features", "test_target")
+    named = ("class_names",) if "class_names" in there else ()
+    return (*needed, *arrays.validation_of(there, ("features", "target"), where), *named)
 
 
 def _split(rows: NDArray[Any], target: NDArray[Any], width: int, where: str) -> Split:
@@ -370,6 +324,9 @@ def _csv(path: pathlib.Path) -> Source:
         raise InputError(f"{where}: row {short + 2} has {len(body[short])} cells, the header {len(head)}")
     column = lower.index(label)
     words = [row[column].strip() for row in body]
+    unnamed = next((place for place, word in enumerate(words) if not word), None)
+    if unnamed is not None:
+        raise InputError(f"{where}: row {unnamed + 2}: the {label} is missing")
     names = tuple(sorted(set(words), key=lambda word: (not word.isdigit(), int(word) if word.isdigit() else 0, word)))
     number = {name: c for c, name in enumerate(names)}
     target = torch.tensor([number[word] for word in words])
@@ -391,13 +348,28 @@ def _csv(path: pathlib.Path) -> Source:
         if not {"train", "test"} <= set(splits):
             raise InputError(f"{where}: its column split names no {'train' if 'train' not in splits else 'test'} row")
         return _source(path, splits, names, ())
-    counts = class_counts(target, len(names))
-    small = [names[c] for c in torch.nonzero(counts < 2).flatten().tolist()]
+    return _held_out(path, whole, names)
+
+
+def _held_out(path: pathlib.Path, whole: Split, names: tuple[str, ...]) -> Source:
+    """A table without splits, a fifth of each class held out for testing."""
+    (alike,) = groups([whole.images])
+    pairs = torch.unique(torch.stack([whole.target, alike]), dim=1)
+    # Of copies of one row none can be held out without training on it.
+    small = [names[c] for c in torch.nonzero(class_counts(pairs[0], len(names)) < 2).flatten().tolist()]
     if small:
-        raise InputError(f"{where}: class {small[0]!r} has one row, and one is needed to train and one to test")
-    stay, out = held_out(target, (counts // TEST_SHARE).clamp(min=1), seed=0)
-    note = f"1 row in {TEST_SHARE} of each class held out for testing"
-    return _source(path, {"train": whole.at(stay), "test": whole.at(out)}, names, (note,))
+        raise InputError(
+            f"{shown(path)}: class {small[0]!r} has one row, or copies of one, and one is needed to train and one to "
+            "test"
+        )
+    sizes = (class_counts(whole.target, len(names)) // TEST_SHARE).clamp(min=1)
+    stay, out, rule = held_out_with_copies(whole.target, sizes, alike, seed=0)
+    notes = [f"1 row in {TEST_SHARE} of each class held out for testing"]
+    extra = len(alike) - len(torch.unique(alike))
+    if extra:
+        copies = counted(extra, "row is a copy", "rows are copies")
+        notes.append(f"{copies} of another; copies were kept on one side of the test split")
+    return _source(path, {"train": whole.at(stay), "test": whole.at(out)}, names, tuple(notes), rule)
 
 
 def _numbers(body: list[list[str]], used: list[int], head: list[str], where: str) -> Float[Tensor, "N D"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ def read(
     tree = sound(path, leave_out_classes_below=leave_out_classes_below)
     decoded = decode_all(tree, image_size, notify)
     if decoded.problems:
-        raise InputError(one_line(decoded.problems, "pictures"))
+        raise unreadable(decoded.problems, skippable=True)
     return source(path, tree, decoded, leave_out_classes_below=leave_out_classes_below)
 
 
@@ -90,7 +90,8 @@ def sound(path: pathlib.Path, *, leave_out_classes_below: int | None = None) -> 
     """
     tree = find(path, leave_out_classes_below=leave_out_classes_below)
     if tree.faults:
-        raise InputError(one_line(tree.faults, "faults"))
+        more = f"; and {len(tree.faults) - 1:,} more faults (longtail data verify names them all)"
+        raise InputError(tree.faults[0] + (more if len(tree.faults) > 1 else ""))
     return tree
 
 
@@ -98,7 +99,7 @@ def decode_all(tree: Tree, image_size: int | None, notify: Notify | None = None)
     """Decode the pictures of a tree, and say what is wrong with each that cannot be.
 
     Raises:
-        InputError: an image size below 1, more pictures than fit into memory, or none that can be decoded.
+        InputError: an image size below 1, or more pictures than fit into memory.
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"image size {image_size}: the side of the images in pixels, from 1")
@@ -118,7 +119,7 @@ def decode_all(tree: Tree, image_size: int | None, notify: Notify | None = None)
     known = [picture for picture in pictures if picture is not None]
     del pictures
     if not known:
-        raise InputError(one_line(tuple(problems), "pictures") if problems else f"{shown(tree.root)} has no pictures")
+        return Decoded(torch.empty(0, 1, 1, 1, dtype=torch.uint8), good, tuple(problems), ())
     notes = _of_pictures(known, [tree.name(file) for file, fine in zip(files, good, strict=True) if fine])
     images, scaled = _stacked(known, image_size)
     return Decoded(images, good, tuple(problems), (*([scaled] if scaled else []), *notes))
@@ -299,24 +300,33 @@ def _of_pictures(pictures: list[Picture], names: list[str]) -> list[str]:
         on_black = [name for name, picture in zip(names, pictures, strict=True) if picture.background == "black"]
         notes[-1] += f", of {len(on_black):,} on black, since they would be flat on white: {first(on_black)}"
     several = [name for name, picture in zip(names, pictures, strict=True) if picture.frames]
-    if several:
-        have = counted(len(several), "picture has", "pictures have")
-        notes.append(f"{have} several frames, of which the first is read: {first(several)}")
+    notes += of_frames(several)
     dots = [name for name, picture in zip(names, pictures, strict=True) if picture.size == (1, 1)]
     if dots:
         notes.append(f"{counted(len(dots), 'picture has', 'pictures have')} 1 pixel: {first(dots)}")
     return notes
 
 
-def one_line(problems: tuple[str, ...], what: str) -> str:
-    """The first problem, and how many more there are.
+def of_frames(names: Sequence[str]) -> list[str]:
+    """What is said of pictures with several frames; nothing where there are none."""
+    have = counted(len(names), "picture has", "pictures have")
+    return [f"{have} several frames, of which the first is read: {first(names)}"] if names else []
+
+
+def unreadable(problems: Sequence[str], *, skippable: bool) -> InputError:
+    """The error for pictures that cannot be read: the first, how many more, and what can be done.
+
+    Args:
+        problems: what is wrong with each, at least one.
+        skippable: whether ``--skip-unreadable`` would leave out all of them.
 
     Example:
-        >>> one_line(("a.jpg is no readable picture",), "pictures")
-        'a.jpg is no readable picture'
+        >>> str(unreadable(["a.jpg is no readable picture", "b.jpg is none"], skippable=False))
+        'a.jpg is no readable picture; and 1 more picture; list all with longtail data verify'
     """
-    more = f"; and {len(problems) - 1:,} more {what} (longtail data verify names them all)" if len(problems) > 1 else ""
-    return problems[0] + more
+    more = f"; and {counted(len(problems) - 1, 'more picture')}" if len(problems) > 1 else ""
+    skip = "; leave such pictures out with --skip-unreadable, list" if skippable else "; list"
+    return InputError(f"{problems[0]}{more}{skip} all with longtail data verify")
 
 
 def _area(size: tuple[int, int]) -> tuple[int, int]:

@@ -210,6 +210,8 @@ def near(splits: Mapping[str, Split]) -> list[tuple[Member, Member]] | str:
     if number > LIMIT:
         return f"{number:,} images are too many to compare each with each ({LIMIT:,} at most)"
     firsts = [_member(splits, *places[0]) for places in _places(splits)]
+    if not firsts:
+        return []
     images = torch.cat([splits[member.split].pixels[member.position][None] for member in firsts])
     try:
         return [(firsts[a], firsts[b]) for a, b in pairs(images)]

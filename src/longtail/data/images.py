@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from longtail.data.pictures import printable
 from longtail.data.streams import Pictures
 from longtail.errors import InputError
 from longtail.shapes import Float, Int, UInt8
@@ -83,10 +84,10 @@ class Split:
             position: place in this split, from 0 to N - 1.
 
         Returns:
-            The path below the folder, or ``image`` with the number in the original list.
+            The path below the folder, printable, or ``image`` with the number in the original list.
 
         Raises:
             IndexError: a position out of range.
         """
         number = int(self.index[position])
-        return f"image {number}" if self.listing is None else self.listing[number]
+        return f"image {number}" if self.listing is None else printable(self.listing[number])

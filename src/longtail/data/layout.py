@@ -32,6 +32,8 @@ SPLITS = {
 """What a folder is, by its name in small letters."""
 PACKED_BY_MACS = "__macosx"
 """The folder in a zip file of a Mac that holds no pictures but files of the same names."""
+DEAD = "a link that leads nowhere; mend it, remove it, or leave it out with --leave-out-classes-below 1"
+"""What is said of a link where the folders of splits and classes lie, which may have led to one of them."""
 SUCH_AS = "files that end in .png, .jpg and the like"
 NAMED = 10
 """So many names are told in one line; ``longtail data verify`` tells all."""
@@ -148,6 +150,7 @@ class _Reading:
         self.root = path
         self.notes: list[str] = []
         self.strays: list[str] = []
+        self.dead: list[str] = []
         self.found: dict[str, list[str]] = {}
         self.closed: dict[str, str] = {}
         self.others: Counter[str] = Counter()
@@ -172,10 +175,12 @@ class _Reading:
         places = {name: place for name, place in places.items() if self._folders(place)}
         foreign = self._foreign(places, names)
         if leave_out_classes_below is None:
-            faults = foreign
+            faults = [*foreign, *(f"{shown(pathlib.Path(path))}: {DEAD}" for path in self.dead)]
         else:
             faults = []
             self.notes += [f"left out: {told}" for told in foreign]
+            for path in self.dead:
+                self._keep("dangling", path)
         pictures = {
             split: {name: self._pictures(place / name) for name in names if (place / name).is_dir()}
             for split, place in places.items()
@@ -188,6 +193,7 @@ class _Reading:
             listed[split] = tuple((file, c) for c, name in enumerate(kept) for file in held.get(name, ()))
             if split != "train" and kept and not listed[split]:
                 faults.append(f"{shown(places[split])} holds no pictures ({SUCH_AS})")
+        doubts = (*_look_alikes(kept), *self._mixed(places["train"], kept, pictures["train"]))
         return Tree(
             root=self.root,
             class_names=tuple(kept),
@@ -196,7 +202,7 @@ class _Reading:
             test=listed.get("test"),
             left=self._left(),
             notes=tuple(self.notes),
-            doubts=tuple(_look_alikes(kept)),
+            doubts=doubts,
             faults=tuple(faults),
         )
 
@@ -214,7 +220,7 @@ class _Reading:
         """The folder in which classes or splits lie, below folders that hold one folder and no picture."""
         while True:
             inside = self._folders(place)
-            if len(inside) != 1 or _holds_pictures(place):
+            if len(inside) != 1 or _holds_pictures(place) or _holds_dead_folders(place):
                 return place
             only = place / inside[0]
             if inside[0].lower() in SPLITS or not self._folders(only) or _holds_pictures(only):
@@ -257,7 +263,9 @@ class _Reading:
         with os.scandir(place) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 hidden = entry.name.startswith(".") or entry.name.lower() == PACKED_BY_MACS
-                if (hidden or not _is_folder(entry)) and self._sorted_out(entry):
+                if _is_dead_folder(entry):
+                    self.dead.append(entry.path)
+                elif (hidden or not _is_folder(entry)) and self._sorted_out(entry):
                     self.strays.append(self._below(entry.path))
 
     def _sorted_out(self, entry: os.DirEntry[str]) -> bool:
@@ -265,10 +273,12 @@ class _Reading:
         ending = pathlib.Path(entry.name).suffix.lower()
         if entry.name.startswith(".") or entry.name.lower() == PACKED_BY_MACS:
             self._keep("hidden", entry.path)
+        elif _is_dead(entry):
+            self._keep("dangling", entry.path)
         elif ending in endings():
             if _is_file(entry):
                 return True
-            self._keep("dangling" if entry.is_symlink() else "special", entry.path)
+            self._keep("special", entry.path)
         elif ending in (*HEIF, *NOT_READ):
             self._keep("kind", entry.path)
         else:
@@ -323,6 +333,19 @@ class _Reading:
                     f"{hint}{more}"
                 )
         return faults
+
+    def _mixed(self, place: pathlib.Path, kept: list[str], pictures: dict[str, list[pathlib.Path]]) -> list[str]:
+        """Classes whose pictures lie in several folders of their own, told; doubted where other classes hold theirs."""
+        inner = {name: _folders_within(place / name, pictures[name]) for name in kept}
+        several = [f"{printable(name)} ({first(inside)})" for name, inside in inner.items() if len(inside) > 1]
+        if not several:
+            return []
+        hold = counted(len(several), "class holds its pictures", "classes hold their pictures")
+        told = f"{hold} in several folders, which count as one class: {first(several)}"
+        if len(several) < len(kept):
+            return [told]
+        self.notes.append(told)
+        return []
 
     def _of_classes(self, place: pathlib.Path, kept: list[str], sizes: dict[str, int]) -> list[str]:
         """What is wrong with the classes that are kept."""
@@ -400,6 +423,35 @@ def _holds_pictures(place: pathlib.Path) -> bool:
             pathlib.Path(entry.name).suffix.lower() in endings() and not entry.name.startswith(".") and _is_file(entry)
             for entry in entries
         )
+
+
+def _is_dead(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link that leads nowhere, or around in a circle of links."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
+def _is_dead_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link that leads nowhere and has not the name of a picture or of a hidden file."""
+    named = entry.name.startswith(".") or pathlib.Path(entry.name).suffix.lower() in (*endings(), *HEIF, *NOT_READ)
+    return _is_dead(entry) and not named
+
+
+def _holds_dead_folders(place: pathlib.Path) -> bool:
+    with os.scandir(place) as entries:
+        return any(_is_dead_folder(entry) for entry in entries)
+
+
+def _folders_within(folder: pathlib.Path, pictures: list[pathlib.Path]) -> list[str]:
+    """The folders below a class in which all its pictures lie, one beside the other; none if some lie above them."""
+    if any(file.parent == folder for file in pictures):
+        return []
+    places = [file.relative_to(folder).parts[:-1] for file in pictures]
+    while places and all(places):
+        names = sorted({place[0] for place in places})
+        if len(names) > 1:
+            return [printable(name) for name in names]
+        places = [place[1:] for place in places]
+    return []
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

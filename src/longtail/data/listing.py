@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from longtail.data import digests, folders
@@ -29,10 +31,17 @@ Notify = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """The pictures of one split: paths below the root, and (N,) int64 class numbers."""
+    """The pictures of one split.
+
+    Args:
+        names: paths below the root.
+        target: (N,) int64 class numbers.
+        comments: lines of its list that name no picture.
+    """
 
     names: Names
     target: Tensor
+    comments: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,25 +127,26 @@ def is_streamed(number: int, image_size: int | None) -> bool:
     return too_large(number, image_size or KEPT_SIZE)
 
 
-def decoded_once(listing: Listing, notify: Notify | None = None) -> tuple[list[str], list[str]]:
+def decoded_once(root: pathlib.Path, names: Sequence[str], notify: Notify | None = None) -> tuple[list[str], list[str]]:
     """Decode every picture, and give up each before the next.
 
     Args:
-        listing: of all splits.
+        root: folder of the pictures.
+        names: their paths below it.
         notify: called now and then with how many are done and how many there are.
 
     Returns:
         Why pictures cannot be read, and the paths of those that are of one colour.
     """
-    problems, one_colour, every = [], [], listing.names
-    for done, name in enumerate(every, start=1):
-        found = _looked_at(listing.root / name)
+    problems, one_colour = [], []
+    for done, name in enumerate(names, start=1):
+        found = _looked_at(root / name)
         if isinstance(found, str):
             problems.append(found)
         elif found:
             one_colour.append(printable(name))
-        if notify is not None and (done % digests.CHUNK == 0 or done == len(every)):
-            notify(done, len(every))
+        if notify is not None and (done % digests.CHUNK == 0 or done == len(names)):
+            notify(done, len(names))
     return problems, one_colour
 
 
@@ -179,34 +189,35 @@ def read(
         return _in_memory(listing, image_size, leave_out_classes_below, skip_unreadable, notify)
     facts = digests.facts_of(listing.root, listing.names, fresh=fresh, notify=notify)
     _refuse_missing(listing, facts.missing)
-    listing, good, notes = _without(listing, dict(facts.problems), skip_unreadable)
+    kept, good, notes = _without(listing, dict(facts.problems), skip_unreadable)
     sizes = {(int(width), int(height)) for width, height in facts.sizes[good]}
     side = image_size or DEFAULT_SIZE
     if image_size is None and len(sizes) == 1 and is_small(only := next(iter(sizes))) and only[0] == only[1]:
         side = only[0]
-    if not too_large(len(listing), side):
+    if not too_large(len(kept), side):
         return _in_memory(listing, image_size, leave_out_classes_below, skip_unreadable, notify)
     grey = bool(facts.grey[good].all())
     every = Pictures(
         root=os.fspath(listing.root),
-        names=listing.names,
+        names=kept.names,
         digests=facts.digests[good],
-        places=torch.arange(len(listing)),
+        places=torch.arange(len(kept)),
         channels=1 if grey else 3,
         side=side,
         skip_unreadable=skip_unreadable,
     )
     said = (
-        f"{len(listing):,} pictures are read from their files while training, for evaluation scaled and cropped around "
+        f"{len(kept):,} pictures are read from their files while training, for evaluation scaled and cropped around "
         f"their centre to {side} x {side} pixels; copies are told by their files"
     )
     sized = len(sizes)
     said += f"; {sized:,} sizes" if sized > 1 else ""
+    done = _of_headers(kept.names, facts.transparent[good], facts.frames[good])
     whole = folders.finished(
-        _splits(listing, every),
+        _splits(kept, every),
         listing.name,
         listing.class_names,
-        (said, *notes, *listing.notes),
+        (said, *done, *notes, *listing.notes),
         where=listing.where,
         kind=listing.kind,
         leave_out_classes_below=leave_out_classes_below,
@@ -226,6 +237,17 @@ def _splits(listing: Listing, every: Pictures) -> dict[str, Split]:
     return found
 
 
+def _of_headers(names: Names, transparent: NDArray[np.bool_], frames: NDArray[np.bool_]) -> list[str]:
+    """What is done to pictures that are read while training, as far as their headers tell it."""
+    clear, several = ([printable(names[i]) for i in np.flatnonzero(which).tolist()] for which in (transparent, frames))
+    told = folders.of_frames(several)
+    if clear:
+        have = counted(len(clear), "picture has", "pictures have")
+        composed = "composed on white, or on black where nothing would be seen on white"
+        told.insert(0, f"{have} an alpha channel or a transparent colour, {composed}: {first(clear)}")
+    return told
+
+
 def _in_memory(
     listing: Listing,
     image_size: int | None,
@@ -233,9 +255,24 @@ def _in_memory(
     skip_unreadable: bool,
     notify: Notify | None,
 ) -> Source:
-    tree = _as_tree(listing)
-    _refuse_missing(listing, [i for i, file in enumerate(tree.files) if not file.exists()])
+    _refuse_missing(listing, [i for i, file in enumerate(listing.names) if not (listing.root / file).exists()])
+    tree = as_tree(listing)
     decoded = folders.decode_all(tree, image_size, notify)
+    return of_decoded(listing, tree, decoded, leave_out_classes_below, skip_unreadable)
+
+
+def of_decoded(
+    listing: Listing,
+    tree: Tree,
+    decoded: folders.Decoded,
+    leave_out_classes_below: int | None,
+    skip_unreadable: bool = False,
+) -> Source:
+    """Return the data set of a listing whose pictures are decoded; the arguments are those of ``read``.
+
+    Raises:
+        InputError: pictures that cannot be read, or no image of a class that could be held out for testing.
+    """
     bad = [place for place, fine in enumerate(decoded.good) if not fine]
     _, _, notes = _without(listing, dict(zip(bad, decoded.problems, strict=True)), skip_unreadable)
     return folders.finished(
@@ -249,7 +286,9 @@ def _in_memory(
     )
 
 
-def _as_tree(listing: Listing) -> Tree:
+def as_tree(listing: Listing) -> Tree:
+    """Return the pictures of a listing as those of a folder."""
+
     def paths(name: str) -> tuple[tuple[pathlib.Path, int], ...] | None:
         listed = listing.splits.get(name)
         if listed is None:
@@ -281,15 +320,11 @@ def _without(
     if not problems:
         return listing, slice(None), ()
     number = len(listing.splits["train"].names)
-    if not skip or max(problems) >= number:
-        place = min(problems) if not skip else max(problems)
-        more = (
-            f"; and {counted(len(problems) - 1, 'more picture')} (longtail data verify names them all"
-            if problems
-            else ""
-        )
-        hint = "; --skip-unreadable leaves out those to train on)" if not skip else ")"
-        raise InputError(problems[place] + (more + hint if len(problems) > 1 else ""))
+    trained = max(problems) < number
+    if not skip or not trained or len(problems) == number:
+        # What cannot be left out comes first.
+        told = [problems[place] for place in sorted(problems, key=lambda place: (place < number, place))]
+        raise folders.unreadable(told, skippable=trained and not skip)
     train = listing.splits["train"]
     stay = [place for place in range(number) if place not in problems]
     kept = Listed(Names(train.names[place] for place in stay), train.target[torch.tensor(stay, dtype=torch.int64)])

@@ -24,6 +24,7 @@ from longtail.data.listing import Listed, Listing
 from longtail.data.names import Names
 from longtail.data.pictures import is_utf8, printable, shown
 from longtail.errors import InputError
+from longtail.wording import counted
 
 SPLITS = ("train", "validation", "test")
 IMAGE_SIZE = 224
@@ -116,7 +117,7 @@ def published(name: str, *, root: pathlib.Path | None, lists: pathlib.Path | Non
             f"{name}: {shown(folder)} lacks {', '.join(missing)} (or .gz); --lists says where the official lists are"
         )
     found = {split: read_list(file, classes=known.classes) for split, file in files.items() if file is not None}
-    notes = (*known.notes, *departures(name, found))
+    notes = (*known.notes, *departures(name, found), *_of_comments(found))
     return Listing(name, name, root, class_names(found), found, notes)
 
 
@@ -143,6 +144,7 @@ def own(path: pathlib.Path, *, root: pathlib.Path | None, labels_from: int = 0) 
         if files:
             found[split] = read_list(files[0], labels_from=labels_from, classes=num_classes)
             notes.append(f"the {split} list is {printable(files[0].name)}")
+    notes += _of_comments(found)
     name = f"list:{printable(path.name.removesuffix('.gz').rpartition('.')[0] or path.name)}"
     base, found = below(path, path.parent if root is None else root, found)
     return Listing(name, shown(path), base, class_names(found), found, tuple(notes))
@@ -163,10 +165,13 @@ def read_list(path: pathlib.Path, *, labels_from: int = 0, classes: int | None =
         InputError: no such file, a damaged one, a line that does not read ``PATH LABEL``, or a label out of range.
     """
     names, labels = [], []
-    where = shown(path)
+    comments, where = 0, shown(path)
     for number, line in enumerate(text_of(path).split("\n"), start=1):
         line = line.removesuffix("\r")
-        if not line.strip() or line.startswith("#"):
+        if not line.strip():
+            continue
+        if line.startswith("# ") or line == "#":
+            comments += 1
             continue
         name, _, label = line.rstrip().replace("\t", " ").rpartition(" ")
         if not name or not (label.isascii() and label.removeprefix("-").isdigit() and len(label) < 18):
@@ -177,7 +182,16 @@ def read_list(path: pathlib.Path, *, labels_from: int = 0, classes: int | None =
         raise InputError(f"{where} holds no line PATH LABEL")
     target = torch.tensor(labels, dtype=torch.int64)
     _check_range(target, labels_from, classes, where)
-    return Listed(Names(names), target)
+    return Listed(Names(names), target, comments)
+
+
+def _of_comments(found: dict[str, Listed]) -> list[str]:
+    """What is said of the comments of lists."""
+    return [
+        f"passed over {counted(listed.comments, 'line')} of the {split} list that begin with '# '"
+        for split, listed in found.items()
+        if listed.comments
+    ]
 
 
 def _check_range(target: Tensor, labels_from: int, classes: int | None, where: str) -> None:

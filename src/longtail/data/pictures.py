@@ -15,7 +15,7 @@ import pathlib
 import stat
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,10 @@ LYING = (5, 6, 7, 8)
 """The orientations in which width and height are exchanged."""
 BYTES_PER_PIXEL = 12
 """That decoding holds at once, at most: the picture, one copy with transparency, and one without."""
+DEEP = (";16B", ";16L", ";16N")
+"""Endings of Pillow's names for what a file with 16 bits a channel holds."""
+BITS_PER_SAMPLE = 258
+"""The field of a TIFF file that says how many bits each channel has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +73,22 @@ class Picture:
     image: Image
     size: tuple[int, int]
     background: str
+    frames: bool
+
+
+class Header(NamedTuple):
+    """What the beginning of a picture's file says.
+
+    Args:
+        kind: ``L`` for grey, else ``RGB``.
+        size: width and height, upright.
+        transparent: whether it has an alpha channel or a transparent colour, which may hide nothing.
+        frames: more than one; only the first is read.
+    """
+
+    kind: str
+    size: tuple[int, int]
+    transparent: bool
     frames: bool
 
 
@@ -111,15 +131,15 @@ def whole(file: pathlib.Path) -> Picture:
     from PIL import ImageOps
 
     with _opened(file) as opened:
-        frames = bool(getattr(opened, "is_animated", False))
+        frames = _has_frames(opened)
         # A photo may be stored lying and marked as upright.
         ImageOps.exif_transpose(opened, in_place=True)
         picture, background = _opaque(opened)
     return Picture(picture, picture.size, background, frames)
 
 
-def header(file: pathlib.Path) -> tuple[str, tuple[int, int]]:
-    """Read of a picture's header alone whether it is grey (``L``) or ``RGB``, and its width and height, upright.
+def header(file: pathlib.Path) -> Header:
+    """Read what a picture's file says of it, without decoding it.
 
     Args:
         file: its path.
@@ -132,7 +152,7 @@ def header(file: pathlib.Path) -> tuple[str, tuple[int, int]]:
         told = opened.format != "PNG" or "exif" in opened.info
         across = told and opened.getexif().get(ORIENTATION, 1) in LYING
         size = (opened.height, opened.width) if across else (opened.width, opened.height)
-        return _kind(opened), size
+        return Header(_kind(opened), size, opened.has_transparency_data, _has_frames(opened))
 
 
 @contextlib.contextmanager
@@ -150,7 +170,7 @@ def _opened(file: pathlib.Path) -> Iterator[Image]:
             if number >= LARGE:
                 what = f"{where} has {opened.width:,} x {opened.height:,} pixels"
                 memory.check(number * BYTES_PER_PIXEL, what, "scale it down, or leave it out")
-            if opened.mode[0] in "IF":
+            if opened.mode[0] in "IF" or _is_deep(opened, file):
                 raise InputError(f"{where}: more than 8 bits a channel (kind {opened.mode}); convert it to 8 bits")
             yield opened
     except InputError:
@@ -231,6 +251,31 @@ def quiet() -> Iterator[None]:
 def _escaped(c: str) -> str:
     """A letter that cannot be shown; Python holds the bytes of a name that are no UTF-8 as U+DC80 to U+DCFF."""
     return f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()
+
+
+def _is_deep(opened: Image, file: pathlib.Path) -> bool:
+    """Whether a file has more than eight bits a channel although Pillow opens it as one of eight, as it does colour."""
+    if opened.format == "JPEG2000":
+        return _bits_of_jpeg_2000(file) > 8
+    if max(getattr(opened, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))) > 8:
+        return True
+    for _, _, _, how in getattr(opened, "tile", ()):
+        raw, *more = (how,) if isinstance(how, str) else how or ("",)
+        if str(raw).endswith(DEEP) or (opened.format == "PPM" and any(most > 255 for most in more)):
+            return True
+    return False
+
+
+def _bits_of_jpeg_2000(file: pathlib.Path) -> int:
+    """The most bits of a channel, by the size marker of the codestream, which lies behind the boxes of a .jp2 file."""
+    with file.open("rb") as stored:
+        _, found, after = stored.read(1 << 20).partition(b"\xff\x4f\xff\x51")
+    channels = int.from_bytes(after[36:38])
+    return max(((bits & 0x7F) + 1 for bits in after[38 : 38 + 3 * channels : 3]), default=8) if found else 8
+
+
+def _has_frames(opened: Image) -> bool:
+    return bool(getattr(opened, "is_animated", False))
 
 
 def _kind(opened: Image) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import pathlib
 
 import torch
@@ -48,7 +49,10 @@ def read_table(path: pathlib.Path, *, root: pathlib.Path | None) -> Listing:
         for row in rows:
             if not any(row):
                 continue
-            _add(dict(zip(columns, row, strict=False)), f"{where}, line {rows.line_num}", found)
+            at = f"{where}, line {rows.line_num}"
+            if any(cell.strip() for cell in row[len(columns) :]):
+                raise InputError(f"{at}: it has {len(row)} cells, the first line {len(columns)}")
+            _add(dict(itertools.zip_longest(columns, row[: len(columns)], fillvalue="")), at, found)
     except csv.Error as error:
         raise InputError(f"{where}, line {rows.line_num}: no table ({error})") from None
     if "train" not in found:
@@ -73,7 +77,7 @@ def _add(row: dict[str, str], where: str, found: dict[str, tuple[list[str], list
     name, label = row.get("path", "").strip(), row.get("label", "").strip()
     if not name or not label:
         raise InputError(f"{where}: the {'label' if name else 'path'} is missing")
-    split = row.get("split", "train").strip() or "train"
+    split = row.get("split", "train").strip()
     if split.lower() not in SPLITS:
         raise InputError(f"{where}: the split is {printable(split[:40])!r}; it must be train, val or test")
     names, labels = found.setdefault(SPLITS[split.lower()], ([], []))

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from longtail.counts import class_counts
@@ -14,7 +15,9 @@ from longtail.data import (
     arrays,
     catalogue,
     cifar,
+    digests,
     digits,
+    features,
     folders,
     hygiene,
     layout,
@@ -22,10 +25,12 @@ from longtail.data import (
     lists,
     profiles,
 )
-from longtail.data.dataset import Data
+from longtail.data.dataset import Data, Source, leave_out_small
 from longtail.data.fingerprint import fingerprint
 from longtail.data.images import Split
+from longtail.data.names import Names
 from longtail.data.pictures import printable
+from longtail.data.streams import Pictures
 from longtail.errors import InputError
 from longtail.wording import counted
 
@@ -87,55 +92,77 @@ def verify(
         >>> all(finding.ok for finding in verify("digits-lt"))
         True
     """
-    if not catalogue.is_selection(name):
-        catalogue.check_options(name, image_size, labels_from, lists_folder)
+    asked = _Asked(imbalance, image_size, leave_out_classes_below, drop_duplicates, notify)
+    where: dict[str, Any] = {"root": root, "lists_folder": lists_folder, "labels_from": labels_from}
+    if catalogue.is_selection(name):
+        return _selected(name, asked, where)
+    catalogue.check_options(name, image_size, labels_from, lists_folder)
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
-        return _folder(catalogue.path_of(path), imbalance, image_size, leave_out_classes_below, drop_duplicates, notify)
-    if kind in lists.PUBLISHED or (kind == "csv" and path) or (kind == "list" and path):
-        return _listed(
-            name,
-            imbalance,
-            image_size,
-            leave_out_classes_below,
-            drop_duplicates,
-            notify,
-            root=root,
-            lists_folder=lists_folder,
-            labels_from=labels_from,
-        )
+        return _folder(catalogue.path_of(path), asked)
+    if kind in lists.PUBLISHED or (kind in ("csv", "list") and path):
+        return _listed(name, asked, where)
     findings = _files(name, root)
     if not all(finding.ok for finding in findings):
         return findings
-    data = catalogue.load(
-        name,
-        imbalance=imbalance,
-        root=root,
-        image_size=image_size,
-        leave_out_classes_below=leave_out_classes_below,
-        drop_duplicates=drop_duplicates,
-        notify=notify,
-    )
-    return [*findings, *_found(data, judged=kind == "npz")]
+    data = catalogue.load(name, **vars(asked), root=root)
+    return [*findings, *_found(data, judged=_is_judged(name))]
 
 
-def _folder(
-    place: pathlib.Path,
-    imbalance: float | int | None,
-    image_size: int | None,
-    leave_out_classes_below: int | None,
-    drop_duplicates: str | pathlib.Path | None,
-    notify: folders.Notify | None,
-) -> list[Finding]:
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """How a data set is read and drawn; the fields are the arguments of ``verify``."""
+
+    imbalance: float | int | None
+    image_size: int | None
+    leave_out_classes_below: int | None
+    drop_duplicates: str | pathlib.Path | None
+    notify: folders.Notify | None
+
+    def drawn(self, source: Source) -> Data:
+        return catalogue.drawn(source, imbalance=self.imbalance, drop_duplicates=self.drop_duplicates)
+
+
+def _is_judged(name: str) -> bool:
+    """Whether copies in a data set are faults; in the published sets, and in features of theirs, they are only told."""
+    kind, _, path = name.partition(":")
+    if kind == "features" and path.lower().endswith(".safetensors"):
+        kind = features.facts_of(catalogue.path_of(path))[0].name.partition("-selection-")[0]
+    return kind not in (*cifar.ORIGINALS, "digits-lt")
+
+
+def _selected(name: str, asked: _Asked, where: dict[str, Any]) -> list[Finding]:
+    """What a selection holds, and the test images beside it; pictures in files are hashed again and decoded once."""
+    data = catalogue.load(name, **vars(asked), **where)
+    findings = []
+    for split in hygiene.splits_of(data).values():
+        if isinstance(split.images, Pictures):
+            findings += _of_files(split.images, asked.notify)
+    base = catalogue.selected_from(name)[0]
+    return [*findings, *_found(data, judged=_is_judged(base))]
+
+
+def _of_files(images: Pictures, notify: folders.Notify | None) -> list[Finding]:
+    root, names = pathlib.Path(images.root), Names(images.names[place] for place in images.places.tolist())
+    problems, one_colour = listing.decoded_once(root, names, notify)
+    again = digests.facts_of(root, names, fresh=True).digests
+    changed = (again != images.digest()).any(axis=1) & again.any(axis=1)
+    findings = [Finding("picture", False, problem) for problem in problems]
+    findings += [Finding("changed picture", False, printable(names[i])) for i in np.flatnonzero(changed).tolist()]
+    return [*findings, *(Finding("one colour", True, name) for name in one_colour)]
+
+
+def _folder(place: pathlib.Path, asked: _Asked) -> list[Finding]:
     """All that is wrong with a folder, although loading would stop at the first fault; each picture is decoded once."""
     if not layout.is_folder(place):
         layout.find(place)  # says that there is none
+    below = asked.leave_out_classes_below
     try:
-        tree = layout.find(place, leave_out_classes_below=leave_out_classes_below)
+        tree = layout.find(place, leave_out_classes_below=below)
     except InputError as error:
         return [Finding("folder", False, str(error))]
     findings = [Finding("folder", False, fault) for fault in tree.faults]
-    findings += [Finding("class names", False, doubt) for doubt in tree.doubts]
+    findings += [Finding("classes", False, doubt) for doubt in tree.doubts]
     for left in tree.left:
         if left.serious:
             findings += [Finding("left out", False, f"{name} ({left.one})") for name in left.names]
@@ -144,53 +171,38 @@ def _folder(
             findings.append(Finding("left out", True, f"{what}: {', '.join(left.names)}"))
     if not tree.files:
         return findings
-    if listing.is_streamed(len(tree.files), image_size):
-        if not all(finding.ok for finding in findings):
+    if listing.is_streamed(len(tree.files), asked.image_size):
+        if tree.faults:
             return findings
-        return [
-            *findings,
-            *_streamed(
-                listing.of_tree(place, tree), imbalance, image_size, leave_out_classes_below, drop_duplicates, notify
-            ),
-        ]
-    decoded = folders.decode_all(tree, image_size, notify)
-    findings += [Finding("picture", False, problem) for problem in decoded.problems]
-    if not findings or all(finding.ok for finding in findings):
+        return [*findings, *_streamed(listing.of_tree(place, tree), asked)]
+
+    def source(decoded: folders.Decoded) -> Source:
+        return folders.source(place, tree, decoded, leave_out_classes_below=below)
+
+    return _decoded(tree, findings, source, asked)
+
+
+def _decoded(
+    tree: layout.Tree, findings: list[Finding], source: Callable[[folders.Decoded], Source], asked: _Asked
+) -> list[Finding]:
+    """The findings so far, and all that is wrong with pictures that fit into memory."""
+    decoded = folders.decode_all(tree, asked.image_size, asked.notify)
+    findings = [*findings, *(Finding("picture", False, problem) for problem in decoded.problems)]
+    if all(finding.ok for finding in findings):
         findings.append(Finding("files", True, counted(len(decoded.images), "picture decoded", "pictures decoded")))
-    data = None
     if not tree.faults and not decoded.problems:
         try:
-            source = folders.source(place, tree, decoded, leave_out_classes_below=leave_out_classes_below)
+            whole = source(decoded)
         except InputError as error:
-            findings.append(Finding("folder", False, str(error)))
+            findings.append(Finding("classes", False, str(error)))
         else:
-            data = catalogue.drawn(source, imbalance=imbalance, drop_duplicates=drop_duplicates)
-    if data is None:
-        return [*findings, *_copies(folders.pools(tree, decoded), judged=True)]
-    return [*findings, *_found(data, judged=True)]
+            return [*findings, *_found(asked.drawn(whole), judged=True)]
+    return [*findings, *_copies(folders.pools(tree, decoded), judged=True)]
 
 
-def _listed(
-    name: str,
-    imbalance: float | int | None,
-    image_size: int | None,
-    leave_out_classes_below: int | None,
-    drop_duplicates: str | pathlib.Path | None,
-    notify: folders.Notify | None,
-    **where: Any,
-) -> list[Finding]:
+def _listed(name: str, asked: _Asked, where: dict[str, Any]) -> list[Finding]:
     """The lists of a published set, a list or a table, and then its pictures."""
     kind = name.partition(":")[0]
-    options: dict[str, Any] = {
-        "imbalance": imbalance,
-        "leave_out_classes_below": leave_out_classes_below,
-        "drop_duplicates": drop_duplicates,
-        "notify": notify,
-        **where,
-    }
-    if catalogue.is_selection(name):
-        data = catalogue.load(name, image_size=image_size, **options)
-        return [*_contents(data), *_notes(data), Finding("fingerprint", True, data.fingerprint)]
     listed = catalogue.listing_of(name, **where)
     findings = []
     if kind in lists.PUBLISHED:
@@ -199,39 +211,41 @@ def _listed(
         if not departures:
             told = "all class counts" if len(lists.PUBLISHED[kind].digests) == len(listed.splits) else "sizes"
             findings.append(Finding("published counts", True, f"{told} of {len(listed.splits)} lists as published"))
-    image_size = image_size or (lists.IMAGE_SIZE if kind in lists.PUBLISHED else None)
+        asked = dataclasses.replace(asked, image_size=asked.image_size or lists.IMAGE_SIZE)
     every = listed.names
     gone = [place for place, file in enumerate(every) if not (listed.root / file).exists()]
     if gone:
         missing = [Finding("missing file", False, printable(every[place])) for place in gone]
         return [*findings, Finding("files", False, f"{len(gone):,} of {len(every):,} are missing"), *missing]
-    if listing.is_streamed(len(listed), image_size):
-        return [
-            *findings,
-            *_streamed(listed, imbalance, image_size, leave_out_classes_below, drop_duplicates, notify),
-        ]
-    data = catalogue.load(name, image_size=image_size, **options)
-    return [*findings, *_found(data, judged=True)]
+    if listing.is_streamed(len(listed), asked.image_size):
+        return [*findings, *_streamed(listed, asked)]
+    tree = listing.as_tree(listed)
+
+    def source(decoded: folders.Decoded) -> Source:
+        return _without_small(listing.of_decoded(listed, tree, decoded, asked.leave_out_classes_below), asked)
+
+    return _decoded(tree, findings, source, asked)
 
 
-def _streamed(
-    listed: listing.Listing,
-    imbalance: float | int | None,
-    image_size: int | None,
-    leave_out_classes_below: int | None,
-    drop_duplicates: str | pathlib.Path | None,
-    notify: folders.Notify | None,
-) -> list[Finding]:
+def _without_small(source: Source, asked: _Asked) -> Source:
+    below = asked.leave_out_classes_below
+    return source if below is None else leave_out_small(source, below)
+
+
+def _streamed(listed: listing.Listing, asked: _Asked) -> list[Finding]:
     """All that is wrong with pictures that are read while training: each is hashed again and decoded once."""
-    problems, one_colour = listing.decoded_once(listed, notify)
-    findings = [Finding("picture", False, problem) for problem in problems]
+    problems, one_colour = listing.decoded_once(listed.root, listed.names, asked.notify)
     if problems:
-        return findings
+        return [Finding("picture", False, problem) for problem in problems]
     source = listing.read(
-        listed, image_size=image_size, leave_out_classes_below=leave_out_classes_below, fresh=True, notify=notify
+        listed,
+        image_size=asked.image_size,
+        leave_out_classes_below=asked.leave_out_classes_below,
+        fresh=True,
+        notify=asked.notify,
     )
-    data = catalogue.drawn(source, imbalance=imbalance, drop_duplicates=drop_duplicates)
-    findings.append(Finding("files", True, f"{counted(len(listed), 'picture')} hashed anew and decoded"))
+    data = asked.drawn(source if listed.kind == "folder" else _without_small(source, asked))
+    findings = [Finding("files", True, f"{counted(len(listed), 'picture')} hashed anew and decoded")]
     findings += [Finding("one colour", True, name) for name in one_colour]
     return [*findings, *_found(data, judged=True)]
 
@@ -268,14 +282,19 @@ def _reads(what: str, read: Callable[[], object]) -> Finding:
 def _found(data: Data, *, judged: bool) -> list[Finding]:
     """All that is found in what was loaded, its fingerprint last."""
     copies = _copies(hygiene.splits_of(data), judged=judged)
-    return [*_contents(data), *copies, *_notes(data), Finding("fingerprint", True, data.fingerprint)]
+    what = "fingerprint"
+    if data.train.listing is not None:  # pictures that were brought to a size, which is part of it
+        height, width = data.train.images.shape[-2:]
+        what += f" of the pictures at {width} x {height} pixels"
+    notes = [Finding("note", True, note) for note in data.notes]
+    return [*_contents(data), *copies, *notes, Finding(what, True, data.fingerprint)]
 
 
 def _contents(data: Data) -> list[Finding]:
     """Counts, index lists and labels of what was loaded."""
     sizes = data.counts.tolist()
     told = f"{len(data.train):,} training images, {max(sizes)}..{min(sizes)} per class"
-    if data.profile is None or data.profile == profiles.GIVEN:
+    if data.profile in (None, profiles.GIVEN) or data.validation_share:  # what is left follows no profile
         counts = Finding("counts", True, told)
     else:
         wanted = profiles.by_name(data.profile)(data.num_classes, max(sizes), data.imbalance).tolist()
@@ -299,10 +318,6 @@ def _contents(data: Data) -> list[Finding]:
         _once("training index list", data.train),
         _once("test index list", data.test),
     ]
-
-
-def _notes(data: Data) -> list[Finding]:
-    return [Finding("note", True, note) for note in data.notes]
 
 
 def _once(what: str, split: Split) -> Finding:

@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from longtail.dpp.kernels import Array, Dense, DiagonalPlusRankOne, LowRank, conditioned
-from longtail.dpp.spectral import ROWS
+from longtail.dpp.kernels import Array, Dense, DiagonalPlusRankOne, LowRank, conditioned, floor, indices, rounding
+from longtail.dpp.spectral import ROWS, check_features
 from longtail.errors import InputError
 from longtail.shapes import Float, Int
 
@@ -40,7 +40,8 @@ def condition(kernel: Form, include: Array = (), exclude: Array = ()) -> Form:
         kernel that was given first, also where that was conditioned before.
 
     Raises:
-        InputError: an item is out of range, named twice or both in and out, or no set has all the items to include.
+        InputError: an item is out of range, named twice or both in and out, no set has all the items to include, or the
+            squares of features are out of the range of float64.
 
     Example:
         >>> kernel = LowRank([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 1.0]])
@@ -87,9 +88,10 @@ def _low_rank(kernel: LowRank, inside: Int[Tensor, " a"], rest: Int[Tensor, " n"
         return LowRank(rows)
     if known.shape[0] > known.shape[1]:
         raise _impossible()
+    check_features(kernel.features)
     basis, triangle = torch.linalg.qr(known.T)
-    rounding = known.shape[1] * torch.finfo(known.dtype).eps
-    if bool((triangle.diagonal().abs() <= rounding * known.norm(dim=1)).any()):
+    nothing = rounding(known.shape[1])
+    if bool((triangle.diagonal().abs() <= nothing * known.norm(dim=1)).any()):
         raise _impossible()
     parts = []
     for part in torch.split(rows, ROWS):
@@ -98,7 +100,7 @@ def _low_rank(kernel: LowRank, inside: Int[Tensor, " a"], rest: Int[Tensor, " n"
         for _ in range(2):  # the second time for what rounding left of the first
             left = left - left @ basis @ basis.T
         # What is in the span but for rounding has no distance from it.
-        near = left.norm(dim=1) <= rounding * whole.norm(dim=1)
+        near = left.norm(dim=1) <= nothing * whole.norm(dim=1)
         parts.append(torch.where(near[:, None], 0.0, left))
     return LowRank(torch.cat(parts))
 
@@ -111,18 +113,19 @@ def _dense(kernel: Dense, inside: Int[Tensor, " a"], rest: Int[Tensor, " n"]) ->
         tolerance = kernel.tolerance
     else:
         factor, failed = torch.linalg.cholesky_ex(L[inside][:, inside])
-        rounding = len(L) * torch.finfo(L.dtype).eps
-        if int(failed) or bool((factor.diagonal().square() <= rounding * L.diagonal()[inside]).any()):
+        nothing = floor(kernel)
+        if int(failed) or bool((factor.diagonal().square() <= nothing[inside]).any()):
             raise _impossible()
         part = torch.linalg.solve_triangular(factor, L[inside][:, rest], upper=False)
         left = among - part.T @ part
-        near = left.diagonal() <= rounding * among.diagonal()
+        near = left.diagonal() <= nothing[rest]
         left = torch.where(near[:, None] | near, 0.0, 0.5 * (left + left.T))
         found = Dense(left)
         # Rounding is what it was, and the numbers may be smaller.
         before, after = _largest(among), _largest(left)
         tolerance = kernel.tolerance * max(1.0, before / after) if after else kernel.tolerance
     object.__setattr__(found, "tolerance", tolerance)
+    object.__setattr__(found, "noise", kernel.noise[rest])
     return found
 
 
@@ -131,12 +134,9 @@ def _largest(matrix: Float[Tensor, "n n"]) -> float:
 
 
 def _items(given: Array, name: str, count: int, device: torch.device | None) -> Int[Tensor, " a"]:
-    items = torch.as_tensor(given, device=device)
-    if items.numel() == 0:
-        return torch.zeros(0, dtype=torch.int64, device=device)
-    if items.ndim != 1 or items.is_floating_point() or items.dtype == torch.bool:
-        raise InputError(f"{name} has the shape {tuple(items.shape)} and {items.dtype}: give the numbers of items")
-    items = items.to(torch.int64)
+    items = indices(given, name, "(a,), the numbers of items", device)
+    if items.ndim != 1:
+        raise InputError(f"{name} has the shape {tuple(items.shape)}: give (a,), the numbers of items")
     wrong = items[(items < 0) | (items >= count)]
     if len(wrong):
         raise InputError(f"{name} has the entry {int(wrong[0])}: the kernel has items 0 to {count - 1}")

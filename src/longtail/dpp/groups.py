@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from longtail.dpp import projection, segments, spectral
-from longtail.dpp.kernels import Array, LowRank, numbers
+from longtail.dpp.kernels import Array, LowRank, indices, numbers
 from longtail.dpp.process import sample
 from longtail.errors import InputError
 from longtail.shapes import Bool, Float, Int
@@ -43,7 +43,8 @@ def sample_groups(
         (M,), true where an item is in its group's set, on the features' device.
 
     Raises:
-        InputError: the lengths do not add up, or k is more than the rank of a group.
+        InputError: lengths or k are no whole numbers of 0 or more, the lengths do not add up, or k is more than the
+            rank of a group.
 
     Example:
         >>> features = torch.eye(3).repeat(4, 1)  # 4 groups of 3 items
@@ -52,12 +53,12 @@ def sample_groups(
         [0, 1, 2, 3]
     """
     rows = numbers(features, "features", "M, D")
-    lengths = torch.as_tensor(lengths, device=rows.device)
+    lengths = _sizes(lengths, "lengths", rows.device)
     if int(lengths.sum()) != len(rows):
         raise InputError(f"lengths add up to {int(lengths.sum())}, and features have {len(rows)} rows: they must agree")
-    sizes = None if k is None else torch.as_tensor(k, device=rows.device)
-    if sizes is not None and (sizes.shape != lengths.shape or bool((sizes < 0).any())):
-        raise InputError(f"k must hold {len(lengths)} sizes, 0 or more, one for each group")
+    sizes = None if k is None else _sizes(k, "k", rows.device)
+    if sizes is not None and len(sizes) != len(lengths):
+        raise InputError(f"k must hold {len(lengths)} sizes, one for each group, and holds {len(sizes)}")
     mask, ranks = draw(rows, lengths, sizes, generator)
     if sizes is not None and bool((ranks < sizes).any()):
         first = int((ranks < sizes).nonzero()[0])
@@ -66,6 +67,17 @@ def sample_groups(
             f" its rank is {int(ranks[first])}"
         )
     return mask
+
+
+def _sizes(given: Array, name: str, device: torch.device) -> Int[Tensor, " G"]:
+    """Numbers of items, one for each group."""
+    wanted = "(G,), 0 or more for each group"
+    sizes = indices(given, name, wanted, device)
+    if sizes.ndim != 1:
+        raise InputError(f"{name} has the shape {tuple(sizes.shape)}: give {wanted}")
+    if bool((sizes < 0).any()):
+        raise InputError(f"{name} has the entry {int(sizes.min())}: give {wanted}")
+    return sizes
 
 
 def draw(

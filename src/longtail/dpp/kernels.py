@@ -21,6 +21,9 @@ __all__ = ["Array", "Dense", "DiagonalPlusRankOne", "Kernel", "LowRank", "inform
 Array: TypeAlias = Tensor | np.ndarray | Sequence[Any]
 """What a kernel is made from: a tensor, a NumPy array or a list of numbers."""
 
+ULPS = 16
+"""Units in the last place of numbers up to which what is left of them counts as 0 to rounding."""
+
 _LARGEST = torch.finfo(torch.float64).max  # an infinity is out of range, too
 
 
@@ -32,10 +35,10 @@ class DiagonalPlusRankOne:
 
     Args:
         diagonal: d, (N,), not negative. Kept in float64.
-        factor: u, (N,), any sign. Kept in float64.
+        factor: u, (N,), any sign, at most 1e150 in size. Kept in float64.
 
     Raises:
-        InputError: an entry is NaN, infinite or, on the diagonal, negative.
+        InputError: an entry is NaN, infinite, on the diagonal negative or, of the factor, too large to be squared.
 
     Example:
         >>> kernel = DiagonalPlusRankOne(torch.ones(5), torch.zeros(5))  # L = I: all subsets are alike
@@ -56,7 +59,7 @@ class DiagonalPlusRankOne:
         if len(diagonal) != len(factor):
             raise InputError(f"diagonal has {len(diagonal)} entries and factor {len(factor)}: give N of each")
         _check_range(diagonal, "diagonal", 0.0, _LARGEST, "finite and not negative")
-        _check_finite(factor, "factor")
+        _check_range(factor, "factor", -1e150, 1e150, "finite and at most 1e+150 in size, as it is squared: scale L")
         _set(self, diagonal=diagonal, factor=factor, items=None, _prepared={})
 
     def __len__(self) -> int:
@@ -103,7 +106,8 @@ class Dense:
 
     Rounding leaves a matrix a little asymmetric or with eigenvalues a little below 0. What the precision of the given
     numbers explains (float32 or float64) is put right: the mean with the transpose is taken, and eigenvalues that are 0
-    to rounding count as 0; ``correction`` says how much that was. Use ``LowRank`` where L = X X^T and X is at hand.
+    to rounding count as 0, below it or above; ``correction`` says how much that was. Use ``LowRank`` where L = X X^T
+    and X is at hand.
 
     Args:
         matrix: (N, N). Kept in float64.
@@ -121,6 +125,8 @@ class Dense:
     """The largest difference between the given matrix and its transpose."""
     tolerance: float
     """How far below 0 an eigenvalue may be by rounding, as a share of the largest."""
+    noise: Float[Tensor, " N"]
+    """How far rounding of the given numbers may have moved each entry of the diagonal."""
     items: Int[Tensor, " N"] | None
     """The items' numbers in the kernel that this one was conditioned from; None where it was not."""
     _prepared: dict[str, Any] = dataclasses.field(repr=False)
@@ -139,7 +145,8 @@ class Dense:
             raise InputError(f"matrix differs from its transpose by up to {asymmetry:.3g}: a kernel is symmetric")
         if asymmetry > 0.0:
             result = 0.5 * (result + result.T)
-        _set(self, matrix=result, asymmetry=asymmetry, tolerance=tolerance, items=None, _prepared={})
+        noise = ULPS * torch.finfo(given.dtype).eps * result.detach().diagonal()
+        _set(self, matrix=result, asymmetry=asymmetry, tolerance=tolerance, noise=noise, items=None, _prepared={})
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -172,7 +179,8 @@ def information_kernel(
         The kernel of the N items, its diagonal and its factor (N,) in float64.
 
     Raises:
-        InputError: both or neither given, or a value is NaN or out of range (its index is named).
+        InputError: both or neither given, a value is NaN or out of range (its index is named), or ``strength`` is no
+            finite number.
 
     Example:
         >>> p = torch.tensor([0.9, 0.5, 0.1])
@@ -184,6 +192,8 @@ def information_kernel(
     References:
         Lin & Yuan, *Long-Tailed Recognition via Information-Preservable Two-Stage Learning*, NeurIPS 2025.
     """
+    if not math.isfinite(strength):
+        raise InputError(f"strength is {strength}: give a finite number")
     diagonal, factor = miss_and_hit(probability, log_probability)
     if len(factor) == 0:
         return DiagonalPlusRankOne(diagonal, factor)
@@ -240,14 +250,43 @@ def numbers(values: Array, name: str, shape: str) -> Tensor:
     return tensor.to(torch.float32 if tensor.is_floating_point() else torch.float64)
 
 
-def whole(k: SupportsIndex | None, name: str = "k") -> int | None:
+def whole(k: SupportsIndex | None, name: str = "k", of: str = "items") -> int | None:
     """A number of items as an int, whatever kind of integer it is."""
     if k is None:
         return None
     try:
+        if isinstance(k, bool) or (isinstance(k, Tensor) and k.dtype == torch.bool):
+            raise TypeError
         return operator.index(k)
     except TypeError:
-        raise InputError(f"{name} is {k!r}: give a whole number of items") from None
+        raise InputError(f"{name} is {k!r}: give a whole number of {of}") from None
+
+
+def indices(given: Array, name: str, wanted: str, device: torch.device | None) -> Int[Tensor, "*shape"]:
+    """Whole numbers in int64, in any shape; ``wanted`` says in the refusal which."""
+    try:
+        found = torch.as_tensor(given, device=device)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InputError(f"{name} is no array of whole numbers: give {wanted}") from None
+    if found.numel() and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise InputError(f"{name} has the shape {tuple(found.shape)} and {found.dtype}: give whole numbers, {wanted}")
+    return found.to(torch.int64)
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Refuse a seed, or a generator of another library."""
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        raise InputError(f"generator is {generator!r}: give a torch.Generator, or None for torch's default")
+
+
+def rounding(terms: int) -> float:
+    """The share of a row's length up to which what is left of it counts as 0, after sums of so many terms."""
+    return max(terms, ULPS) * torch.finfo(torch.float64).eps
+
+
+def floor(kernel: Dense) -> Float[Tensor, " N"]:
+    """Up to here what is left of an entry of the diagonal beside other items counts as 0."""
+    return torch.maximum(kernel.noise, len(kernel) * torch.finfo(torch.float64).eps * kernel.matrix.detach().diagonal())
 
 
 def miss_and_hit(

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from longtail.dpp.kernels import DiagonalPlusRankOne, Kernel, LowRank, whole
-from longtail.dpp.spectral import ROWS
+from longtail.dpp.kernels import DiagonalPlusRankOne, Kernel, LowRank, floor, rounding, whole
+from longtail.dpp.spectral import ROWS, check_features
 from longtail.errors import InputError
 from longtail.shapes import Float, Int
 
@@ -25,6 +25,7 @@ __all__ = ["greedy"]
 Floats = npt.NDArray[np.float64]
 
 POOL = 1 << 14  # items of a low-rank kernel that are followed closely
+DIGITS = 1e-8  # a difference of squares below this share of them has lost half of its digits
 
 
 def greedy(kernel: Kernel, *, k: SupportsIndex) -> Int[Tensor, " k"]:
@@ -42,7 +43,8 @@ def greedy(kernel: Kernel, *, k: SupportsIndex) -> Int[Tensor, " k"]:
         (k,), in the order in which they were chosen, on the kernel's device; of equal gains the first item's counts.
 
     Raises:
-        InputError: k is out of range, or after some items every other one makes the determinant 0.
+        InputError: k is out of range, after some items every other one makes the determinant 0, or the squares of
+            features are out of the range of float64.
 
     Example:
         >>> greedy(LowRank([[3.0, 0.0], [2.9, 0.1], [0.0, 1.0]]), k=2).tolist()  # the second resembles the first
@@ -61,7 +63,7 @@ def greedy(kernel: Kernel, *, k: SupportsIndex) -> Int[Tensor, " k"]:
             return torch.tensor(items, dtype=torch.int64, device=kernel.diagonal.device)
         if isinstance(kernel, LowRank):
             return _low_rank(kernel.features, size)
-        return _dense(kernel.matrix, size)
+        return _dense(kernel.matrix, floor(kernel), size)
 
 
 def _diagonal(d: Floats, u: Floats, k: int) -> list[int]:
@@ -90,44 +92,62 @@ def _diagonal(d: Floats, u: Floats, k: int) -> list[int]:
             heapq.heappop(heap)
             items.append(item)
             out[item] = True
-            total = total + float(u2[item] / d[item]) if d[item] > 0.0 else np.inf
+            total = total + float(u2[item]) / float(d[item]) if d[item] > 0.0 else np.inf
     return items
 
 
 def _low_rank(features: Float[Tensor, "N D"], k: int) -> Int[Tensor, " k"]:
     """The gain of an item is the squared distance of its row from the span of the rows chosen."""
+    check_features(features)
     count, width = features.shape
     items = torch.zeros(k, dtype=torch.int64, device=features.device)
     basis = torch.zeros(k, width, dtype=torch.float64, device=features.device)
     norm = _apply(features, None)
-    left = norm.clone()
+    left = torch.where(norm > 0, norm, -1.0)  # -1: chosen, or in the span
     done = seen = 0  # items chosen, and those that ``left`` knows of
     while done < k:
         if done > seen:
-            left = (left - _apply(features, basis[seen:done])).clamp_(min=0.0)
             left[items[:done]] = -1.0
+            left = _shrunk(left, _apply(features, basis[seen:done]), norm, features, basis[:done])
             seen = done
         pool = left.topk(min(POOL + 1, count)).indices
         beyond = float(left[pool[-1]]) if len(pool) < count else -1.0
         pool = pool[:POOL].sort().values
-        rows, now = features[pool].to(torch.float64), left[pool]
+        rows, now, norms = features[pool].to(torch.float64), left[pool], norm[pool]
         while done < k:
             best = int(now.argmax())
             if float(now[best]) < beyond:
                 break
-            item = pool[best]
-            # Below this share of its norm, a row is in the span but for rounding.
-            if float(now[best]) <= width * torch.finfo(now.dtype).eps * float(norm[item]):
+            if float(now[best]) < 0.0:
                 raise _singular(done, k)
             direction = rows[best]
             for _ in range(2):
                 direction = direction - basis[:done].T @ (basis[:done] @ direction)
             basis[done] = direction / direction.norm()
-            now = now - (rows @ basis[done]).square_()
             now[best] = -1.0
-            items[done] = item
+            now = _shrunk(now, (rows @ basis[done]).square_(), norms, rows, basis[: done + 1])
+            items[done] = pool[best]
             done += 1
     return items
+
+
+def _shrunk(
+    left: Float[Tensor, " n"],
+    squares: Float[Tensor, " n"],
+    norm: Float[Tensor, " n"],
+    features: Float[Tensor, "n D"],
+    basis: Float[Tensor, "s D"],
+) -> Float[Tensor, " n"]:
+    """The gains less ``squares``; computed anew from the span where that leaves few digits, and -1 in the span."""
+    left = torch.where(left < 0.0, left, (left - squares).clamp_(min=0.0))
+    for part in torch.split(((left >= 0.0) & (left <= DIGITS * norm)).nonzero().squeeze(1), ROWS):
+        rest = features[part].to(torch.float64)
+        for _ in range(2):  # the second time for what rounding left of the first
+            rest = rest - (rest @ basis.T) @ basis
+        distance = rest.norm(dim=1)
+        within = distance <= rounding(features.shape[1]) * norm[part].sqrt()
+        left[part] = torch.where(within, -1.0, distance.square())
+    return left
 
 
 def _apply(features: Float[Tensor, "N D"], basis: Float[Tensor, "s D"] | None) -> Float[Tensor, " N"]:
@@ -139,14 +159,15 @@ def _apply(features: Float[Tensor, "N D"], basis: Float[Tensor, "s D"] | None) -
     return torch.cat(parts) if parts else features.new_zeros(0, dtype=torch.float64)
 
 
-def _dense(matrix: Float[Tensor, "N N"], k: int) -> Int[Tensor, " k"]:
-    """A Cholesky factorisation that takes the largest pivot each time."""
+def _dense(matrix: Float[Tensor, "N N"], nothing: Float[Tensor, " N"], k: int) -> Int[Tensor, " k"]:
+    """A Cholesky factorisation that takes the largest pivot each time; up to ``nothing`` a pivot is 0 to rounding."""
     left = matrix.diagonal().clone()
     factor = matrix.new_zeros(k, len(matrix))
     items = torch.zeros(k, dtype=torch.int64, device=matrix.device)
     for step in range(k):
+        left[left <= nothing] = -1.0
         item = left.argmax()
-        if float(left[item]) <= len(matrix) * torch.finfo(left.dtype).eps * float(matrix[item, item]):
+        if float(left[item]) < 0.0:
             raise _singular(step, k)
         factor[step] = (matrix[item] - factor[:step, item] @ factor[:step]) / left[item].sqrt()
         left = left - factor[step].square()

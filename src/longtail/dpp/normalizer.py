@@ -30,14 +30,21 @@ _CHUNK = 1 << 12  # items at a time: nodes times this many numbers stay in the c
 
 
 def log_determinant(d: Float[Tensor, "*batch k"], u: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
-    """Log of det(diag(d) + u u^T), -inf where it is singular."""
-    zero = d == 0
-    safe = torch.where(zero, 1.0, d)
-    base = safe.log().sum(-1)
-    regular = base + torch.log1p((u * u / safe).sum(-1))
-    single = base + torch.where(zero, u * u, 0.0).sum(-1).log()
-    count = zero.sum(-1)
-    return torch.where(count == 0, regular, torch.where(count == 1, single, -torch.inf))
+    """Log of det(diag(d) + u u^T), -inf where it is singular.
+
+    With the smallest d_m the determinant is the product of the others times d_m + sum_i u_i^2 d_m / d_i, where the term
+    of m itself is u_m^2: d_m may be 0, and u_i^2 / d_i beyond the range of float64.
+    """
+    if d.shape[-1] == 0:
+        return d.sum(-1)
+    least, place = d.min(-1, keepdim=True)
+    itself = torch.zeros_like(d, dtype=torch.bool).scatter(-1, place, True)
+    zero = (d == 0) & ~itself
+    others = torch.where(itself | zero, 1.0, d)
+    part = u / others.sqrt()
+    rest = (least + (part * torch.where(itself, 1.0, least) * part).sum(-1, keepdim=True)).squeeze(-1)
+    singular = zero.any(-1) | (rest <= 0)
+    return torch.where(singular, -torch.inf, others.log().sum(-1) + torch.where(singular, 1.0, rest).log())
 
 
 def log_normalizer(d: Float[Tensor, " N"], u: Float[Tensor, " N"], k: int) -> Float[Tensor, ""]:
@@ -84,8 +91,8 @@ class _LogNormalizer(torch.autograd.Function):
         circle = _circle(d / most, u * u / most, k)
         ctx.save_for_backward(d, u)
         ctx.circle, ctx.most = circle, most
-        log: Tensor = circle.log_one + torch.log1p(circle.weight) + circle.mass.log() - k * math.log(circle.t / most)
-        return log
+        log: Tensor = circle.log_one + torch.log1p(circle.weight) + circle.mass.log()
+        return log - k * (math.log(circle.t) - math.log(most))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:

@@ -5,10 +5,13 @@ None of these is the k-DPP. The un-sized process of the paper is: it is ``sample
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 import torch
 from torch import Tensor
 
-from longtail.dpp.kernels import Kernel, matrix
+from longtail.dpp.kernels import Kernel, indices, matrix, whole
+from longtail.dpp.segments import beside
 from longtail.errors import InputError
 from longtail.shapes import Int
 
@@ -18,7 +21,7 @@ __all__ = ["algorithm_1", "paper_expected_size", "released"]
 def algorithm_1(
     kernel: Kernel,
     *,
-    k: int,
+    k: SupportsIndex,
     order: Int[Tensor, " N"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, " m"]:
@@ -39,7 +42,7 @@ def algorithm_1(
         At most k items, in the order chosen.
 
     Raises:
-        InputError: ``order`` is not a permutation.
+        InputError: k is negative or no whole number, or ``order`` is not a permutation.
 
     Example:
         >>> from longtail.dpp import information_kernel
@@ -48,14 +51,17 @@ def algorithm_1(
         >>> bool(p[items].min() > 0.5)  # it picks the easiest
         True
     """
-    dense = matrix(kernel)
-    values, vectors = torch.linalg.eigh(dense)
-    if order is None:
-        order = torch.arange(len(values))
-    if not torch.equal(order.sort().values, torch.arange(len(values))):
+    most = whole(k)
+    if most is None or most < 0:
+        raise InputError(f"k is {most}: give 0 or more")
+    values, vectors = torch.linalg.eigh(matrix(kernel))
+    generator = beside(generator, values.device)
+    every = torch.arange(len(values), device=values.device)
+    order = every if order is None else indices(order, "order", "(N,)", values.device)
+    if not torch.equal(order.sort().values, every):
         raise InputError(f"order is not a permutation of 0 to {len(values) - 1}")
     coin = (values / (1.0 + values))[order]
-    kept = order[torch.rand(len(values), dtype=values.dtype, generator=generator) < coin][:k]
+    kept = order[torch.rand(len(values), dtype=values.dtype, generator=generator) < coin][:most]
     span = vectors[:, kept]
     items = []
     while span.shape[1]:
@@ -68,7 +74,7 @@ def algorithm_1(
     return torch.tensor(items, dtype=torch.int64)
 
 
-def released(count: int, *, k: int, seed: int = 0) -> Int[Tensor, " k"]:
+def released(count: SupportsIndex, *, k: SupportsIndex, seed: int = 0) -> Int[Tensor, " k"]:
     """The released sampler in effect: one uniform k-subset, the same at every call, whatever the model thinks.
 
     It divides the kernel by N^2 instead of N, keeps the first state of a Markov chain, which is where the chain was
@@ -81,9 +87,15 @@ def released(count: int, *, k: int, seed: int = 0) -> Int[Tensor, " k"]:
 
     Returns:
         The items, in ascending order.
+
+    Raises:
+        InputError: a size is negative or no whole number, or k is above the other.
     """
+    every, most = whole(count, "count"), whole(k)
+    if every is None or most is None or not 0 <= most <= every:
+        raise InputError(f"k is {most}, and count is {every}: k must be between 0 and that")
     generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(count, generator=generator)[:k].sort().values
+    return torch.randperm(every, generator=generator)[:most].sort().values
 
 
 def paper_expected_size(count: int) -> float:

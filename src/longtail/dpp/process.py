@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from longtail.dpp import completion, normalizer, projection, segments, spectral
-from longtail.dpp.kernels import Array, Dense, DiagonalPlusRankOne, Kernel, LowRank, whole
+from longtail.dpp.kernels import Array, Dense, DiagonalPlusRankOne, Kernel, LowRank, check_generator, indices, whole
 from longtail.errors import InputError
 from longtail.shapes import Bool, Float, Int
 
@@ -61,6 +61,7 @@ def sample(
         Barthelmé, Tremblay & Amblard, *A faster sampler for discrete determinantal point processes*, AISTATS 2023.
     """
     k = _size(kernel, k)
+    check_generator(generator)
     if isinstance(kernel, LowRank | Dense):
         return _draw_low_rank(kernel, 1, k, generator)[0]
     if len(kernel) == 0 or kernel.diagonal.device.type != "cpu":
@@ -72,7 +73,7 @@ def sample(
 
 
 def sample_masks(
-    kernel: Kernel, draws: int, *, k: SupportsIndex | None = None, generator: torch.Generator | None = None
+    kernel: Kernel, draws: SupportsIndex, *, k: SupportsIndex | None = None, generator: torch.Generator | None = None
 ) -> Bool[Tensor, "draws N"]:
     """Independent exact draws at once: row by row, true where an item is in the set.
 
@@ -88,7 +89,7 @@ def sample_masks(
         (draws, N), on the kernel's device.
 
     Raises:
-        InputError: as for ``sample``.
+        InputError: as for ``sample``, or ``draws`` is negative or no whole number.
 
     Example:
         >>> from longtail.dpp import LowRank
@@ -96,22 +97,24 @@ def sample_masks(
         >>> masks.shape, set(masks.sum(1).tolist())
         (torch.Size([1000, 4]), {2})
     """
-    k = _size(kernel, k)
+    k, times = _size(kernel, k), whole(draws, "draws", "draws")
+    if times is None or times < 0:
+        raise InputError(f"draws is {times}: give 0 or more")
     if isinstance(kernel, LowRank | Dense):
-        sets = _draw_low_rank(kernel, draws, k, generator)
-        masks = torch.zeros(draws, len(kernel), dtype=torch.bool, device=_device(kernel))
+        sets = _draw_low_rank(kernel, times, k, generator)
+        masks = torch.zeros(times, len(kernel), dtype=torch.bool, device=_device(kernel))
         for mask, items in zip(masks, sets, strict=True):
             mask[items] = True
         return masks
     generator = segments.beside(generator, kernel.diagonal.device)
     forced = None if k is None else _forced(kernel, k)
     if forced is not None:
-        return _draw_forced(forced, draws, generator)
+        return _draw_forced(forced, times, generator)
     d, u = kernel.diagonal.detach(), kernel.factor.detach()
     if k is None:
-        return _draw_unsized(d, u, draws, generator)
-    if d.device.type == "cpu" and (len(d) > _TOGETHER or draws < 8):
-        masks = torch.zeros(draws, len(d), dtype=torch.bool)
+        return _draw_unsized(d, u, times, generator)
+    if d.device.type == "cpu" and (len(d) > _TOGETHER or times < 8):
+        masks = torch.zeros(times, len(d), dtype=torch.bool)
         for mask in masks:
             mask[sample(kernel, k=k, generator=generator)] = True
         return masks
@@ -122,7 +125,7 @@ def sample_masks(
         lambda: segments.prepare(d, u * u, torch.tensor([len(d)], device=d.device), torch.tensor([k], device=d.device)),
     )
     together = max(1, _ITEMS // len(d))
-    sizes = [min(together, draws - start) for start in range(0, draws, together)]
+    sizes = [min(together, times - start) for start in range(0, times, together)]
     parts = [segments.draw(one.repeat(size), generator).view(size, len(d)) for size in sizes]
     return torch.cat(parts)
 
@@ -142,7 +145,8 @@ def log_prob(
         factor, its features or its matrix, and from an information kernel to its probabilities.
 
     Raises:
-        InputError: an item twice or out of range, k differs from their number, or no set of k items can be drawn.
+        InputError: items are no whole numbers, an item is there twice or out of range, k differs from their number, or
+            no set of k items can be drawn.
 
     Example:
         >>> from longtail.dpp import DiagonalPlusRankOne
@@ -151,7 +155,7 @@ def log_prob(
         [0.0625, 0.166667]
     """
     k = _size(kernel, k)
-    items = _indices(items, _device(kernel))
+    items = indices(items, "items", "(..., k), the numbers of the items in a set", _device(kernel))
     _check_items(items, len(kernel), k)
     if isinstance(kernel, DiagonalPlusRankOne):
         d, u = kernel.diagonal, kernel.factor
@@ -359,6 +363,7 @@ def _range(kernel: DiagonalPlusRankOne) -> tuple[float, float]:
 
 
 def _prepared(kernel: DiagonalPlusRankOne, k: int | None) -> completion.Prepared:
+    @np.errstate(over="ignore", invalid="ignore")  # what is out of range is refused
     def prepare() -> completion.Prepared:
         d, u = kernel.diagonal.detach().numpy(), kernel.factor.detach().numpy()
         special = u if u[:1024].any() or u.any() else None
@@ -419,16 +424,9 @@ def _size(kernel: Kernel, k: SupportsIndex | None) -> int | None:
     return k
 
 
-def _indices(items: Tensor | Array, device: torch.device) -> Int[Tensor, "*batch k"]:
-    found = torch.as_tensor(items, device=device)
-    if found.numel() == 0:
-        return found.to(torch.int64)
-    if found.ndim == 0 or found.is_floating_point() or found.dtype == torch.bool:
-        raise InputError("items are the numbers of the items in a set: give whole numbers, (k,)")
-    return found.to(torch.int64)
-
-
 def _check_items(items: Tensor, count: int, k: int | None) -> None:
+    if items.ndim == 0:
+        raise InputError(f"items is {int(items)}: give the numbers of the items in a set, (..., k)")
     if k is not None and items.shape[-1] != k:
         raise InputError(f"items has {items.shape[-1]} entries in a set, and k is {k}: they must agree")
     if items.numel() == 0:

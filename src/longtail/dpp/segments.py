@@ -11,6 +11,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from longtail.dpp.kernels import check_generator
 from longtail.errors import InputError
 from longtail.shapes import Bool, Float, Int
 
@@ -65,8 +66,9 @@ def prepare(
         astray = (proposal <= low) | (proposal >= high)
         proposal = torch.where(astray, 0.5 * (low + high), proposal).clamp(-700.0, 700.0)
         log_t = torch.where(done, log_t, proposal)
-    if bool((gap.abs() > 0.5 + 10.0 * variance.clamp(min=0.0).sqrt()).any()):
-        raise InputError("a diagonal spans more orders of magnitude than float64 can even out")
+    near = gap.abs() <= 0.5 + 10.0 * variance.clamp(min=0.0).sqrt()
+    if not bool(near.all()):  # nor is a gap that is no number
+        raise InputError("diagonal and squared factor span more orders of magnitude than float64 can even out")
     t = log_t.exp()
     x = t[segment] * d
     absent = 1.0 / (1.0 + x)
@@ -135,6 +137,7 @@ def smallest(key: Int[Tensor, " M"], lengths: Int[Tensor, " G"], k: Int[Tensor, 
 
 def beside(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
     """``generator``, or one on ``device`` that continues it."""
+    check_generator(generator)
     if generator is None or generator.device.type == device.type:
         return generator
     seed = int(torch.randint(0, (1 << 63) - 1, (), generator=generator, device=generator.device))
@@ -177,13 +180,17 @@ def _marks(
     weight: Float[Tensor, " M"], lengths: Int[Tensor, " G"], generator: torch.Generator | None
 ) -> tuple[Int[Tensor, " G"], Bool[Tensor, " G"]]:
     """For every segment an item drawn by weight, and whether it beats "none", which weighs 1."""
-    cumulative = weight.cumsum(0)
+    weights = total(weight, lengths)
+    place = _random(lengths, generator) * (1.0 + weights) - 1.0
+    # Each segment adds 1 to the running sum: in a sum of the weights a heavy one would eat the digits of the next.
+    scale = torch.where(weights > 0, weights, 1.0)
+    cumulative = (weight / torch.repeat_interleave(scale, lengths)).cumsum(0)
     end = lengths.cumsum(0)
     start = end - lengths
-    place = _random(lengths, generator) * (1.0 + total(weight, lengths)) - 1.0
     before = torch.where(start > 0, cumulative[(start - 1).clamp(min=0)], 0.0)
-    mark = torch.searchsorted(cumulative, before + place.clamp(min=0.0), right=True)
-    return torch.minimum(torch.maximum(mark, start), end - 1), place >= 0.0
+    mark = torch.searchsorted(cumulative, before + place.clamp(min=0.0) / scale, right=True)
+    last = torch.searchsorted(cumulative, cumulative[end - 1])  # rounding leads to none that weighs nothing
+    return torch.maximum(torch.minimum(mark, last), start), place >= 0.0
 
 
 def _log_binomial(n: Float[Tensor, " G"], b: Float[Tensor, " G"], m: Int[Tensor, " G"]) -> Float[Tensor, " G"]:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from longtail.dpp.kernels import Dense, LowRank
+from longtail.dpp.kernels import Dense, LowRank, floor, rounding
 from longtail.errors import InputError
-from longtail.shapes import Float, Int
+from longtail.shapes import Bool, Float, Int
 
 __all__ = ["CONDITION", "Correction", "Spectrum", "correction", "differentiable", "log_determinant", "spectrum"]
 
@@ -59,18 +59,37 @@ def spectrum(kernel: LowRank | Dense) -> Spectrum:
     if isinstance(kernel, LowRank):
         singular, directions = _decompose(kernel.features.detach())
         most = float(singular.max()) if len(singular) else 1.0
-        if not 1e-150 < most < 1e150:
-            raise InputError(
-                f"features have the norm {most:.3g}, whose square is out of the range of float64: scale them"
-            )
+        check_scale(most)
         return Spectrum(singular.square(), kernel.features.detach(), directions / singular)
     values, vectors = torch.linalg.eigh(kernel.matrix.detach())
     least, most = _ends(values)
     if least < -kernel.tolerance * most:
         raise InputError(_indefinite(values, least, most))
-    # Rounding that pushed some below 0 pushed others above it.
-    keep = values > max(len(values) * torch.finfo(values.dtype).eps * most, -2.0 * least)
+    keep = ~_nothing(kernel, values, vectors)
     return Spectrum(values[keep], vectors[:, keep], None)
+
+
+def check_features(features: Float[Tensor, "N D"]) -> None:
+    """Refuse features whose squares are no numbers; all of them may be 0."""
+    if features.numel():
+        least, most = (float(v) for v in torch.aminmax(features.detach()))
+        if least or most:
+            check_scale(max(-least, most))
+
+
+def check_scale(most: float) -> None:
+    """Refuse features, of the largest size ``most``, whose squares are no numbers."""
+    if not 1e-150 < most < 1e150:
+        raise InputError(f"features have the norm {most:.3g}, whose square is out of the range of float64: scale them")
+
+
+def _nothing(kernel: Dense, values: Float[Tensor, " N"], vectors: Float[Tensor, "N N"]) -> Bool[Tensor, " N"]:
+    """Which eigenvalues are 0 to rounding."""
+    least, most = _ends(values)
+    # Rounding that pushed some below 0 pushed others above it. Where few are 0 perhaps none is below it: then the
+    # errors of the entries tell, which move v^T L v by about the mean of theirs on the diagonal, weighted by v^2.
+    bound = max(len(values) * torch.finfo(values.dtype).eps * most, -2.0 * least)
+    return values <= (vectors.square().T @ kernel.noise).clamp(min=bound)
 
 
 def correction(kernel: Dense) -> Correction:
@@ -105,8 +124,11 @@ def differentiable(kernel: LowRank | Dense, found: Spectrum) -> Float[Tensor, " 
     if isinstance(kernel, Dense):
         if not (kernel.matrix.requires_grad and torch.is_grad_enabled()):
             return found.values
-        values: Tensor = torch.linalg.eigvalsh(kernel.matrix).clamp(min=0.0)
-        return values  # all of them: those at 0 have a derivative, too
+        values, vectors = torch.linalg.eigh(kernel.matrix)
+        nothing = _nothing(kernel, values.detach(), vectors.detach())
+        # All of them: those at 0 have a derivative, too.
+        exact: Tensor = values - torch.where(nothing, values.detach(), 0.0)
+        return exact
     if not (kernel.features.requires_grad and torch.is_grad_enabled()):
         return found.values
     assert found.turn is not None
@@ -131,17 +153,34 @@ class _Values(torch.autograd.Function):
 
 
 def log_determinant(kernel: LowRank | Dense, items: Int[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
-    """Log of det(L_Y), -inf where it is singular."""
+    """Log of det(L_Y), -inf where it is singular to rounding."""
     if isinstance(kernel, Dense):
-        sign, log = torch.linalg.slogdet(kernel.matrix[items[..., :, None], items[..., None, :]])
-        return torch.where(sign > 0, log, -torch.inf)
+        part = kernel.matrix[items[..., :, None], items[..., None, :]]
+        factor, failed = torch.linalg.cholesky_ex(part.detach())
+        left = factor.diagonal(dim1=-2, dim2=-1).square()
+        singular = (failed > 0) | (left <= floor(kernel)[items]).any(-1)
+        log = torch.linalg.slogdet(_regular(part, singular)).logabsdet
+        return torch.where(singular, -torch.inf, log)
     rows = kernel.features[items].to(torch.float64)
-    if rows.shape[-2] > rows.shape[-1]:
+    count, width = rows.shape[-2:]
+    if count > width:
         return rows.new_full(rows.shape[:-2], -torch.inf)
-    # The triangle has the digits that det(B_Y B_Y^T) would square away.
-    triangle = torch.linalg.qr(rows.mT).R
-    half: Tensor = triangle.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-    return 2.0 * half
+    singular = (_distances(rows.detach()) <= rounding(width) * rows.detach().norm(dim=-1)).any(-1)
+    return torch.where(singular, -torch.inf, 2.0 * _distances(_regular(rows, singular)).log().sum(-1))
+
+
+def _distances(rows: Float[Tensor, "*batch k D"]) -> Float[Tensor, "*batch k"]:
+    """Of each row from the span of those before it, with the digits that det(B_Y B_Y^T) would square away."""
+    distances: Tensor = torch.linalg.qr(rows.mT).R.diagonal(dim1=-2, dim2=-1).abs()
+    return distances
+
+
+def _regular(matrices: Float[Tensor, "*batch k D"], singular: Bool[Tensor, "*batch"]) -> Float[Tensor, "*batch k D"]:
+    """The singular ones replaced by parts of the identity, so that no gradient of theirs is NaN."""
+    if not bool(singular.any()):
+        return matrices
+    unit = torch.eye(*matrices.shape[-2:], dtype=matrices.dtype, device=matrices.device)
+    return torch.where(singular[..., None, None], unit, matrices)
 
 
 def _decompose(features: Float[Tensor, "N D"]) -> tuple[Float[Tensor, " r"], Float[Tensor, "D r"]]:

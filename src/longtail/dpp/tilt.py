@@ -47,6 +47,7 @@ def moments(t: float, d: Floats, u: Floats | None, copies: float = 1.0) -> tuple
     return mean, variance
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
     """The t > 0 with E|Y| = k to a tenth of a standard deviation: any t is exact, and nearer is no faster.
 
@@ -68,10 +69,9 @@ def tilt(d: Floats, u: Floats | None, k: int, *, finest: int = 1) -> float:
         special = None if u is None else np.ascontiguousarray(u[::stride])
         t, near = _newton(t, part, special, k, len(d) / len(part), checked=finest == 1)
     if finest == 1 and not near:
-        raise InputError(
-            f"the diagonal, from {float(d[d > 0].min()):.3g} to {float(d.max()):.3g}, spans more orders of magnitude"
-            f" than float64 can even out for sets of {k} items"
-        )
+        diagonal = f"the diagonal, from {float(d[d > 0].min()):.3g} to {float(d.max()):.3g}, spans"
+        what = diagonal if u is None or not u.any() else "diagonal and squared factor span"
+        raise InputError(f"{what} more orders of magnitude than float64 can even out for sets of {k} items")
     return t
 
 

@@ -18,7 +18,7 @@ from longtail.methods import ce
 from longtail.methods.protocols import Protocol, applied, protocol_for
 from longtail.recipes import Part, Recipe, part, sources, text
 from longtail.recipes.fields import change
-from longtail.recipes.part import options_of, parameters_of
+from longtail.recipes.part import address, options_of, parameters_of
 from longtail.recipes.stages import check_parts, stored_recipe
 
 METHODS = {
@@ -152,10 +152,13 @@ def recipe(
     image_size: int | None = None,
     patience: int = 0,
     accumulate: int | None = None,
-    select: str = "last",
+    select: str | None = None,
     changes: Sequence[str] = (),
 ) -> Recipe:
     """Return the recipe that a person names, applied to the protocol of a data set.
+
+    A recipe that is complete, as that of a finished run, knows no protocol: it takes none of the options from
+    ``protocol`` to ``augmentation``, but for a ``model`` that is its own and so names the code of one's own in it.
 
     Args:
         name: ``ce``; with options ``dro-lt@radius=shared,temperature=0.1``; ``module:attribute`` or
@@ -172,11 +175,12 @@ def recipe(
         patience: epochs without a better one on validation after which the last stage ends, its best epoch counting;
             0 for all its epochs.
         accumulate: pieces in which a batch of any stage passes through the network; None for what the recipe says.
-        select: which epoch of the last stage counts: ``last``, or ``validation`` for the best on validation.
+        select: which epoch of the last stage counts: ``last``, or ``validation`` for the best on validation; None for
+            what the recipe says, which of a method is the last.
         changes: fields of the finished recipe, each ``PATH=VALUE``, such as ``stages.0.optimizer=adamw@lr=1e-3``.
 
     Raises:
-        InputError: a name, option, field or value that is not known.
+        InputError: a name, option, field or value that is not known, or an option that a complete recipe does not take.
 
     Example:
         >>> from longtail.data import load
@@ -184,30 +188,29 @@ def recipe(
         >>> found.name, found.stages[0].objective["tau"], found.epochs, found.stated
         ('logit-adjustment@tau=0.5', 0.5, 10, 60)
     """
-    if select not in SELECTIONS:
+    if select is not None and select not in SELECTIONS:
         raise unknown("selection", select, SELECTIONS)
+    short, wanted = _short_name(name) if isinstance(name, str) else (None, name)
     network = part(model) if callable(model) and not isinstance(model, Part) else model
-    setting = protocol_for(
-        data,
-        protocol=protocol,
-        model=network,
-        epochs=epochs,
-        batch_size=batch_size,
-        augmentation=augmentation,
-        image_size=image_size,
-    )
-    _check_size(image_size, setting.model, data)
-    short = None
-    if isinstance(name, str):
-        short, name = _short_name(name)
-        found = named(name, setting)
-    elif isinstance(name, Recipe):
-        found = name
+    complete = ready(wanted)
+    if complete is not None:
+        changing = {"protocol": protocol, "epochs": epochs, "batch_size": batch_size, "augmentation": augmentation}
+        _refuse_changes(complete, name, network, changing)
+        found = complete
     else:
-        made = part(name)
-        found = Recipe(text.short(made), setting.model, (ce.classify(setting, made),), stated=setting.stated_epochs)
-        found = applied(setting, found)
-    found = dataclasses.replace(found, selection=SELECTIONS[select], name=short or found.name)
+        setting = protocol_for(
+            data,
+            protocol=protocol,
+            model=network,
+            epochs=epochs,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            image_size=image_size,
+        )
+        found = named(wanted, setting) if isinstance(wanted, str) else _around(wanted, setting)
+    _check_size(image_size, found.model if complete else setting.model, data)
+    selection = found.selection if select is None else SELECTIONS[select]
+    found = dataclasses.replace(found, selection=selection, name=short or found.name)
     if patience:
         if found.trials:
             raise InputError("a tuned recipe chooses among trials of full length: leave --patience out")
@@ -225,6 +228,54 @@ def recipe(
         found = without_flips(found)
     check_parts(found)
     return found
+
+
+def ready(name: str | Recipe | Part | Callable[..., Any]) -> Recipe | None:
+    """Return a recipe that is complete without a protocol: a finished run's, one in a file, or one that is handed over.
+
+    Args:
+        name: as for ``recipe``, without a short name.
+
+    Returns:
+        The recipe; None for a method, a loss or an objective.
+
+    Raises:
+        InputError: options, which such a recipe does not have, or a file or run that cannot be read.
+    """
+    if isinstance(name, Recipe):
+        return name
+    if not isinstance(name, str):
+        return None
+    base, options = text.split(name)
+    if ":" not in base:
+        return _stored(pathlib.Path(base), options) if os.path.isfile(pathlib.Path(base) / "record.json") else None
+    found: Any = sources.find(base).function
+    if not isinstance(found, Recipe):
+        return None
+    if options:
+        raise InputError(f"recipe {base!r} takes no options; got {', '.join(sorted(options))}")
+    return found
+
+
+def _refuse_changes(found: Recipe, name: Any, model: str | Part | None, options: dict[str, Any]) -> None:
+    """Refuse options of a protocol where there is none; the recipe's own model may be named, for its code."""
+    asked = [option for option, value in options.items() if value is not None]
+    if model is not None:
+        made = text.read(model, "model") if isinstance(model, str) else model
+        asked += ["model"] if address(made) != address(found.model) else []
+    if asked:
+        flags = " and ".join(f"--{option.replace('_', '-')}" for option in asked)
+        raise InputError(
+            f"{name if isinstance(name, str) else found.name!r} is a complete recipe, in which {flags} would change "
+            "nothing; change its fields with --set, as in --set stages.0.epochs=20"
+        )
+
+
+def _around(loss: Any, protocol: Protocol) -> Recipe:
+    """The recipe of a loss or objective that a program hands over."""
+    made = part(loss)
+    stages = (ce.classify(protocol, made),)
+    return applied(protocol, Recipe(text.short(made), protocol.model, stages, stated=protocol.stated_epochs))
 
 
 def _check_size(image_size: int | None, model: Part, data: Data | None) -> None:
@@ -306,16 +357,13 @@ def named(typed: str, protocol: Protocol) -> Recipe:
     Raises:
         InputError: a name, option or value that is not known.
     """
+    complete = ready(typed)
+    if complete is not None:
+        return complete
     base, options = text.split(typed)
-    if ":" not in base and os.path.isfile(pathlib.Path(base) / "record.json"):
-        return _stored(pathlib.Path(base), options)
     function: Any = sources.find(base).function if ":" in base else method(base)
-    if not isinstance(function, Recipe) and not callable(function):
+    if not callable(function):
         raise InputError(f"recipe {base!r} is a {type(function).__name__}; a recipe, method or loss is needed")
-    if isinstance(function, Recipe):
-        if options:
-            raise InputError(f"recipe {base!r} takes no options; got {', '.join(sorted(options))}")
-        return function
     if next(iter(parameters_of(function)), None) == "protocol":
         values = text.values(function, options, f"recipe {base!r}")
         found: Recipe = function(protocol, **values)

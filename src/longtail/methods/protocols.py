@@ -483,7 +483,12 @@ def applied(protocol: Protocol, recipe: Recipe) -> Recipe:
     Raises:
         InputError: a method that trains a representation, on a frozen network that can have no layer behind it.
     """
-    stages = tuple(_applied(protocol, stage) for stage in recipe.stages)
+    # A classifier begins in the first stage that trains it, and again where it is drawn anew.
+    begins = next((place for place, stage in enumerate(recipe.stages) if stage.trains != "backbone"), None)
+    stages = tuple(
+        _applied(protocol, stage, protocol.class_means and (place == begins or stage.fresh_head))
+        for place, stage in enumerate(recipe.stages)
+    )
     model = recipe.model
     if protocol.frozen:
         if not any(map(_learns, stages)):
@@ -507,9 +512,32 @@ def _learns(stage: Stage) -> bool:
     return stage.trains == "backbone" or any(getattr(held.function, "representation", False) for held in made)
 
 
-def _applied(protocol: Protocol, stage: Stage) -> Stage:
-    objective = stage.objective
-    if protocol.label_smoothing and dict(objective.arguments).get("label_smoothing") == 0:
-        objective = objective.with_arguments(label_smoothing=protocol.label_smoothing)
-    means = stage.class_means or (stage.trains != "backbone" and protocol.class_means)
+def smoothed(objective: Part, share: float, *, anew: bool = False) -> Part:
+    """Return an objective with label smoothing in every loss within it that has it.
+
+    Args:
+        objective: a loss, or what holds losses.
+        share: share of each label that is spread over the classes.
+        anew: also where it is set already.
+
+    Example:
+        >>> from longtail.recipes import MixUp
+        >>> smoothed(part(MixUp), 0.1)["loss"]["label_smoothing"]
+        0.1
+    """
+
+    def within(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(within(item) for item in value)
+        return smoothed(value, share, anew=anew) if isinstance(value, Part) else value
+
+    changes = {key: within(value) for key, value in objective.arguments}
+    if "label_smoothing" in changes and (anew or not changes["label_smoothing"]):
+        changes["label_smoothing"] = share
+    return objective if changes == dict(objective.arguments) else objective.with_arguments(**changes)
+
+
+def _applied(protocol: Protocol, stage: Stage, means: bool) -> Stage:
+    objective = smoothed(stage.objective, protocol.label_smoothing) if protocol.label_smoothing else stage.objective
+    means = stage.class_means or means
     return dataclasses.replace(stage, objective=objective, class_means=means, **dict(protocol.stage))

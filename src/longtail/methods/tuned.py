@@ -18,9 +18,9 @@ from __future__ import annotations
 import dataclasses
 
 from longtail.errors import InputError
-from longtail.methods.names import named
-from longtail.methods.protocols import Protocol
-from longtail.recipes import Part, Recipe
+from longtail.methods.names import named, ready
+from longtail.methods.protocols import Protocol, smoothed
+from longtail.recipes import Recipe
 from longtail.recipes.part import options_of
 
 RATE, DECAY, BATCH, SMOOTHING = (0.25, 4.0), (0.25, 16.0), (0.5, 1.0, 2.0), (0.0, 0.05, 0.1, 0.2)
@@ -37,6 +37,8 @@ def recipe(protocol: Protocol, *, of: str = "ce", trials: int = 8) -> Recipe:
     """
     if not 2 <= trials <= 200:
         raise InputError(f"trials {trials}: how many settings are tried, from 2 to 200")
+    if ready(of) is not None:
+        raise InputError(f"tuned@of={of}: a complete recipe has no protocol, in which trials differ; name a method")
     tried = [_at(protocol, number, of) for number in range(trials)]
     if tried[0].trials:
         raise InputError("tuned@of=tuned: a recipe is tuned once")
@@ -64,21 +66,9 @@ def _at(protocol: Protocol, number: int, of: str) -> Recipe:
         augmentation=choices[int(augmentation * len(choices))],
     )
     made = named(of, changed)
-    first = dataclasses.replace(
-        made.stages[0], objective=_smoothed(made.stages[0].objective, _one_of(SMOOTHING, smoothing))
-    )
+    objective = smoothed(made.stages[0].objective, _one_of(SMOOTHING, smoothing), anew=True)
+    first = dataclasses.replace(made.stages[0], objective=objective)
     return dataclasses.replace(made, stages=(first, *made.stages[1:]))
-
-
-def _smoothed(objective: Part, smoothing: float) -> Part:
-    """An objective with label smoothing, if it or the loss within it knows any."""
-    known = options_of(objective.function)
-    if "label_smoothing" in known:
-        return objective.with_arguments(label_smoothing=smoothing)
-    inner = dict(objective.arguments).get("loss")
-    if isinstance(inner, Part) and "label_smoothing" in options_of(inner.function):
-        return objective.with_arguments(loss=inner.with_arguments(label_smoothing=smoothing))
-    return objective
 
 
 def point(number: int) -> tuple[float, ...]:

@@ -172,6 +172,16 @@ def timm_model(
     )
 
 
+def own_side(timm_name: str) -> int:
+    """Return the side in pixels of the pictures that a model of timm was trained on.
+
+    Raises:
+        InputError: timm is not installed, or has no such weights.
+    """
+    timm = _timm(f"the model {timm_name!r}")
+    return _inputs(_configuration(timm, timm_name), 0, 3, size=0, trained=True).size
+
+
 def _configuration(timm: ModuleType, name: str) -> Any:
     try:
         return timm.get_pretrained_cfg(name)

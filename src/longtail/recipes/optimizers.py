@@ -3,12 +3,13 @@
 An optimiser is a function of ``modules`` (the network and an objective with parameters of its own) or of ``params``
 (the parameters that move), so ``torch.optim:RMSprop`` is one too. Ours are PyTorch's fused ones: one call updates
 everything, and a learning rate that lives on the device is read there, so a step can be captured whole. A schedule is a
-function of ``epoch`` (from 0), ``progress`` (share of the epoch that is done) and ``epochs``; it returns the factor on
-the rate.
+function of those of ``epoch`` (from 0), ``progress`` (share of the epoch that is done) and ``epochs`` that it names; it
+returns the factor on the rate.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -184,6 +185,32 @@ def _layer_scales(module: torch.nn.Module, layer_decay: float) -> dict[int, floa
     }
 
 
+def by_name(schedule: Callable[..., float]) -> Callable[[int, float, int], float]:
+    """Return a schedule as a function of epoch, progress and epochs.
+
+    Args:
+        schedule: gets those of the three that it has parameters for, by name; all three in this order if it names none.
+
+    Example:
+        >>> by_name(lambda epochs, epoch: epoch / epochs)(1, 0.5, 4)
+        0.25
+    """
+    try:
+        parameters = inspect.signature(schedule).parameters.values()
+    except (TypeError, ValueError):
+        return schedule
+    names = [held.name for held in parameters if held.kind is not held.POSITIONAL_ONLY]
+    asked = [name for name in ("epoch", "progress", "epochs") if name in names]
+    if not asked:
+        return schedule
+
+    def factor(epoch: int, progress: float, epochs: int) -> float:
+        given = {"epoch": epoch, "progress": progress, "epochs": epochs}
+        return schedule(**{name: given[name] for name in asked})
+
+    return factor
+
+
 def constant(epoch: int, progress: float, epochs: int) -> float:
     """Return 1: the learning rate as it is."""
     return 1.0
@@ -245,7 +272,7 @@ def segment(
     progress: float,
     epochs: int,
     *,
-    of: text.Schedule | Callable[[int, float, int], float] = constant,
+    of: text.Schedule | Callable[..., float] = constant,
     before: int = 0,
     total: int = 1,
 ) -> float:
@@ -263,4 +290,4 @@ def segment(
         >>> [segment(epoch, 0.0, 40, of=steps, before=160, total=200) for epoch in (0, 19, 20)]
         [0.01, 0.01, 0.0001]
     """
-    return of(before + epoch, progress, total)  # type: ignore[operator]
+    return by_name(of)(before + epoch, progress, total)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ with a default, so a default is written once. ``build`` hands over what training
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -361,7 +362,7 @@ def _identity(value: Any) -> Any:
         name = sources.attribute_of(value.name) if value.foreign else value.name
         files = set() if value.foreign else _file_options(value.function)
         arguments = {
-            key: contents(item) if key in files or (value.foreign and _names_a_file(item)) else _identity(item)
+            key: _with_files(item) if value.foreign else contents(item) if key in files else _identity(item)
             for key, item in value.arguments
         }
         return {"name": name, "arguments": arguments, "source": value.source}
@@ -376,12 +377,56 @@ def _identity(value: Any) -> Any:
     return plain(value)
 
 
+def pathless(value: Any) -> Any:
+    """Return the JSON form of parts without what says where files lie, which no address holds either.
+
+    Example:
+        >>> pathless({"name": "./my.py:loss", "arguments": {"table": "a/w.txt", "gamma": 2.0}, "source": "3f0c"})
+        {'name': 'loss', 'arguments': {'table': None, 'gamma': 2.0}, 'source': '3f0c'}
+    """
+    if isinstance(value, list):
+        return [pathless(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    held = {key: pathless(item) for key, item in value.items()}
+    name, arguments = held.get("name"), held.get("arguments")
+    if set(held) != {"name", "arguments", "source"} or not isinstance(name, str) or not isinstance(arguments, dict):
+        return held
+    if held["source"]:
+        return {**held, "name": sources.attribute_of(name), "arguments": _unnamed(arguments)}
+    files: set[str] = set()
+    with contextlib.suppress(InputError):  # a part of another version
+        files = _file_options(sources.ours(name).function)
+    return {**held, "arguments": {key: None if key in files else item for key, item in arguments.items()}}
+
+
+def _unnamed(value: Any) -> Any:
+    """The arguments of a person's own part without the texts that can name a file."""
+    if isinstance(value, dict) and "source" not in value:
+        return {key: _unnamed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unnamed(item) for item in value]
+    return None if isinstance(value, str) and _can_name_a_file(value) else value
+
+
 def _file_options(function: Callable[..., Any]) -> set[str]:
     return {name for name, hint in hints_of(function).items() if "file" in typing.get_args(hint)[1:]}
 
 
+def _with_files(value: Any) -> Any:
+    """The identity of an option of a person's own part, whatever files it names taken by their contents."""
+    if isinstance(value, tuple):
+        return [_with_files(item) for item in value]
+    return contents(value) if _names_a_file(value) else _identity(value)
+
+
 def _names_a_file(value: Any) -> bool:
-    return isinstance(value, str) and os.sep in value and os.path.isfile(value)
+    """Whether a value is the name of a file that is there; a bare word, as ``timm``, is meant as none."""
+    return isinstance(value, str) and _can_name_a_file(value) and os.path.isfile(os.path.expanduser(value))
+
+
+def _can_name_a_file(text: str) -> bool:
+    return os.sep in text or bool(pathlib.PurePath(text).suffix)
 
 
 def contents(value: Any) -> Any:

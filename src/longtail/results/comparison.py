@@ -13,7 +13,7 @@ from torch import Tensor
 from longtail.counts import shot_groups
 from longtail.errors import InputError
 from longtail.metrics import Report
-from longtail.results.announced import Citation, citation, departure, plan_marks, plan_notes
+from longtail.results.announced import Citation, citation, departure, nameless, plan_marks, plan_notes
 from longtail.results.copies import copies_note, distinct
 from longtail.results.record import Loaded, Record, budget_note, numerics_note, protocol, signature
 from longtail.results.rescoring import rescore
@@ -472,13 +472,20 @@ def _one_method(name: str, loaded: Sequence[Loaded]) -> None:
             if part != "data":
                 shown = f"{ours.get(part, 'one')} and {theirs.get(part, 'one')}"
                 raise InputError(f"records of {name!r} differ in {part}: {shown} ({run.folder})")
-        if record.config != first.config:
-            where, mine, its = next(differences(first.config, record.config))
+        known, here = _configuration(first), _configuration(record)
+        if here != known:
+            where, mine, its = next(differences(known, here))
             shown = f": {mine} and {its}" if len(mine + its) < 75 else ""
             raise InputError(
                 f"records of {name!r} are of different configurations, first in {where}{shown} "
                 f"({loaded[0].folder}, {run.folder})"
             )
+
+
+def _configuration(record: Record) -> dict[str, Any]:
+    """A record's recipe without the paths of foreign files, which say nothing of what is in them."""
+    names: dict[str, Any] = {key: record.config[key] for key in ("name", "stated") if key in record.config}
+    return {**nameless(record.config), **names}
 
 
 def _unlike(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
@@ -577,7 +584,10 @@ def _notes(
             f"verdict of this run; another seed may give another answer."
         )
     if few_seeds[2]:
-        notes.append(f"Two seeds ({', '.join(few_seeds[2])}): both values are shown, no interval and no verdict.")
+        notes.append(
+            f"Two seeds ({', '.join(few_seeds[2])}): of accuracy both values are shown, of all else the mean; no "
+            "interval and no verdict."
+        )
     unpaired = [m.name for m in methods if m.difference is not None and not m.difference.paired]
     if unpaired:
         notes.append(f"Seeds differ from those of {baseline}, so they are not paired: {', '.join(unpaired)}.")
@@ -658,5 +668,7 @@ def _about_seeds(table: _Table, baseline: str, family: int) -> list[str]:
                 for name in others
             ]
             shown.append(f"{100 * standard.median(each):.1f} points with {('three', 'five')[runs == 5]} seeds")
-        notes.append(f"A difference in accuracy shows every second time from about {' and '.join(shown)}.")
+        notes.append(
+            f"Half of the time, a true difference in accuracy is told from 0 from about {' and '.join(shown)}."
+        )
     return notes

@@ -98,7 +98,7 @@ def read_plan(path: pathlib.Path | str) -> Plan:
         leaves, sha256 = list(_leaves(table)), _hash(table)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a plan, a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise InputError(f"{path} is no TOML: {error}") from None
     except RecursionError:
         raise InputError(f"{path} is no plan: its values are nested too deep") from None
@@ -185,7 +185,7 @@ def _digest(content: bytes) -> str | None:
     """The hash of a plan's file; None for what is none."""
     try:
         return _hash(tomllib.loads(content.decode("utf-8-sig")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 

@@ -72,8 +72,8 @@ def needed(
         contrasts: whose intervals hold together, with those of rows that are left out here; these rows alone if None.
 
     Raises:
-        InputError: fewer than two methods, an unknown baseline or measure, a group without classes, fewer than three
-            seeds, or runs on different data.
+        InputError: a difference outside (0, 1], fewer than two methods, an unknown baseline or measure, a group without
+            classes, fewer than three seeds, or runs on different data.
     """
     if len(rows) < 2:
         raise InputError("power needs runs of at least two methods")
@@ -82,12 +82,14 @@ def needed(
         raise InputError(f"--against {baseline!r} is no row here: {', '.join(rows)}")
     rows = in_order(rows)
     announced = {name: [run.record for run in runs] for name, runs in rows.items()}
+    if not 0 < difference <= 1:
+        raise InputError(f"difference {difference:g}: a share in (0, 1]; 1 point is 0.01")
     rows = {name: distinct(runs) for name, runs in rows.items()}
     few = [name for name, runs in rows.items() if len(runs) < FEWEST]
     if few:
         raise InputError(
-            f"power needs three seeds of each method to know their spread; {', '.join(few)} "
-            f"{'has' if len(few) == 1 else 'have'} fewer, where runs with the very same predictions are one"
+            f"power needs three runs of each method that differ, to know their spread; {', '.join(few)} "
+            f"{'has' if len(few) == 1 else 'have'} fewer (runs with the same predictions count once): train more seeds"
         )
     first = rows[baseline][0]
     order = first.index.argsort()

@@ -353,7 +353,7 @@ def smallest_difference(
 ) -> list[float]:
     """Half the width that the interval of a difference would have with another number of seeds.
 
-    A true difference of this size is told from 0 about every second time. Use it to plan how many seeds to run.
+    A true difference of this size is told from 0 about half of the time. Use it to plan how many seeds to run.
 
     Args:
         correct: which of the N test items each run of the method got right; at least three runs.

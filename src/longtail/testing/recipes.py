@@ -18,7 +18,7 @@ def check_recipe(recipe: Any, data: Any = None, **options: Any) -> None:
     Args:
         recipe: what ``longtail.recipe`` takes: a name, a function from a protocol to a recipe, a loss, or a recipe.
         data: a data set; scikit-learn's digits if None.
-        options: options of ``longtail.recipe``; one epoch if they name none.
+        options: options of ``longtail.recipe``; one epoch if they name none and the recipe is not complete.
 
     Raises:
         ContractError: a promise of ``recipe_checks`` that it does not keep.
@@ -45,7 +45,9 @@ def recipe_checks(recipe: Any, data: Any = None, **options: Any) -> Iterator[Che
         >>> [check.promise for check in recipe_checks("ce")][:2]
         ['is the same every time', 'survives its own record']
     """
-    probe = _RecipeProbe(recipe, data, {"epochs": 1, **options})
+    from longtail.methods.names import ready
+
+    probe = _RecipeProbe(recipe, data, options if ready(recipe) is not None else {"epochs": 1, **options})
     promises = {
         "is the same every time": probe.repeated,
         "survives its own record": probe.stored,

@@ -190,4 +190,7 @@ def _trained(work: bytes, number: int, mark: str, place: str, heard: Any) -> dic
         options |= {"out": folder, "store": base / "stages"}
     with task.named():
         train(task.recipe, data, notify=lambda progress: heard.tell.remote(progress), **options)
-    return {} if shared else {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+    if shared:
+        return {}
+    # What trials a recipe had lies in a folder within, and is not needed elsewhere.
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "." and path.is_file()}

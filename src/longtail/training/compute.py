@@ -176,10 +176,10 @@ def reason(compute: Compute, asked: str = "auto") -> str:
     if asked != "auto":
         return "as asked"
     if compute.precision == "bfloat16":
-        return f"bfloat16 was tried here: right, and a step is at least {BFLOAT16_GAIN:g} times as fast as in float32"
+        return f"tried here: bfloat16 gives right results, in steps at least {BFLOAT16_GAIN:g} times as fast as float32"
     if not has_bfloat16(compute.device):
         return f"this {'GPU' if compute.device == 'cuda' else 'processor'} has no bfloat16 instructions"
-    return f"bfloat16 was tried here: wrong, or a step is not {BFLOAT16_GAIN:g} times as fast as in float32"
+    return f"tried here: bfloat16 gives wrong results, or steps not {BFLOAT16_GAIN:g} times as fast as float32"
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from longtail.errors import InputError
 from longtail.files import write_atomically
 from longtail.models import Backbone, Inputs, Network
 from longtail.recipes import Part
-from longtail.recipes.part import options_of
+from longtail.recipes.part import address, options_of
 from longtail.shapes import Float, UInt8
 from longtail.training import compute as computing
 from longtail.training import seeds
@@ -42,8 +42,10 @@ KEPT = 1024
 """Pictures after which the features reach the disk: so many are computed again after a kill."""
 FOLDED = 1e-4
 """Largest difference of a feature, over the largest feature, that folding batch norms may make."""
-VERSION = 2
+VERSION = 3
 """Of what is done to the pictures; raised when the features of one key would change."""
+APART = frozenset(["head", "scale", "project", "weights", "init", "size", "checkpointing"])
+"""Options of a network of ours that do not change what its weights, hashed apart, make of a picture of one size."""
 
 Notify = Callable[[int, int], object]
 
@@ -73,8 +75,10 @@ def embedded(
         The file, to be loaded as ``features:PATH``.
 
     Raises:
-        InputError: features instead of pictures, a file there that holds something else, or weights that do not fit.
+        InputError: features instead of pictures, a file there that holds something else, weights that do not fit, or
+            a network of timm without weights, unless it says ``init=random``.
     """
+    refuse_random(model)
     path = pathlib.Path(out)
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: the features are written to a .safetensors file")
@@ -92,7 +96,21 @@ def embedded(
     if image_size and network.inputs is None:
         network.inputs = Inputs(image_size)
     name = str(dict(model.arguments).get("timm_name") or network.name)
-    return written(data, network.backbone, path, name=name, inputs=network.inputs, notify=notify)
+    return written(data, network.backbone, path, model=model, name=name, inputs=network.inputs, notify=notify)
+
+
+def refuse_random(model: Part) -> None:
+    """Refuse a network of timm that has no weights, unless it says that random ones are meant.
+
+    Raises:
+        InputError: says what to give.
+    """
+    if "init" in options_of(model.function) and not model["weights"] and model["init"] != "random":
+        raise InputError(
+            f"the weights of {model['timm_name']} are random, so its features know nothing of pictures: give "
+            "NAME@weights=FILE (a .safetensors or .pth file), NAME@weights=timm (timm's own download) or, if random "
+            "ones are meant, NAME@init=random"
+        )
 
 
 def written(
@@ -100,6 +118,7 @@ def written(
     backbone: Backbone,
     path: pathlib.Path,
     *,
+    model: Part,
     name: str,
     inputs: Inputs | None,
     notify: Notify = lambda done, total: None,
@@ -110,6 +129,7 @@ def written(
         data: pictures, on the device of the backbone.
         backbone: from pictures to features; it is run in eval mode and left as it was.
         path: the file.
+        model: what the backbone was made by.
         name: short name of the network, for the file.
         inputs: size and statistics of the pictures that the network takes; None for those of the data.
         notify: called with how many pictures are done and how many there are.
@@ -118,7 +138,7 @@ def written(
         The file.
     """
     inputs = _inputs(data, inputs)
-    facts = facts_of_network(data, backbone, name=name, inputs=inputs)
+    facts = facts_of_network(data, backbone, model=model, name=name, inputs=inputs)
     if _finished(path, facts):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +149,11 @@ def written(
     return path
 
 
-def facts_of_network(data: Data | Source, backbone: nn.Module, *, name: str, inputs: Inputs | None) -> features.Facts:
+def facts_of_network(
+    data: Data | Source, backbone: nn.Module, *, model: Part, name: str, inputs: Inputs | None
+) -> features.Facts:
     """Return what a file of this backbone's features will say of itself; see ``written`` for the arguments."""
-    return facts_for(data, _splits(data), name, backbone, _inputs(data, inputs))
+    return facts_for(data, _splits(data), model, name, backbone, _inputs(data, inputs))
 
 
 def _inputs(data: Data | Source, inputs: Inputs | None) -> Inputs:
@@ -196,7 +218,7 @@ def frozen(backbone: nn.Module, images: Float[Tensor, "N C S S"]) -> Callable[[T
 
 
 def facts_for(
-    data: Data | Source, splits: dict[str, Split], name: str, backbone: nn.Module, inputs: Inputs
+    data: Data | Source, splits: dict[str, Split], model: Part, name: str, backbone: nn.Module, inputs: Inputs
 ) -> features.Facts:
     """Return what the file will say of itself; its key holds all that the features depend on."""
     weights = hashlib.sha256()
@@ -213,6 +235,9 @@ def facts_for(
             "validation_share": data.validation_share,
         }
     numbers = " ".join(f"{value:.4g}" for value in (*(inputs.mean or ()), *(inputs.std or ())))
+    transform = f"{inputs.size} pixels, {inputs.interpolation}, mean and deviation {numbers}"
+    if isinstance(data, Data) and data.train.streamed and (data.interpolation, data.crop) != ("bicubic", 1.0):
+        transform += f", read {data.interpolation} with crop {data.crop:g}"
     told: dict[str, Any] = {
         "name": data.name,
         "model": f"{name}-{inputs.size}",
@@ -224,13 +249,21 @@ def facts_for(
         "drawn": drawn,
         "pictures": pictures,
         "weights": weights.hexdigest(),
-        "transform": f"{inputs.size} pixels, {inputs.interpolation}, mean and deviation {numbers}",
+        "transform": transform,
         "precision": "float32",
         "notes": data.notes,
         "rule": data.rule,
     }
-    key = hashlib.sha256(json.dumps([VERSION, told], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([VERSION, told, _code(model)], sort_keys=True).encode()).hexdigest()
     return features.Facts(key=key, **told)
+
+
+def _code(model: Part) -> str:
+    """Address of what computes the features: equal weights say different things in different code."""
+    if model.foreign:
+        return address(model)
+    kept = tuple((name, value) for name, value in model.arguments if name not in APART)
+    return address(dataclasses.replace(model, arguments=kept))
 
 
 def _splits(data: Data | Source) -> dict[str, Split]:
@@ -246,7 +279,8 @@ def _finished(path: pathlib.Path, facts: features.Facts) -> bool:
     if there.key != facts.key:
         names = [field.name for field in dataclasses.fields(facts) if field.name != "key"]
         differs = [name for name in names if getattr(there, name) != getattr(facts, name)]
-        raise InputError(f"{path} holds other features (it differs in {', '.join(differs[:4])}); name another file")
+        told = ", ".join(differs[:4]) or "the network's code or options"
+        raise InputError(f"{path} holds other features (it differs in {told}); name another file")
     return True
 
 

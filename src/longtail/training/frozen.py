@@ -58,9 +58,9 @@ def shortened(
         below, rest = Backbone(backbone.stages, _width_of(backbone)), backbone.projection
     else:
         return network, data
-    facts = facts_of_network(data, below, name=network.name, inputs=network.inputs)
+    facts = facts_of_network(data, below, model=recipe.model, name=network.name, inputs=network.inputs)
     path = folder / f"{facts.key[:24]}.safetensors"
-    written(data, below, path, name=network.name, inputs=network.inputs, notify=notify)
+    written(data, below, path, model=recipe.model, name=network.name, inputs=network.inputs, notify=notify)
     kept, _ = features.read(path)
     return Network(Backbone([rest], width), network.head, network.name), _with_features(data, kept)
 

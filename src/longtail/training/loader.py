@@ -126,13 +126,15 @@ def loaded(
             # Views come image by image from the workers, and view by view to an objective.
             shaped = stacked.transpose(0, 1).contiguous() if stacked.ndim == 5 else stacked
             yield Loaded(shaped, torch.from_numpy(kept), tuple(problems))
-    except RuntimeError as error:
-        if "worker" not in str(error):
-            raise
-        raise InputError(
-            "a process that decodes pictures was killed, perhaps for memory; the same command goes on from the last "
-            "checkpoint"
-        ) from None
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "worker (pid" in str(error):
+            raise InputError(
+                "a process that decodes pictures was killed, perhaps for memory; the same command goes on from the "
+                "last checkpoint"
+            ) from None
+        if "in DataLoader worker process" in str(error):  # the whole traceback of that process
+            raise RuntimeError(str(error).strip().rpartition("\n")[2]) from error
+        raise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from longtail.data.streams import Pictures
 from longtail.errors import DivergedError, InputError, failure
 from longtail.models import Network
 from longtail.recipes.objectives import looks_at_training_set
+from longtail.recipes.part import parts_in
 from longtail.recipes.stages import Recipe, Stage
 from longtail.training import capture, checkpoint, seeds
 from longtail.training import compute as computing
@@ -117,8 +118,9 @@ def train_stage(job: Job, position: int, state: State) -> None:
         _keep_optimizer(prepared, state)
     selecting = job.recipe.selection == "best on validation" and position == len(job.recipe.stages) - 1
     best, first, begun = -math.inf, 0, None
-    # Dropout in a network of somebody's own draws from torch's global generator: it has a stream, too.
-    torch.default_generator.manual_seed(seeds.generator(job.seed, "stage", position, "network").initial_seed())
+    # Dropout in a network draws from torch's global generator of its device: it has a stream, too.
+    for held in _global_generators(job.compute.device).values():
+        held.manual_seed(seeds.generator(job.seed, "stage", position, "network").initial_seed())
     found = ranks.first(lambda: job.store.resume(position))
     if found is not None:
         first, best = _take_up(*found, prepared, state)
@@ -130,14 +132,15 @@ def train_stage(job: Job, position: int, state: State) -> None:
             if prepared.step.average is not None:
                 prepared.step.average.restart()
 
-    take = advance(prepared)
+    take, parts = advance(prepared), (stage, job.recipe.model)
     clock = Clock()
     for epoch in range(first, stage.epochs):
         start = time.perf_counter()
         if begun is None:
-            if prepared.start_epoch(epoch) and isinstance(take, capture.Recorded):
-                take.forget()
-            begun = begin(job, prepared, epoch)
+            with own_code(parts, f"stage {stage.name!r}, epoch {epoch + 1}"):
+                if prepared.start_epoch(epoch) and isinstance(take, capture.Recorded):
+                    take.forget()
+                begun = begin(job, prepared, epoch)
 
         def save(held: Epoch, best: float = best, start: float = start) -> None:
             held = dataclasses.replace(held, seconds=held.seconds + time.perf_counter() - start)
@@ -150,9 +153,10 @@ def train_stage(job: Job, position: int, state: State) -> None:
         row |= {"seconds": begun.seconds + time.perf_counter() - start}
         row |= {"validation_accuracy": None, "test_accuracy": None}
         begun = None
-        row |= prepared.history()
-        with averaged(prepared):
-            _look(job, network, row)
+        with own_code(parts, f"stage {stage.name!r}, epoch {epoch + 1}"):
+            row |= prepared.history()
+            with averaged(prepared):
+                _look(job, network, row)
         state.history = [*state.history, row]
         done = sum(held.epochs for held in job.recipe.stages[:position]) + epoch + 1
         where = (job.recipe.name, job.seed, stage.name, done, job.recipe.epochs, 0.0)
@@ -180,6 +184,29 @@ def train_stage(job: Job, position: int, state: State) -> None:
         network.load_state_dict(prepared.step.average.tensors, strict=False)
     if selecting:
         load_network(network, ranks.first(lambda: checkpoint.load(job.store.best(position))[0]))
+
+
+@contextlib.contextmanager
+def own_code(parts: Any, where: str, held: Epoch | None = None) -> Iterator[None]:
+    """Say in one line what goes wrong meanwhile, if any of the parts that run is somebody's own.
+
+    Args:
+        parts: what a recipe holds of them.
+        where: what is said first.
+        held: the epoch under way, whose step is named.
+
+    Raises:
+        InputError: in place of another error.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not any(part.foreign for part in parts_in(parts)):
+            raise
+        step = "" if held is None else f", step {held.step + 1} of {len(held.batches)}"
+        raise InputError(f"{where}{step}: {failure(error)}") from error
 
 
 def _tensors(network: Network, objective: Any) -> Iterator[Tensor]:
@@ -377,31 +404,23 @@ def train_epoch(
     """
     stage, step, epoch, batches = prepared.stage, prepared.step, held.number, held.batches
     told = time.monotonic()
-    for fed in feed(job, prepared, held):
-        held.unread += fed.problems
-        held.rate = step.rate(prepared.factor(epoch, held.step / len(batches), stage.epochs))
-        held.step += 1
-        if not fed.left:
-            continue
-        if job.compute.divided > 1:  # what layers draw at random is another draw in every process
-            purpose = ("stage", prepared.position, "network", epoch, held.step, job.ranks.rank)
-            torch.manual_seed(seeds.generator(job.seed, *purpose).initial_seed())
-        try:
-            take(fed.index) if fed.images is None else take(fed.index, fed.images, fed.division)
-        except InputError:
-            raise
-        except Exception as error:
-            if not any(part.foreign for part in (stage.objective, stage.sampler, stage.optimizer, job.recipe.model)):
-                raise
-            where = f"stage {stage.name!r}, epoch {epoch + 1}, step {held.step} of {len(batches)}"
-            raise InputError(f"{where}: {failure(error)}") from error
-        held.seen += len(fed.index)
-        if time.monotonic() - told > REPORT_SECONDS:
-            told = time.monotonic()
-            _report(job, prepared, epoch, held.step / len(batches), held.seen)
-        if save is not None and held.step < len(batches) and clock.since() > WITHIN_EPOCH_SECONDS:
-            save(held)
-            clock.restart()
+    with own_code((stage, job.recipe.model), f"stage {stage.name!r}, epoch {epoch + 1}", held):
+        for fed in feed(job, prepared, held):
+            held.unread += fed.problems
+            held.rate = step.rate(prepared.factor(epoch, held.step / len(batches), stage.epochs))
+            if fed.left:
+                if job.compute.divided > 1:  # what layers draw at random is another draw in every process
+                    purpose = ("stage", prepared.position, "network", epoch, held.step + 1, job.ranks.rank)
+                    torch.manual_seed(seeds.generator(job.seed, *purpose).initial_seed())
+                take(fed.index) if fed.images is None else take(fed.index, fed.images, fed.division)
+                held.seen += len(fed.index)
+            held.step += 1
+            if held.seen and time.monotonic() - told > REPORT_SECONDS:
+                told = time.monotonic()
+                _report(job, prepared, epoch, held.step / len(batches), held.seen)
+            if save is not None and held.step < len(batches) and clock.since() > WITHIN_EPOCH_SECONDS:
+                save(held)
+                clock.restart()
     if int(step.sums.first_bad) < int(step.sums.steps):
         kept = job.store.progress(prepared.position)
         last = f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint was written yet"
@@ -423,7 +442,7 @@ def _check_batches(job: Job, prepared: Prepared, batches: list[Tensor], epoch: i
     name = prepared.stage.sampler.name
     if not batches:
         raise InputError(f"{where} {name!r} gave no image")
-    if prepared.stage.sampler.foreign:
+    if any(part.foreign for part in parts_in(prepared.stage.sampler)):
         index = torch.cat(batches)
         if int(index.min()) < 0 or int(index.max()) >= size:
             raise InputError(f"{where} {name!r} gave an index outside 0 to {size - 1}")
@@ -463,6 +482,14 @@ def _parts(prepared: Prepared) -> dict[str, Any]:
     return {"objective": prepared.objective, "sampler": prepared.sampler}
 
 
+def _global_generators(device: str) -> dict[str, torch.Generator]:
+    """The generators that layers draw from which are given none, by their names in a checkpoint."""
+    found = {"generator.global": torch.default_generator}
+    if device == "cuda":
+        found["generator.global.cuda"] = torch.cuda.default_generators[torch.cuda.current_device()]
+    return found
+
+
 def _can_stop_within(prepared: Prepared) -> bool:
     """Whether all that an epoch began with is in a checkpoint; what an objective saw of the training set is not."""
     return not looks_at_training_set(prepared.objective)
@@ -474,7 +501,7 @@ def _checkpoint(
     """Write where a stage is: after so many epochs, and within the next one."""
     tensors = network_tensors(state.network)
     tensors |= {f"generator.{name}": held.get_state() for name, held in prepared.generators.items()}
-    tensors["generator.global"] = torch.default_generator.get_state()
+    tensors |= {name: held.get_state() for name, held in _global_generators(job.compute.device).items()}
     average, scaler = prepared.step.average, prepared.step.scaler
     if average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
@@ -506,7 +533,9 @@ def _take_up(tensors: dict[str, Tensor], facts: dict[str, Any], prepared: Prepar
     load_optimizer(prepared.optimizer, checkpoint.unflatten(facts["optimizer"], tensors))
     for name, held in prepared.generators.items():
         held.set_state(tensors[f"generator.{name}"])
-    torch.default_generator.set_state(tensors["generator.global"])
+    for name, held in _global_generators(prepared.step.compute.device).items():
+        if name in tensors:  # early checkpoints have none of a GPU
+            held.set_state(tensors[name])
     average, scaler = prepared.step.average, prepared.step.scaler
     if average is not None:
         for name, tensor in average.tensors.items():

@@ -18,6 +18,7 @@ from longtail.models import CosineHead, Network, as_network, drawing_from, ident
 from longtail.recipes.contract import Chunk, Context, Objective
 from longtail.recipes.experts import ExpertHead
 from longtail.recipes.objectives import check_built, looks_at_training_set, objective_of
+from longtail.recipes.optimizers import by_name
 from longtail.recipes.part import Part, built, parts_in
 from longtail.recipes.stages import Recipe, Stage
 from longtail.recipes.text import short
@@ -229,7 +230,12 @@ def prepare(
     optimizer = _built(stage, "optimizer", modules=modules, params=moving)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InputError(f"optimizer {stage.optimizer.name!r} gave a {type(optimizer).__name__}, not a torch Optimizer")
-    operations = _built(stage, "augmentation")
+    schedule, operations = _built(stage, "schedule"), _built(stage, "augmentation")
+    if not callable(schedule):
+        raise InputError(
+            f"schedule {stage.schedule.name!r} gave a {type(schedule).__name__}; it must be a function of epoch, "
+            "progress and epochs, or of some of them"
+        )
     step = Step(
         network,
         objective,
@@ -266,7 +272,7 @@ def prepare(
     def context(epoch: int) -> Context:
         return Context(epoch, stage.epochs, data.train.target, counts, streams["epoch"], stream, trained)
 
-    return Prepared(stage, position, objective, sampler, optimizer, stage.schedule.build(), step, streams, context)
+    return Prepared(stage, position, objective, sampler, optimizer, by_name(schedule), step, streams, context)
 
 
 def _check_head(stage: Stage, network: Network) -> None:

@@ -330,13 +330,13 @@ def divided(number: int, pieces: int, ranks: Ranks, *, whole: bool = False) -> D
 
 
 def ends(number: int, pieces: int) -> list[tuple[int, int]]:
-    """Return beginning and end of each of so many pieces, as equal as can be; fewer where there are fewer images.
+    """Return beginning and end of each of so many pieces, as equal as can be; fewer where one would be below two.
 
     Example:
-        >>> ends(7, 2), ends(1, 2)
-        ([(0, 3), (3, 7)], [(0, 1)])
+        >>> ends(7, 2), ends(3, 2), ends(1, 2)
+        ([(0, 3), (3, 7)], [(0, 3)], [(0, 1)])
     """
-    pieces = min(pieces, number)
+    pieces = max(1, min(pieces, number // FEWEST))
     places = [number * place // pieces for place in range(pieces + 1)]
     return list(itertools.pairwise(places))
 

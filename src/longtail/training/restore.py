@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from longtail.training.places import STATE
 from longtail.training.prepare import network_of
 from longtail.training.run import MODEL
 from longtail.training.store import OPTIMIZER, load_network
+from longtail.wording import counted
 
 ALIKE = 0.99
 """Share of the test answers that a network must repeat under other versions or on another machine."""
@@ -95,12 +97,19 @@ def check_data(loaded: Loaded, data: Data) -> None:
     Raises:
         InputError: the fingerprints differ.
     """
-    wanted = loaded.record.data["fingerprint"]
-    if data.fingerprint != wanted:
+    there = loaded.record.data
+    if data.fingerprint != there["fingerprint"]:
+        shape = data.train.images.shape[1:]
         raise InputError(
-            f"{loaded.folder} was trained on {loaded.record.data['name']} with fingerprint {wanted[:16]}, but "
-            f"{data.name} as given has {data.fingerprint[:16]}: give the same data set, imbalance and split seed"
+            f"{loaded.folder} was trained on {_told(there['name'], sum(there['counts']), there.get('shape'))}, and "
+            f"{_told(data.name, len(data.train), shape)} are not the same images: give the same data set, drawn and "
+            "read as it was for training (--data, --image-size, --leave-out-classes-below, --drop-duplicates, ...)"
         )
+
+
+def _told(name: str, number: int, shape: Sequence[int] | None) -> str:
+    size = f" of {' x '.join(map(str, shape))}" if shape else ""
+    return f"{name}, {counted(number, 'training image')}{size}"
 
 
 def features_of(loaded: Loaded, data: Data, model: Part | None = None) -> tuple[Output, Output]:

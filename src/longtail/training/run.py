@@ -22,7 +22,7 @@ from longtail.data.hygiene import summary
 from longtail.errors import DivergedError, InputError
 from longtail.files import TEMPORARY, same_file, sha256, sweep, write_atomically, write_tensors
 from longtail.models import identity, sides_of
-from longtail.recipes.part import address, plain
+from longtail.recipes.part import address, pathless, plain
 from longtail.recipes.stages import NUMERICS, Recipe, state_address
 from longtail.results.record import Record, read, write
 from longtail.results.rescoring import rescore
@@ -30,7 +30,7 @@ from longtail.training import capture, checkpoint, tuning
 from longtail.training import compute as computing
 from longtail.training.frozen import shortened
 from longtail.training.head import fit_head
-from longtail.training.loop import Job, Notify, Progress, train_stages
+from longtail.training.loop import Job, Notify, Progress, own_code, train_stages
 from longtail.training.passes import outputs
 from longtail.training.places import FEATURES
 from longtail.training.prepare import on_device, settled, untrained
@@ -40,7 +40,7 @@ from longtail.wording import differences
 
 MODEL = "model.safetensors"
 LOGITS = "logits.safetensors"
-ABOUT = ("name", "fingerprint", "class_names", "counts", "shape", "mean", "std")
+ABOUT = ("name", "fingerprint", "class_names", "counts", "shape", "mean", "std", "interpolation", "crop")
 """What a model's file says of its data, of the fields of ``describe``."""
 
 
@@ -204,7 +204,8 @@ def check_begun(out: pathlib.Path, record: Record, begun: dict[str, Any]) -> Non
         },
     }
     for name, here in own.items():
-        if name in begun and begun[name] != here:
+        # Interrupted and gone on with under another name of the same file, a run is still one run.
+        if name in begun and pathless(begun[name]) != pathless(here):
             raise InputError(f"{out}: record.json and run.json are of different runs: they differ in their {name}")
 
 
@@ -300,7 +301,8 @@ def _trained(
                 fit_head(network, recipe.adjustment, data, ranks)
                 state.network.head = network.head
         clock = time.perf_counter()
-        report, arrays, logits = _test(job, state)
+        with own_code((recipe.model, recipe.adjustment), "after the last stage"):
+            report, arrays, logits = _test(job, state)
         threads = torch.get_num_threads()
 
     together = {}
@@ -419,7 +421,14 @@ def describe(data: Data) -> dict[str, Any]:
         "shape": list(data.train.images.shape[1:]),
         "mean": list(data.mean),
         "std": list(data.std),
+        **_scaling(data),
     }
+
+
+def _scaling(data: Data) -> dict[str, Any]:
+    """How pictures that are read while training are scaled for evaluation, where that is not the usual way."""
+    names = ("interpolation", "crop") if data.train.streamed else ()
+    return {name: getattr(data, name) for name in names if getattr(data, name) != getattr(Data, name)}
 
 
 _HYGIENE: dict[str, str] = {}

@@ -75,6 +75,8 @@ class Step:
         self.pyramid = bool(getattr(self.objective, "pyramid", False))
         self.sums = Sums(device)
         self.scaler = self.compute.scaler()
+        if self.scaler is not None:
+            _begin_momentum(self.optimizer)
         groups = self.optimizer.param_groups
         self.base = [float(group["lr"]) for group in groups]
         # A fused update reads its rate on the device; another one may not take a tensor at all.
@@ -185,11 +187,16 @@ class Step:
     def sharpen(self, batch: Batch) -> None:
         """Replace the gradients by those at the weights moved by rho along them (SAM; Foret et al., ICLR 2021, Eq. 2).
 
-        Running statistics of batch normalisation are those of the weights as they are.
+        Running statistics of batch normalisation are those of the weights as they are. Gradients that overflow in
+        float16 move nothing uphill, and the scaler leaves out their update.
         """
         moving = [held for group in self.optimizer.param_groups for held in group["params"] if held.grad is not None]
         norms = torch.nn.utils.get_total_norm([held.grad for held in moving])
         uphill = [held.grad * (self.sharpness / (norms + 1e-12)) for held in moving]
+        kept: list[Tensor] = []
+        if self.scaler is not None:
+            uphill = [torch.where(norms.isfinite(), held, 0.0) for held in uphill]
+            kept = [held.detach().clone() for held in moving]
         normalising = [
             held for held in self.network.modules() if isinstance(held, torch.nn.modules.batchnorm._BatchNorm)
         ]
@@ -202,7 +209,10 @@ class Step:
         for held, momentum in zip(normalising, before, strict=True):
             held.momentum = momentum
         with torch.no_grad():
-            torch._foreach_sub_(moving, uphill)
+            if kept:
+                torch._foreach_copy_(moving, kept)
+            else:
+                torch._foreach_sub_(moving, uphill)
 
     def update(self) -> None:
         """Move the weights, by a gradient that is shortened if it is too long, and their average along with them."""
@@ -242,6 +252,18 @@ class Step:
             if self.sharpness:
                 self.sharpen(batch)
         self.update()
+
+
+def _begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Let the momentum of a fused SGD begin at zero, for gradients that can overflow.
+
+    torch allocates it in the first step, and writes nothing into it if a gradient of that step is not finite; its other
+    fused optimisers begin at zero by themselves.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        if group["fused"] and group["momentum"]:
+            for weight in group["params"]:
+                optimizer.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
 
 
 def _pieces(size: int, pieces: int, division: Division | None) -> Iterator[tuple[slice, slice, Share | None]]:

@@ -133,9 +133,10 @@ def _rates(run: Trained) -> list[str]:
 def _use(run: Trained, kind: str, file: str, agreement: Agreement | None) -> list[str]:
     prepared = transform(run)
     height, width = prepared["size"]
+    cropped = f", {100 * prepared['crop']:g} % of the shorter side kept" if "crop" in prepared else ""
     steps = (
         f"Pictures: {prepared['colours']}, upright, transparency on white, scaled so that the shorter side fits and "
-        f"cropped around the centre to {width} x {height} pixels (bicubic)"
+        f"cropped around the centre to {width} x {height} pixels ({prepared['interpolation']}{cropped})"
     )
     then = prepared.get("then_resized")
     steps += f", then resized to {then[0]} x {then[0]} ({then[1]})" if then else ""
@@ -175,13 +176,13 @@ def _limits(run: Trained) -> str:
     names, recalls, counts = run.class_names, record.report["per_class"], record.data["counts"]
     never = [k for k, recall in enumerate(recalls) if recall == 0]
     untested = [k for k, recall in enumerate(recalls) if recall is None]
-    least = sorted(range(len(counts)), key=lambda k: counts[k])[:SHOWN]
+    least = sorted(range(len(counts)), key=lambda k: counts[k])[: min(SHOWN, max(1, len(counts) // 3))]
     lines = [
         "It knows these classes and no others: a picture of anything else is given one of them all the same. "
         "`longtail predict --abstain-below` leaves answers below a probability open.",
         "The test images come from the same source as the training images. Pictures from another camera, place or year "
         "may do worse, and these numbers do not tell by how much.",
-        f"The rarest classes were seen least: {_named(least, names, [f'{counts[k]:,}' for k in least])}.",
+        f"Seen least in training: {_named(least, names, [f'{counts[k]:,}' for k in least])}.",
     ]
     if never:
         lines.append(f"Never recognised in the test: {_named(never, names)}.")

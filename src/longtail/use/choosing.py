@@ -16,6 +16,7 @@ from longtail.training.many import compare_rows
 from longtail.training.restore import adjustment_of
 from longtail.training.run import LOGITS
 from longtail.use.planning import BASE
+from longtail.wording import counted
 
 
 def _held(run: Loaded) -> tuple[Any, Any, Any]:
@@ -60,7 +61,9 @@ def strength(runs: Sequence[Loaded]) -> float:
     return max(found, key=lambda tau: (found[tau], -tau))
 
 
-def judged(rows: Mapping[str, Sequence[Loaded]], best: str) -> tuple[Difference | None, bool, str]:
+def judged(
+    rows: Mapping[str, Sequence[Loaded]], best: str, level: Sequence[str] = ()
+) -> tuple[Difference | None, bool, str]:
     """Say whether the method that validation chose is above untuned cross-entropy on the test split.
 
     It is one contrast, chosen before the test split was looked at, so its interval allows for no others.
@@ -68,10 +71,14 @@ def judged(rows: Mapping[str, Sequence[Loaded]], best: str) -> tuple[Difference 
     Args:
         rows: runs by method, ``ce`` among them.
         best: the method.
+        level: others with the same mean on validation.
 
     Returns:
         The difference of balanced accuracy and all else; whether it is above; and the line that says so.
     """
+    if best == BASE and level:
+        told = f"untuned ce and {counted(len(level), 'other method')} are level on validation"
+        return None, False, f"Nothing was chosen: {told} ({', '.join(level)}), so ce is kept"
     if best == BASE:
         return None, False, "Nothing helped: untuned ce is the best on validation, and it is kept"
     comparison = compare_rows({BASE: rows[BASE], best: rows[best]}, against=BASE)

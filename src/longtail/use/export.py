@@ -125,8 +125,10 @@ def transform(run: Trained) -> dict[str, Any]:
         "orientation": "upright",
         "size": [height, width],
         "fit": "shorter side scaled to the size, cropped around the centre",
-        "interpolation": "bicubic",
+        "interpolation": run.loaded.record.data.get("interpolation", "bicubic"),
     }
+    if "crop" in run.loaded.record.data:
+        found["crop"] = run.loaded.record.data["crop"]
     if run.classifier.resized is not None and run.classifier.resized[0] != height:
         found["then_resized"] = list(run.classifier.resized)
     found |= {"scale": "levels / 255", "mean": list(run.classifier.mean), "std": list(run.classifier.std)}

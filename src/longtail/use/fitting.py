@@ -37,6 +37,7 @@ from longtail.training.store import locked
 from longtail.training.tuning import TRIALS
 from longtail.use.choosing import judged, strength, validation_score
 from longtail.use.planning import BASE, RESERVE, Plan, plan_line, planned, shortened
+from longtail.wording import counted
 
 PLAN, KEPT, RUNS, REPORT, MISTAKES = "fit.json", "model", "runs", "report.html", "mistakes.html"
 """What lies in the folder of a fit."""
@@ -216,6 +217,7 @@ def fit(
         findings = _verified(asked, size, say, counting)
         data, carved = _loaded(asked, size, counting)
         say(_described(data))
+        say(_to_choose_by(data))
         say(network.told)
         if stored.get("fingerprint", data.fingerprint) != data.fingerprint:
             raise InputError(
@@ -244,7 +246,8 @@ def fit(
         best = max(means, key=lambda row: (means[row], row == BASE))
         seed = max(range(plan.seeds), key=lambda number: (scores[best][number], -number))
         kept = _keep(rows[best][seed].folder, place / KEPT)
-        difference, helped, verdict = judged(rows, best)
+        level = [row for row in means if row != best and means[row] == means[best]]
+        difference, helped, verdict = judged(rows, best, level)
         page = results.report_html(comparison, rows)
         write_atomically(place / REPORT, lambda file: file.write_text(page, encoding="utf-8"))
         _spare(place / RUNS / data_label(data), rows)
@@ -338,6 +341,7 @@ def _described(data: Data) -> str:
     """The description without its curve, and what a leak would do to the numbers."""
     found = describe(data)
     lines = found.text().split("\n\n")[0]
+    lines += "".join(f"\n  WARNING      {line}" for line in found.warnings())
     copies = found.copies
     if not copies.clean:
         leaks = copies.test_in_train or copies.test_in_validation
@@ -347,6 +351,21 @@ def _described(data: Data) -> str:
             "copies out"
         )
     return lines
+
+
+def _to_choose_by(data: Data) -> str:
+    """How many pictures there are to choose by, and the classes of which there is none."""
+    assert data.validation is not None  # fit holds some out where the folder has none
+    held = data.validation.target.bincount(minlength=data.num_classes).tolist()
+    lacking = [name for name, number in zip(data.class_names, held, strict=True) if not number]
+    line = f"Validation: {counted(sum(held), 'picture')} to choose by, {min(held)} to {max(held)} of a class"
+    if not lacking:
+        return line
+    named = f"{', '.join(lacking[:SHOWN])}{' and more' if len(lacking) > SHOWN else ''}"
+    return (
+        f"{line}\nWARNING: there is no validation picture of {counted(len(lacking), 'class', 'classes')} ({named}), so "
+        "what is chosen was not tried on them; --validation takes a larger share"
+    )
 
 
 # What is trained.

@@ -81,8 +81,8 @@ def _timm(run: Trained, folder: pathlib.Path, pictures: Any) -> Agreement:
     size = run.shape[1] if run.classifier.resized is None else run.classifier.resized[0]
     prepared = {
         "input_size": (run.shape[0], size, size),
-        "interpolation": "bicubic",
-        "crop_pct": 1.0,
+        "interpolation": run.loaded.record.data.get("interpolation", "bicubic"),
+        "crop_pct": run.loaded.record.data.get("crop", 1.0),
         "crop_mode": "center",
         "mean": run.classifier.mean,
         "std": run.classifier.std,

@@ -127,7 +127,7 @@ def predict_files(
 
     def answers() -> Iterator[Answer]:
         done = 0
-        for fine, images, unread in pictures.chunks(files, run.sides):
+        for fine, images, unread in pictures.chunks(files, run.sides, run.loaded.record.data):
             tally.unread += [(shown(file), why) for file, why in unread]
             probability = logits_of(run.classifier, images).softmax(dim=1)
             for file, row in zip(fine, probability, strict=True):
