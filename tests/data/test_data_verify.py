@@ -199,10 +199,11 @@ def test_a_class_that_cannot_be_tested_is_found_and_ends_nothing(tmp_path):
 def test_the_size_that_a_fingerprint_is_of_is_said(tmp_path):
     pictures(tmp_path / "toy")
     for size in (None, 12):
-        last = verify(f"folder:{tmp_path / 'toy'}", image_size=size)[-1]
-        assert last.what == f"fingerprint of the pictures at {size or 8} x {size or 8} pixels"
+        *_, told, last = verify(f"folder:{tmp_path / 'toy'}", image_size=size)
+        assert told.detail == f"the fingerprint is of the pictures at {size or 8} x {size or 8} pixels"
+        assert last.what == "fingerprint"
         assert last.detail == load(f"folder:{tmp_path / 'toy'}", image_size=size).fingerprint
-    assert verify("digits-lt")[-1].what == "fingerprint"
+    assert "size" not in {finding.what for finding in verify("digits-lt")}
 
 
 def pictures(root) -> None:

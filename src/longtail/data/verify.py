@@ -282,12 +282,11 @@ def _reads(what: str, read: Callable[[], object]) -> Finding:
 def _found(data: Data, *, judged: bool) -> list[Finding]:
     """All that is found in what was loaded, its fingerprint last."""
     copies = _copies(hygiene.splits_of(data), judged=judged)
-    what = "fingerprint"
-    if data.train.listing is not None:  # pictures that were brought to a size, which is part of it
-        height, width = data.train.images.shape[-2:]
-        what += f" of the pictures at {width} x {height} pixels"
     notes = [Finding("note", True, note) for note in data.notes]
-    return [*_contents(data), *copies, *notes, Finding(what, True, data.fingerprint)]
+    if data.train.listing is not None:  # pictures that were brought to a size
+        height, width = data.train.images.shape[-2:]
+        notes.append(Finding("size", True, f"the fingerprint is of the pictures at {width} x {height} pixels"))
+    return [*_contents(data), *copies, *notes, Finding("fingerprint", True, data.fingerprint)]
 
 
 def _contents(data: Data) -> list[Finding]:
