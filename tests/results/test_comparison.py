@@ -332,6 +332,10 @@ def test_short_runs_old_numerics_and_unequal_steps_are_said(tmp_path: pathlib.Pa
     assert "Unequal numbers of optimiser steps: ce 40; b 400." in comparison.notes
     assert "ce is marked: short: 10 of 1000 epochs; numerics 1 (now 2)." in comparison.notes
     assert compare_records(records, numerics=1).methods[1].marks == ()
+    records["c"] = budget(runs(tmp_path, "c"), epochs=10, stated=1000, steps=400)
+    notes = compare_records(records, numerics=2).notes
+    assert "Unequal numbers of optimiser steps: ce 40; b, c 400." in notes
+    assert "ce, c are marked: short: 10 of 1000 epochs; numerics 1 (now 2)." in notes
 
 
 def test_the_notes_say_what_is_pooled_and_what_can_be_shown(tmp_path: pathlib.Path) -> None:

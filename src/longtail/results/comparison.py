@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import statistics as standard
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from longtail.results.statistics import (
 )
 from longtail.wording import counted, differences
 
+T = TypeVar("T", bound=Hashable)
 RATES = ("accuracy", "balanced_accuracy", "many", "medium", "few")
 """Linear in the recalls, and so with an interval."""
 FURTHER = ("macro_f1", "geometric_mean", "harmonic_mean", "worst_decile")
@@ -565,7 +566,7 @@ def _notes(
     for part in dict.fromkeys(part for found in parts.values() for part in found):
         values = {name: found.get(part, "one") for name, found in parts.items()}
         if len(set(values.values())) > 1:
-            listed = "; ".join(f"{name} {value}" for name, value in values.items())
+            listed = "; ".join(f"{', '.join(names)} {value}" for value, names in _alike(values).items())
             notes.append(f"The methods differ in more than the method, in {part}: {listed}.")
     if data.get("hygiene"):
         notes.append(f"The data: {data['hygiene']}.")
@@ -574,9 +575,10 @@ def _notes(
     notes += said
     steps = {name: loaded[0].record.budget.get("steps") for name, loaded in runs.items()}
     if None not in steps.values() and len(set(steps.values())) > 1:
-        listed = "; ".join(f"{name} {value:,}" for name, value in steps.items())
+        listed = "; ".join(f"{', '.join(names)} {value:,}" for value, names in _alike(steps).items())
         notes.append(f"Unequal numbers of optimiser steps: {listed}.")
-    notes += [f"{method.name} is marked: {'; '.join(method.marks)}." for method in methods if method.marks]
+    for marks, names in _alike({method.name: method.marks for method in methods if method.marks}).items():
+        notes.append(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} marked: {'; '.join(marks)}.")
     few_seeds = {n: [m.name for m in methods if len(m.seeds) == n] for n in (1, 2)}
     if few_seeds[1]:
         notes.append(
@@ -595,6 +597,14 @@ def _notes(
     if told:
         notes += _families(len(methods) - 1, len(controls), sum(group in table.weights for group in GROUPS), baseline)
     return notes + _about_seeds(table, baseline, len(methods) - 1)
+
+
+def _alike(values: Mapping[str, T]) -> dict[T, list[str]]:
+    """The names that have each value, in the order in which the values come."""
+    found: dict[T, list[str]] = {}
+    for name, value in values.items():
+        found.setdefault(value, []).append(name)
+    return found
 
 
 def _environments(runs: Sequence[Loaded]) -> list[str]:
