@@ -253,6 +253,11 @@ def test_nothing_to_draw_from_and_nothing_to_draw(generator: torch.Generator) ->
         ({"mislabelled": 1.0}, "mislabelled is 1.0"),
         ({"k": torch.tensor(1.5)}, "give a whole number of items"),
         ({"target": [0.0, 1.0, 1.0]}, "give whole numbers"),
+        ({"target": ["a", "b", "b"]}, "target is no array: give whole numbers"),
+        ({"target": [[0], [1, 1]]}, "target is no array: give whole numbers"),
+        ({"k": "two"}, "k is no array of whole numbers: give a whole number of items, or one for each class"),
+        ({"k": [[1], [1, 2]]}, "k is no array of whole numbers"),
+        ({"k": [True, False]}, "torch.bool: give whole numbers"),
     ],
 )
 def test_bad_input_is_named(change: dict[str, object], message: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import SupportsIndex
+from typing import SupportsIndex, cast
 
 import torch
 from torch import Tensor
 
 from longtail.dpp import groups, maximum
-from longtail.dpp.kernels import Array, LowRank, numbers, whole
+from longtail.dpp.kernels import Array, LowRank, indices, numbers, whole
 from longtail.errors import InputError
 from longtail.shapes import Bool, Float, Int
 
@@ -127,7 +127,10 @@ def spread(
 
 def labels(target: Array) -> Int[Tensor, " N"]:
     """The classes as whole numbers, from a tensor, an array or a list."""
-    found = torch.as_tensor(target)
+    try:
+        found = torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InputError("target is no array: give whole numbers, (N,), the class of each item") from None
     if found.ndim != 1 or (len(found) and (found.is_floating_point() or found.is_complex())):
         raise InputError(f"target has shape {tuple(found.shape)} and {found.dtype}: give whole numbers, (N,)")
     return found.to(torch.int64)
@@ -143,8 +146,8 @@ def counts_and_sizes(
     if isinstance(k, SupportsIndex) and getattr(k, "ndim", 0) == 0:
         wanted = torch.tensor(whole(k), device=counts.device)
     else:
-        wanted = torch.as_tensor(k, device=counts.device)
-        if wanted.ndim != 1 or wanted.is_floating_point():
+        wanted = indices(cast("Array", k), "k", "a whole number of items, or one for each class", counts.device)
+        if wanted.ndim != 1:
             raise InputError(f"k is {k!r}: give a whole number of items, or one for each class")
         if len(wanted) < len(counts):
             raise InputError(
