@@ -165,6 +165,12 @@ class Data:
         scaling = (self.interpolation, self.crop) if self.train.streamed else ()
         return (self.fingerprint, self.mean, self.std, *scaling)
 
+    @property
+    def scaling(self) -> dict[str, Any]:
+        """How pictures in files are scaled for evaluation, by field, where that is not the usual way; else empty."""
+        names = ("interpolation", "crop") if self.train.streamed else ()
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(Data, name)}
+
     def renewed(self) -> Data:
         """Return the data with the counts and the fingerprint of the images that it holds.
 

@@ -16,6 +16,7 @@ from longtail.augment import ColorJitter, FeatureDropout, FeatureNoise, RandomCr
 from longtail.data import Data
 from longtail.errors import InputError, unknown
 from longtail.models import HeadKind, cifar_resnet, cifar_stem_resnet, linear, projected, small_conv_net, timm_model
+from longtail.models.bridge import WEIGHTS, lacks_weights
 from longtail.recipes import Recipe, Stage, adamw, adamw_by_layer, cosine, part, sgd, steps, text
 from longtail.recipes.augmentations import FINE_TUNE, PLAIN, SIMCLR, STRONG
 from longtail.recipes.part import Part, options_of, parts_in
@@ -462,13 +463,12 @@ def _with_options(protocol: Protocol, wanted: Mapping[str, Any]) -> Part:
             "name a network of timm, as in --model vit_small_patch16_224@weights=FILE"
         )
     held = wanted.get("lora") or wanted.get("project") or protocol.frozen
-    random = model.function in FROM_SCRATCH or ("init" in known and not model["weights"] and model["init"] != "random")
+    random = model.function in FROM_SCRATCH or lacks_weights(dict(model.arguments))
     if held and random:
         name = dict(model.arguments).get("timm_name") or text.short(model)
         raise InputError(
             f"protocol {protocol.name!r} keeps the network's weights, and those of {name} are random: give "
-            "--model NAME@weights=FILE (a .safetensors or .pth file), NAME@weights=timm (timm's own download) or, if "
-            "random ones are meant, NAME@init=random"
+            f"--model {WEIGHTS}"
         )
     return model.with_arguments(**{name: value for name, value in wanted.items() if model[name] == known[name]})
 

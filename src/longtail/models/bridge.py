@@ -8,7 +8,7 @@ import pathlib
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,11 @@ LEVELS = 4
 alike."""
 TIMM = "timm"
 """In place of a file of weights: those that timm itself downloads."""
+WEIGHTS = (
+    "NAME@weights=FILE (a .safetensors or .pth file), NAME@weights=timm (timm's own download) or, if random ones are "
+    "meant, NAME@init=random"
+)
+"""What is said where a network stays as it is and has random weights."""
 
 
 class TimmBackbone(Backbone):
@@ -170,6 +175,16 @@ def timm_model(
         fixed=[f"stages.0.{name}" for name in fixed],
         notes=notes,
     )
+
+
+def lacks_weights(options: Mapping[str, Any]) -> bool:
+    """Whether the options of a network leave it at random weights without saying that these are meant.
+
+    Example:
+        >>> lacks_weights({"weights": "", "init": ""}), lacks_weights({"init": "zeros"})
+        (True, False)
+    """
+    return {"init", "weights"} <= options.keys() and not options["weights"] and options["init"] != "random"
 
 
 def own_side(timm_name: str) -> int:

@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from longtail.data import Data, Source, Split, features
+from longtail.data.dataset import Drawn
 from longtail.data.fingerprint import fingerprint
 from longtail.data.streams import Pictures
 from longtail.errors import InputError
 from longtail.files import write_atomically
 from longtail.models import Backbone, Inputs, Network
+from longtail.models.bridge import WEIGHTS, lacks_weights
 from longtail.recipes import Part
 from longtail.recipes.part import address, options_of
 from longtail.shapes import Float, UInt8
@@ -105,11 +107,9 @@ def refuse_random(model: Part) -> None:
     Raises:
         InputError: says what to give.
     """
-    if "init" in options_of(model.function) and not model["weights"] and model["init"] != "random":
+    if lacks_weights(dict(model.arguments)):
         raise InputError(
-            f"the weights of {model['timm_name']} are random, so its features know nothing of pictures: give "
-            "NAME@weights=FILE (a .safetensors or .pth file), NAME@weights=timm (timm's own download) or, if random "
-            "ones are meant, NAME@init=random"
+            f"the weights of {model['timm_name']} are random, so its features know nothing of pictures: give {WEIGHTS}"
         )
 
 
@@ -228,15 +228,10 @@ def facts_for(
     pictures = fingerprint(splits["train"], splits.get("validation"), splits["test"], data.rule)
     drawn = None
     if isinstance(data, Data) and data.profile is not None:
-        drawn = {
-            "imbalance": data.imbalance,
-            "profile": data.profile,
-            "split_seed": data.split_seed,
-            "validation_share": data.validation_share,
-        }
+        drawn = {field.name: getattr(data, field.name) for field in dataclasses.fields(Drawn)}
     numbers = " ".join(f"{value:.4g}" for value in (*(inputs.mean or ()), *(inputs.std or ())))
     transform = f"{inputs.size} pixels, {inputs.interpolation}, mean and deviation {numbers}"
-    if isinstance(data, Data) and data.train.streamed and (data.interpolation, data.crop) != ("bicubic", 1.0):
+    if isinstance(data, Data) and data.scaling:
         transform += f", read {data.interpolation} with crop {data.crop:g}"
     told: dict[str, Any] = {
         "name": data.name,

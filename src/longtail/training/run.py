@@ -421,14 +421,8 @@ def describe(data: Data) -> dict[str, Any]:
         "shape": list(data.train.images.shape[1:]),
         "mean": list(data.mean),
         "std": list(data.std),
-        **_scaling(data),
+        **data.scaling,
     }
-
-
-def _scaling(data: Data) -> dict[str, Any]:
-    """How pictures that are read while training are scaled for evaluation, where that is not the usual way."""
-    names = ("interpolation", "crop") if data.train.streamed else ()
-    return {name: getattr(data, name) for name in names if getattr(data, name) != getattr(Data, name)}
 
 
 _HYGIENE: dict[str, str] = {}

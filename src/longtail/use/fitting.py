@@ -22,6 +22,8 @@ from typing import Any
 from longtail import results
 from longtail.data import Data, catalogue, load
 from longtail.data.describe import describe
+from longtail.data.layout import first
+from longtail.data.pictures import printable
 from longtail.data.verify import Finding, verify
 from longtail.errors import InputError
 from longtail.files import TEMPORARY, same_file, sweep, write_atomically
@@ -357,13 +359,13 @@ def _to_choose_by(data: Data) -> str:
     """How many pictures there are to choose by, and the classes of which there is none."""
     assert data.validation is not None  # fit holds some out where the folder has none
     held = data.validation.target.bincount(minlength=data.num_classes).tolist()
-    lacking = [name for name, number in zip(data.class_names, held, strict=True) if not number]
+    lacking = [printable(name) for name, number in zip(data.class_names, held, strict=True) if not number]
     line = f"Validation: {counted(sum(held), 'picture')} to choose by, {min(held)} to {max(held)} of a class"
     if not lacking:
         return line
-    named = f"{', '.join(lacking[:SHOWN])}{' and more' if len(lacking) > SHOWN else ''}"
+    of = counted(len(lacking), "class")
     return (
-        f"{line}\nWARNING: there is no validation picture of {counted(len(lacking), 'class', 'classes')} ({named}), so "
+        f"{line}\nWARNING: there is no validation picture of {of} ({first(lacking)}), so "
         "what is chosen was not tried on them; --validation takes a larger share"
     )
 

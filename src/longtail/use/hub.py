@@ -17,7 +17,7 @@ from longtail.results.record import RECORD
 from longtail.shapes import UInt8
 from longtail.training.run import MODEL
 from longtail.use.card import NAME, about, card
-from longtail.use.export import Agreement, compared, plain_timm, timm_answers, timm_tensors
+from longtail.use.export import Agreement, compared, plain_timm, timm_answers, timm_tensors, transform
 from longtail.use.network import Trained, trained
 from longtail.use.predict import logits_of
 
@@ -79,10 +79,11 @@ def _timm(run: Trained, folder: pathlib.Path, pictures: Any) -> Agreement:
     model: Any = plain_timm(run)
     model.load_state_dict(timm_tensors(run))
     size = run.shape[1] if run.classifier.resized is None else run.classifier.resized[0]
+    told = transform(run)
     prepared = {
         "input_size": (run.shape[0], size, size),
-        "interpolation": run.loaded.record.data.get("interpolation", "bicubic"),
-        "crop_pct": run.loaded.record.data.get("crop", 1.0),
+        "interpolation": told["interpolation"],
+        "crop_pct": told.get("crop", 1.0),
         "crop_mode": "center",
         "mean": run.classifier.mean,
         "std": run.classifier.std,
